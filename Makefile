@@ -1,0 +1,49 @@
+# `make up` runs a registry on this machine, `make test` runs everything that CI runs. `make help` lists the rest.
+
+PYTHON ?= python3
+INVENTORY ?= inventories/local
+VENV := .venv
+BIN := $(CURDIR)/$(VENV)/bin
+CREDENTIALS := $(INVENTORY)/credentials
+COLLECTION := $(VENV)/collections/ansible_collections/drydock/registry
+# Ansible asks for sudo's password only where sudo would.
+BECOME := $(shell [ "$$(id -u)" = 0 ] || sudo -n true 2>/dev/null || echo --ask-become-pass)
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+PLAYBOOK := $(BIN)/ansible-playbook -i $(INVENTORY) $(BECOME)
+
+# One `make` at a time works on .venv.
+.NOTPARALLEL:
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(VENV)/.runtime: requirements.txt
+	@# Debian packs venv apart from Python.
+	@[ -x $(BIN)/pip ] || $(PYTHON) -m venv $(VENV) || \
+	  { $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq python3-venv && $(PYTHON) -m venv --clear $(VENV); }
+	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 up" >&2; rm -rf $(VENV); exit 1; }
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
+	@mkdir -p $(dir $(COLLECTION)) && ln -sfn ../../../.. $(COLLECTION)
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.runtime requirements-test.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-test.txt
+	@touch $@
+
+.PHONY: venv
+venv: $(VENV)/.runtime ## Make the virtual environment with Ansible and all collections
+
+.PHONY: up
+up: $(VENV)/.runtime ## Run a registry on this machine, at https://localhost:5443
+	$(PLAYBOOK) playbooks/site.yml
+
+.PHONY: down
+down: $(VENV)/.runtime ## Take it down; images, users and certificates are kept
+	$(PLAYBOOK) playbooks/teardown.yml
+
+.PHONY: credentials
+credentials: ## Print shell assignments to log in with: eval "$$(make -s credentials)"
+	@cat $(CREDENTIALS)/registry.env 2>/dev/null || { echo "No registry was deployed with $(INVENTORY): run make up first." >&2; exit 1; }

@@ -1,0 +1,937 @@
+# Copyright: The drydock authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The registry's config.yml: made from settings, and searched for problems.
+
+The registry ignores keys that it does not know, so a typo or a key of the other major version is lost in
+silence. The tables below list what each version reads. They follow these files of distribution/distribution:
+
+* 2.8 (tag v2.8.2): configuration/configuration.go, registry/handlers/app.go, registry/registry.go,
+  registry/storage/driver/{s3-aws/s3,filesystem/driver,gcs/gcs,azure/azure,oss/oss,swift/swift}.go,
+  registry/storage/driver/middleware/{cloudfront,redirect}/middleware.go
+* 3.x (3.0 and the development branch after it): the same files plus registry/storage/driver/azure/parser.go,
+  registry/storage/driver/middleware/rewrite/middleware.go and docs/content/about/configuration.md.
+  A key that any 3.x release reads counts as known to 3.x.
+
+Sentences never quote a value that could be a secret: they name the kind of the value, not the value.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+Config = dict[str, Any]
+
+BOTH = ("2.8", "3")
+V2 = ("2.8",)
+V3 = ("3",)
+_LABEL = {"2.8": "registry 2.8", "3": "registry 3.x"}
+_OTHER = {"2.8": "3.x", "3": "2.8"}
+
+LOG_LEVELS = ("error", "warn", "info", "debug")
+# Go's time.ParseDuration, without negative values: none of the registry's durations may be negative.
+_DURATION = re.compile(r"^(0|(([0-9]+(\.[0-9]*)?|\.[0-9]+)(ns|us|µs|ms|s|m|h))+)$")
+
+
+class SettingsError(ValueError):
+    """A setting that cannot be rendered; the message is one sentence for the user."""
+
+
+# ---------------------------------------------------------------------------------------------------------
+# What the two versions know
+# ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Key:
+    """One key of config.yml."""
+
+    # text, bool, int, int_text, duration, texts, headers, free, map (uses keys), maps (a list of maps)
+    kind: str
+    keys: Mapping[str, Key] = field(default_factory=dict)
+    versions: tuple[str, ...] = BOTH
+    # What to do on the version that does not have the key; empty: remove it or change the image.
+    instead: str = ""
+    # What the version without the key does with it.
+    effect: str = "would ignore it"
+    # Allowed texts, compared in lower case; by version where they differ.
+    choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    required: tuple[str, ...] = ()
+    minimum: int | None = None
+
+
+def _choices(*values: str) -> Mapping[str, tuple[str, ...]]:
+    return {"2.8": values, "3": values}
+
+
+def _map(keys: Mapping[str, Key], **more: Any) -> Key:
+    return Key("map", keys, **more)
+
+
+def _maps(keys: Mapping[str, Key], **more: Any) -> Key:
+    return Key("maps", keys, **more)
+
+
+TEXT = Key("text")
+BOOL = Key("bool")
+INT = Key("int", minimum=0)
+INT_TEXT = Key("int_text", minimum=0)
+DURATION = Key("duration")
+TEXTS = Key("texts")
+HEADERS = Key("headers")
+FREE = Key("free")
+POSITIVE = Key("int", minimum=1)
+TEXT_3 = Key("text", versions=V3)
+BOOL_3 = Key("bool", versions=V3)
+INT_3 = Key("int", versions=V3, minimum=0)
+DURATION_3 = Key("duration", versions=V3)
+NO_START = "would not start"
+
+_S3 = _map(
+    {
+        "accesskey": TEXT,
+        "secretkey": TEXT,
+        "region": TEXT,
+        "regionendpoint": TEXT,
+        "bucket": TEXT,
+        "encrypt": BOOL,
+        "keyid": TEXT,
+        "secure": BOOL,
+        "skipverify": BOOL,
+        "v4auth": BOOL,
+        "chunksize": Key("int_text", minimum=5 * 1024 * 1024),
+        "multipartcopychunksize": Key("int_text", minimum=5 * 1024 * 1024),
+        "multipartcopymaxconcurrency": Key("int_text", minimum=1),
+        "multipartcopythresholdsize": INT_TEXT,
+        "rootdirectory": TEXT,
+        "storageclass": Key(
+            "text",
+            choices={
+                "2.8": ("none", "standard", "reduced_redundancy"),
+                "3": (
+                    "none",
+                    "standard",
+                    "reduced_redundancy",
+                    "standard_ia",
+                    "onezone_ia",
+                    "intelligent_tiering",
+                    "outposts",
+                    "glacier_ir",
+                    "express_onezone",
+                ),
+            },
+        ),
+        "useragent": TEXT,
+        "objectacl": Key(
+            "text",
+            choices=_choices(
+                "private",
+                "public-read",
+                "public-read-write",
+                "authenticated-read",
+                "aws-exec-read",
+                "bucket-owner-read",
+                "bucket-owner-full-control",
+            ),
+        ),
+        "forcepathstyle": Key("bool", versions=V3, instead="remove it, path style follows from regionendpoint there"),
+        "accelerate": BOOL_3,
+        "usedualstack": BOOL_3,
+        "usefipsendpoint": BOOL_3,
+        "loglevel": Key(
+            "text",
+            versions=V3,
+            choices={
+                "3": (
+                    "off",
+                    "debug",
+                    "debugwithsigning",
+                    "debugwithhttpbody",
+                    "debugwithrequestretries",
+                    "debugwithrequesterrors",
+                    "debugwitheventstreambody",
+                )
+            },
+        ),
+    },
+    required=("bucket",),
+)
+
+_DRIVERS: Mapping[str, Key] = {
+    "filesystem": _map({"rootdirectory": TEXT, "maxthreads": INT_TEXT}),
+    "inmemory": _map({}),
+    "s3": _S3,
+    "s3aws": _S3,
+    "gcs": _map(
+        {
+            "bucket": TEXT,
+            "keyfile": TEXT,
+            "credentials": FREE,
+            "rootdirectory": TEXT,
+            "chunksize": INT_TEXT,
+            "maxconcurrency": INT_TEXT,
+        },
+        required=("bucket",),
+    ),
+    "azure": _map(
+        {
+            "accountname": TEXT,
+            "accountkey": TEXT,
+            "container": TEXT,
+            "realm": TEXT,
+            "rootdirectory": TEXT_3,
+            "serviceurl": TEXT_3,
+            "connectionstring": TEXT_3,
+            "credentials": _map({"type": TEXT, "clientid": TEXT, "tenantid": TEXT, "secret": TEXT}, versions=V3),
+            "copy_status_poll_max_retry": INT_3,
+            "copy_status_poll_delay": DURATION_3,
+            "max_retries": INT_3,
+            "retry_delay": DURATION_3,
+            "skipverify": BOOL_3,
+        },
+        required=("accountname", "container"),
+    ),
+    "oss": Key("free", versions=V2, effect=NO_START, instead="choose another storage driver or use a 2.8 image"),
+    "swift": Key("free", versions=V2, effect=NO_START, instead="choose another storage driver or use a 2.8 image"),
+}
+
+_CACHE_TYPES = _choices("redis", "inmemory")
+
+_STORAGE_SWITCHES: Mapping[str, Key] = {
+    "cache": _map(
+        {
+            "blobdescriptor": Key("text", choices=_CACHE_TYPES),
+            "layerinfo": Key("text", choices=_CACHE_TYPES),
+            "blobdescriptorsize": INT_3,
+        }
+    ),
+    "delete": _map({"enabled": BOOL}),
+    "redirect": _map({"disable": BOOL}, required=("disable",)),
+    "maintenance": _map(
+        {
+            "uploadpurging": _map({"enabled": BOOL, "age": DURATION, "interval": DURATION, "dryrun": BOOL}),
+            "readonly": _map({"enabled": BOOL}),
+        }
+    ),
+    "tag": _map({"concurrencylimit": INT}, versions=V3, effect=NO_START),
+}
+
+_CLOUDFRONT = _map(
+    {
+        "baseurl": TEXT,
+        "privatekey": TEXT,
+        "keypairid": TEXT,
+        "duration": DURATION,
+        # 2.8 knows only this misspelling; 3.x takes both.
+        "updatefrenquency": DURATION,
+        "updatefrequency": Key("duration", versions=V3, instead="write updatefrenquency, as 2.8 spells it"),
+        "iprangesurl": TEXT,
+        "ipfilteredby": Key("text", choices=_choices("none", "aws", "awsregion")),
+        "awsregion": TEXT,
+    },
+    required=("baseurl", "privatekey", "keypairid"),
+)
+
+_STORAGE_MIDDLEWARE: Mapping[str, Key] = {
+    "cloudfront": _CLOUDFRONT,
+    "redirect": _map({"baseurl": TEXT}, required=("baseurl",)),
+    "rewrite": _map({"scheme": TEXT, "host": TEXT, "trimpathprefix": TEXT}, versions=V3, effect=NO_START),
+}
+
+_MIDDLEWARE = _maps({"name": TEXT, "disabled": BOOL, "options": FREE}, required=("name",))
+
+_REDIS = _map(
+    {
+        "addr": Key("text", versions=V2, instead='write addrs: ["host:port"]'),
+        "pool": _map(
+            {"maxidle": INT, "maxactive": INT, "idletimeout": DURATION},
+            versions=V2,
+            instead="write maxidleconns, poolsize and connmaxidletime directly below redis",
+        ),
+        "password": TEXT,
+        "db": INT,
+        "dialtimeout": DURATION,
+        "readtimeout": DURATION,
+        "writetimeout": DURATION,
+        "addrs": Key("texts", versions=V3, instead="write addr: host:port"),
+        "maxidleconns": Key("int", versions=V3, instead="write pool: {maxidle: ...}"),
+        "poolsize": Key("int", versions=V3, instead="write pool: {maxactive: ...}"),
+        "connmaxidletime": Key("duration", versions=V3, instead="write pool: {idletimeout: ...}"),
+        "tls": _map(
+            {"certificate": TEXT, "key": TEXT, "clientcas": TEXTS, "rootcas": TEXTS},
+            versions=V3,
+            instead="reach Redis without TLS or use a 3.x image",
+        ),
+        # The rest of go-redis' UniversalOptions, which 3.x takes by field name.
+        "username": TEXT_3,
+        "clientname": TEXT_3,
+        "protocol": INT_3,
+        "sentinelusername": TEXT_3,
+        "sentinelpassword": TEXT_3,
+        "mastername": TEXT_3,
+        "maxretries": Key("int", versions=V3),
+        "minretrybackoff": DURATION_3,
+        "maxretrybackoff": DURATION_3,
+        "contexttimeoutenabled": BOOL_3,
+        "poolfifo": BOOL_3,
+        "pooltimeout": DURATION_3,
+        "minidleconns": INT_3,
+        "maxactiveconns": INT_3,
+        "connmaxlifetime": DURATION_3,
+        "maxredirects": INT_3,
+        "readonly": BOOL_3,
+        "routebylatency": BOOL_3,
+        "routerandomly": BOOL_3,
+        "disableidentity": BOOL_3,
+        "identitysuffix": TEXT_3,
+        "unstableresp3": BOOL_3,
+    }
+)
+
+_HTTP = _map(
+    {
+        "addr": TEXT,
+        "net": TEXT,
+        "host": TEXT,
+        "prefix": TEXT,
+        "secret": TEXT,
+        "relativeurls": BOOL,
+        "draintimeout": DURATION,
+        "tls": FREE,
+        "headers": HEADERS,
+        "debug": _map({"addr": TEXT, "prometheus": _map({"enabled": BOOL, "path": TEXT})}),
+        "http2": _map({"disabled": BOOL}),
+        "h2c": _map({"enabled": BOOL}, versions=V3),
+    }
+)
+
+_LOG = _map(
+    {
+        "level": Key("text", choices=_choices(*LOG_LEVELS)),
+        "formatter": Key("text", choices=_choices("text", "json", "logstash")),
+        "fields": FREE,
+        "accesslog": _map({"disabled": BOOL}),
+        "hooks": _maps(
+            {
+                "type": Key("text", choices=_choices("mail")),
+                "disabled": BOOL,
+                "levels": TEXTS,
+                "options": _map(
+                    {
+                        "smtp": _map({"addr": TEXT, "username": TEXT, "password": TEXT, "insecure": BOOL}),
+                        "from": TEXT,
+                        "to": TEXTS,
+                    }
+                ),
+            }
+        ),
+        "reportcaller": BOOL_3,
+    }
+)
+
+_HEALTH = _map(
+    {
+        "storagedriver": _map({"enabled": BOOL, "interval": DURATION, "threshold": INT}),
+        "file": _maps({"file": TEXT, "interval": DURATION, "threshold": INT}, required=("file",)),
+        "http": _maps(
+            {
+                "uri": TEXT,
+                "headers": HEADERS,
+                "statuscode": INT,
+                "timeout": DURATION,
+                "interval": DURATION,
+                "threshold": INT,
+            },
+            required=("uri",),
+        ),
+        "tcp": _maps({"addr": TEXT, "timeout": DURATION, "interval": DURATION, "threshold": INT}, required=("addr",)),
+    }
+)
+
+_NOTIFICATIONS = _map(
+    {
+        "events": _map({"includereferences": BOOL}),
+        "endpoints": _maps(
+            {
+                "name": TEXT,
+                "disabled": BOOL,
+                "url": TEXT,
+                "headers": HEADERS,
+                "timeout": DURATION,
+                "threshold": INT,
+                "backoff": DURATION,
+                "ignoredmediatypes": TEXTS,
+                "ignore": _map({"mediatypes": TEXTS, "actions": TEXTS}),
+            },
+            required=("name", "url"),
+        ),
+    }
+)
+
+ROOT = _map(
+    {
+        "version": FREE,
+        "log": _LOG,
+        "loglevel": Key("text", choices=_choices(*LOG_LEVELS)),
+        "storage": _map({**_DRIVERS, **_STORAGE_SWITCHES}),
+        "auth": FREE,
+        "middleware": _map({"registry": _MIDDLEWARE, "repository": _MIDDLEWARE, "storage": _MIDDLEWARE}),
+        "reporting": _map(
+            {
+                "bugsnag": _map({"apikey": TEXT, "releasestage": TEXT, "endpoint": TEXT}),
+                "newrelic": _map({"licensekey": TEXT, "name": TEXT, "verbose": BOOL}),
+            },
+            versions=V2,
+        ),
+        "http": _HTTP,
+        "notifications": _NOTIFICATIONS,
+        "redis": _REDIS,
+        "health": _HEALTH,
+        "catalog": _map({"maxentries": POSITIVE}),
+        "tags": _map({"maxtags": POSITIVE}, versions=V3),
+        "proxy": _map(
+            {
+                "remoteurl": TEXT,
+                "username": TEXT,
+                "password": TEXT,
+                "ttl": Key("duration", versions=V3, instead="remove it, 2.8 always keeps content for 7 days"),
+                "exec": _map({"command": TEXT, "lifetime": DURATION}, versions=V3, required=("command",)),
+                "cachewritetimeout": DURATION_3,
+                "remotenamespace": TEXT_3,
+            },
+            required=("remoteurl",),
+        ),
+        "compatibility": _map(
+            {"schema1": _map({"signingkeyfile": TEXT, "enabled": BOOL})},
+            versions=V2,
+            instead="remove it, 3.x cannot serve schema 1 images, or use a 2.8 image",
+        ),
+        "validation": _map(
+            {
+                "enabled": BOOL,
+                "disabled": BOOL,
+                "manifests": _map(
+                    {
+                        "urls": _map({"allow": TEXTS, "deny": TEXTS}),
+                        "indexes": _map(
+                            {
+                                "platforms": Key("text", choices=_choices("all", "none", "list")),
+                                "platformlist": _maps({"architecture": TEXT, "os": TEXT}),
+                            },
+                            versions=V3,
+                        ),
+                    }
+                ),
+            }
+        ),
+        "policy": _map({"repository": _map({"classes": TEXTS})}),
+    },
+    required=("storage",),
+)
+
+# Keys that belong to the roles: path, reason and what to do.
+_OWNED: tuple[tuple[str, str], ...] = (
+    (
+        "auth",
+        (
+            "nginx authenticates every request and asks the registry without credentials, so registry authentication "
+            "would refuse them all; remove it and set registry_auth_users"
+        ),
+    ),
+    ("http.addr", "each registry process listens on a unix socket that the role names; remove it"),
+    ("http.net", "each registry process listens on a unix socket, which only nginx can reach; remove it"),
+    ("http.secret", "the role generates one secret, keeps it and gives it to all processes; remove it"),
+    (
+        "http.tls",
+        "TLS ends at nginx and the registry is asked over a unix socket; remove it and set the registry_tls_* variables",
+    ),
+    ("http.prefix", "nginx forwards /v2/ as it is and would get 404 for every request; remove it"),
+)
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Making the config
+# ---------------------------------------------------------------------------------------------------------
+
+
+def normal_version(version: object) -> str:
+    """Return 2.8, 3 or auto for what a user or an image tag says (2, 2.8.3, 3.x, 3.1.1, v3, auto)."""
+    text = str(version).strip().lower()
+    text = text.removeprefix("v")
+    if text == "auto":
+        return "auto"
+    if re.match(r"^2(\.8([.-].*)?)?$", text):
+        return "2.8"
+    if re.match(r"^3([.-].*)?$", text):
+        return "3"
+    raise SettingsError(f"version: {text!r} is not a registry version; write 2.8, 3 or auto.")
+
+
+def plain(value: Any) -> Any:
+    """Copy a value into built-in types, so that the result dumps as plain YAML and the input stays as it is."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    # Strings, and what only behaves like one (a vault-encrypted value).
+    return str(value)
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> Config:
+    """Merge over into base: mappings recursively, lists replaced, null deletes the key. Keys come out sorted."""
+    result: Config = dict(base)
+    for key, value in over.items():
+        if value is None:
+            result.pop(key, None)
+        elif isinstance(value, Mapping):
+            below = result.get(key)
+            result[key] = merge(below if isinstance(below, Mapping) else {}, value)
+        else:
+            result[key] = value
+    return {key: merge(value, {}) if isinstance(value, Mapping) else value for key, value in sorted(result.items())}
+
+
+_SETTINGS = (
+    "storage",
+    "redirect_enabled",
+    "delete_enabled",
+    "log_level",
+    "log_formatter",
+    "access_log_enabled",
+    "http_secret",
+    "socket",
+    "drain_timeout_seconds",
+    "health",
+)
+_HEALTH_SETTINGS = ("enabled", "interval_seconds", "threshold")
+_FILESYSTEM_SETTINGS = {"directory": "rootdirectory", "max_threads": "maxthreads"}
+_S3_SETTINGS = {
+    "bucket": "bucket",
+    "region": "region",
+    "root_directory": "rootdirectory",
+    "endpoint": "regionendpoint",
+    "access_key": "accesskey",
+    "secret_key": "secretkey",
+    "encrypt": "encrypt",
+    "kms_key_id": "keyid",
+    "storage_class": "storageclass",
+    "object_acl": "objectacl",
+    "chunk_size_bytes": "chunksize",
+    "multipart_copy_chunk_size_bytes": "multipartcopychunksize",
+    "multipart_copy_max_concurrency": "multipartcopymaxconcurrency",
+    "multipart_copy_threshold_bytes": "multipartcopythresholdsize",
+    "secure": "secure",
+    "skip_verify": "skipverify",
+    "path_style_enabled": "forcepathstyle",
+    "accelerate_enabled": "accelerate",
+    "dual_stack_enabled": "usedualstack",
+    "fips_endpoint_enabled": "usefipsendpoint",
+}
+
+
+def _closest(name: str, known: Iterable[str]) -> str:
+    candidates = sorted(known)
+    squeezed = name.lower().replace("_", "").replace("-", "")
+    if squeezed in candidates:
+        return squeezed
+    found = difflib.get_close_matches(name.lower(), candidates, n=1, cutoff=0.6)
+    return found[0] if found else ""
+
+
+def _refuse_unknown(settings: Mapping[str, Any], known: Iterable[str], path: str) -> None:
+    names = tuple(known)
+    for name in settings:
+        if name not in names:
+            guess = _closest(name, names)
+            hint = f"did you mean {guess}?" if guess else "write one of " + ", ".join(names) + "."
+            raise SettingsError(f"{path}.{name}: there is no such setting; {hint}")
+
+
+def _given(settings: Mapping[str, Any]) -> Config:
+    """Drop what is null or empty text: a role's way to say that an option is not used."""
+    return {key: value for key, value in settings.items() if value is not None and value != ""}
+
+
+def _storage(settings: Mapping[str, Any], version: str) -> tuple[str, Config]:
+    storage = _given(settings)
+    provider = str(storage.pop("provider", ""))
+    if provider == "filesystem":
+        _refuse_unknown(storage, _FILESYSTEM_SETTINGS, "storage")
+        if "directory" not in storage:
+            raise SettingsError("storage.directory: is missing; write the directory for the registry's files.")
+        return "filesystem", {_FILESYSTEM_SETTINGS[key]: value for key, value in storage.items()}
+    if provider != "s3":
+        raise SettingsError("storage.provider: is not a storage provider; write filesystem or s3.")
+    _refuse_unknown(storage, _S3_SETTINGS, "storage")
+    for needed in ("bucket", "region"):
+        # 2.8 wants a region even where an endpoint makes it meaningless.
+        if needed not in storage and not (needed == "region" and "endpoint" in storage):
+            raise SettingsError(f"storage.{needed}: is missing; S3 storage needs it.")
+    if ("access_key" in storage) != ("secret_key" in storage):
+        raise SettingsError(
+            "storage.access_key: access_key and secret_key go together; "
+            "write both, or neither to use the host's or the task's role."
+        )
+    if "endpoint" in storage:
+        storage.setdefault("region", "us-east-1")
+        # 2.8 derives path style from the endpoint; 3.x wants to be told, and 2.8 ignores the key.
+        path_style = storage.pop("path_style_enabled", True)
+        if version == "2.8":
+            if path_style is False:
+                raise SettingsError(
+                    "storage.path_style_enabled: registry 2.8 always uses path style with an endpoint; "
+                    "remove it or use a 3.x image."
+                )
+        else:
+            storage["path_style_enabled"] = path_style
+    return "s3", {_S3_SETTINGS[key]: value for key, value in storage.items()}
+
+
+def build_config(settings: Mapping[str, Any], version: object, overrides: Mapping[str, Any] | None = None) -> Config:
+    """Make the content of config.yml for version 2.8, 3 or auto (a form that both versions take).
+
+    There is no blob descriptor cache by default: each of two registry processes would keep its own in memory
+    and go on offering blobs that the other one deleted.
+    """
+    wanted = normal_version(version)
+    data = plain(settings)
+    _refuse_unknown(data, _SETTINGS, "settings")
+    storage_settings = data.get("storage")
+    if not isinstance(storage_settings, Mapping):
+        raise SettingsError("storage: is missing; write provider: filesystem or provider: s3 with their settings.")
+    if not data.get("socket"):
+        raise SettingsError("socket: is missing; write the path of the unix socket on which the registry listens.")
+    driver, parameters = _storage(storage_settings, wanted)
+    health = _given(data.get("health") or {})
+    _refuse_unknown(health, _HEALTH_SETTINGS, "health")
+    # Every check is a LIST request where storage is S3, which costs money.
+    interval = health.get("interval_seconds", 10 if driver == "filesystem" else 60)
+    http: Config = {"net": "unix", "addr": data["socket"]}
+    if data.get("http_secret"):
+        http["secret"] = data["http_secret"]
+    http["draintimeout"] = f"{data.get('drain_timeout_seconds', 30)}s"
+    config: Config = {
+        "version": "0.1",
+        "log": {
+            "level": data.get("log_level", "info"),
+            "formatter": data.get("log_formatter", "text"),
+            # nginx writes the access log, with user and timing.
+            "accesslog": {"disabled": not data.get("access_log_enabled", False)},
+        },
+        "storage": {
+            driver: parameters,
+            "delete": {"enabled": data.get("delete_enabled", True)},
+            "redirect": {"disable": not data.get("redirect_enabled", False)},
+        },
+        "http": http,
+        "health": {
+            "storagedriver": {
+                "enabled": health.get("enabled", True),
+                "interval": f"{interval}s",
+                "threshold": health.get("threshold", 3),
+            }
+        },
+    }
+    return merge(config, plain(overrides or {}))
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Finding problems
+# ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong at one path; the sentence is without the path."""
+
+    path: str
+    text: str
+    fatal: bool = False
+
+
+def _join(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
+
+
+def _kind_of(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true or false"
+    if isinstance(value, (int, float)):
+        return "a number"
+    if isinstance(value, Mapping):
+        return "a mapping"
+    if isinstance(value, list):
+        return "a list"
+    return "text"
+
+
+def _wrong(path: str, value: Any, wanted: str) -> Problem:
+    return Problem(path, f"must be {wanted}, not {_kind_of(value)}", fatal=True)
+
+
+def _check_scalar(value: Any, key: Key, path: str, version: str) -> Iterator[Problem]:
+    number = isinstance(value, int) and not isinstance(value, bool)
+    if key.kind == "bool":
+        if not isinstance(value, bool):
+            yield _wrong(path, value, "true or false without quotes")
+    elif key.kind in ("int", "int_text"):
+        if key.kind == "int_text" and isinstance(value, str) and value.isdigit():
+            value, number = int(value), True
+        if not number:
+            yield _wrong(path, value, "a whole number without quotes")
+        elif key.minimum is not None and value < key.minimum:
+            yield Problem(path, f"must be {key.minimum} or more", fatal=True)
+    elif key.kind == "duration":
+        if number:
+            yield Problem(
+                path,
+                "is a number, which the registry reads as nanoseconds or refuses; write text with a unit like 30s",
+                fatal=True,
+            )
+        elif not isinstance(value, str):
+            yield _wrong(path, value, "a duration like 30s, 5m or 1h30m")
+        elif not _DURATION.match(value):
+            yield Problem(path, "is no duration; write a number with a unit like 30s, 5m or 1h30m", fatal=True)
+    elif key.kind == "text":
+        if not isinstance(value, str):
+            yield _wrong(path, value, "text, in quotes where it looks like a number or a switch")
+        elif key.choices and version in key.choices and value.lower() not in key.choices[version]:
+            allowed = key.choices[version]
+            guess = _closest(value, allowed)
+            hint = f"did you mean {guess}?" if guess else "write one of " + ", ".join(allowed)
+            yield Problem(path, f"has a value that {_LABEL[version]} does not take; {hint}", fatal=True)
+
+
+def _check_texts(value: Any, path: str) -> Iterator[Problem]:
+    if not isinstance(value, list):
+        yield _wrong(path, value, "a list of texts")
+        return
+    for index, item in enumerate(value):
+        if not isinstance(item, str):
+            yield _wrong(f"{path}[{index}]", item, "text")
+
+
+def _check_map(value: Any, key: Key, path: str, version: str) -> Iterator[Problem]:
+    if not isinstance(value, Mapping):
+        yield _wrong(path, value, "a mapping")
+        return
+    for name in key.required:
+        if value.get(name) in (None, ""):
+            yield Problem(_join(path, name), "is missing", fatal=True)
+    for name, item in value.items():
+        below = _join(path, name)
+        known = key.keys.get(name)
+        if known is None:
+            yield _unknown(below, name, key.keys, version)
+        elif version not in known.versions:
+            yield _other_version(below, known, version)
+        elif item is not None:
+            yield from _check(item, known, below, version)
+
+
+def _check(value: Any, key: Key, path: str, version: str) -> Iterator[Problem]:
+    if key.kind == "map":
+        yield from _check_map(value, key, path, version)
+    elif key.kind == "maps":
+        if not isinstance(value, list):
+            yield _wrong(path, value, "a list of mappings")
+            return
+        for index, item in enumerate(value):
+            yield from _check_map(item, key, f"{path}[{index}]", version)
+    elif key.kind == "texts":
+        yield from _check_texts(value, path)
+    elif key.kind == "headers":
+        if not isinstance(value, Mapping):
+            yield _wrong(path, value, "a mapping of header names to lists")
+            return
+        for name, item in value.items():
+            yield from _check_texts(item, _join(path, name))
+    else:
+        yield from _check_scalar(value, key, path, version)
+
+
+def _unknown(path: str, name: str, known: Mapping[str, Key], version: str) -> Problem:
+    guess = _closest(name, (key for key, spec in known.items() if version in spec.versions))
+    hint = f"did you mean {guess}?" if guess else "remove it"
+    if path == f"storage.{name}":
+        return Problem(path, f"there is no such storage driver, and the registry would not start; {hint}", fatal=True)
+    return Problem(path, f"neither registry 2.8 nor 3.x knows this key, and it would be ignored in silence; {hint}")
+
+
+def _other_version(path: str, key: Key, version: str) -> Problem:
+    instead = key.instead or f"remove it or use a {_OTHER[version]} image"
+    # List positions do not belong to the key's name.
+    name = re.sub(r"\[\d+\]", "", path)
+    return Problem(path, f"{_LABEL[version]} has no {name} and {key.effect}; {instead}", fatal=key.effect == NO_START)
+
+
+def _storage_rules(config: Mapping[str, Any], version: str) -> Iterator[Problem]:
+    storage = config.get("storage")
+    if not isinstance(storage, Mapping):
+        return
+    drivers = [name for name in storage if name not in _STORAGE_SWITCHES]
+    if not drivers:
+        yield Problem(
+            "storage", "has no storage driver; write one of filesystem, s3, gcs, azure or inmemory", fatal=True
+        )
+    elif len(drivers) > 1:
+        yield Problem(
+            "storage",
+            f"has the storage drivers {' and '.join(sorted(drivers))}, and exactly one is allowed; "
+            "remove all but one (a null value removes the one that the role wrote)",
+            fatal=True,
+        )
+    for name in ("s3", "s3aws"):
+        s3 = storage.get(name)
+        if not isinstance(s3, Mapping):
+            continue
+        if not s3.get("region") and (version == "2.8" or not s3.get("regionendpoint")):
+            yield Problem(f"storage.{name}.region", "is missing", fatal=True)
+        if version == "3" and s3.get("regionendpoint") and "forcepathstyle" not in s3:
+            yield Problem(
+                f"storage.{name}.forcepathstyle",
+                "is missing, and registry 3.x no longer derives it from regionendpoint; "
+                "write true for most S3 look-alikes, false for virtual-host addresses",
+            )
+    cache = storage.get("cache")
+    if isinstance(cache, Mapping):
+        for name in ("blobdescriptor", "layerinfo"):
+            if cache.get(name) == "inmemory":
+                yield Problem(
+                    f"storage.cache.{name}",
+                    "two registry processes with a cache in memory each would go on offering blobs that "
+                    "the other one deleted; remove it or use redis",
+                )
+            address = "addr" if version == "2.8" else "addrs"
+            redis = config.get("redis")
+            if cache.get(name) == "redis" and not (isinstance(redis, Mapping) and redis.get(address)):
+                yield Problem(
+                    f"storage.cache.{name}",
+                    f"is redis, but redis.{address} is not set; {_LABEL[version]} would not start",
+                    fatal=True,
+                )
+    maintenance = storage.get("maintenance")
+    purging = maintenance.get("uploadpurging") if isinstance(maintenance, Mapping) else None
+    if isinstance(purging, Mapping) and purging.get("enabled") is not False:
+        # The section replaces the registry's defaults as a whole.
+        for name in ("age", "interval", "dryrun"):
+            if purging.get(name) is None:
+                yield Problem(
+                    f"storage.maintenance.uploadpurging.{name}",
+                    "is missing, and the registry would not start; write age, interval and dryrun, or enabled: false",
+                    fatal=True,
+                )
+
+
+def _middleware_rules(config: Mapping[str, Any], version: str) -> Iterator[Problem]:
+    middleware = config.get("middleware")
+    entries = middleware.get("storage") if isinstance(middleware, Mapping) else None
+    for index, entry in enumerate(entries if isinstance(entries, list) else []):
+        path = f"middleware.storage[{index}]"
+        name = entry.get("name") if isinstance(entry, Mapping) else None
+        if not isinstance(name, str) or not name:
+            continue
+        known = _STORAGE_MIDDLEWARE.get(name)
+        if known is None:
+            guess = _closest(name, _STORAGE_MIDDLEWARE)
+            hint = f"did you mean {guess}?" if guess else "write one of " + ", ".join(_STORAGE_MIDDLEWARE)
+            yield Problem(
+                f"{path}.name", f"there is no such middleware, and the registry would not start; {hint}", fatal=True
+            )
+        elif version not in known.versions:
+            yield Problem(
+                f"{path}.name",
+                f"{_LABEL[version]} has no middleware {name} and {known.effect}; "
+                f"remove it or use a {_OTHER[version]} image",
+                fatal=True,
+            )
+        else:
+            yield from _check(entry.get("options") or {}, known, f"{path}.options", version)
+
+
+def _owned_rules(config: Mapping[str, Any], overrides: Mapping[str, Any]) -> Iterator[Problem]:
+    def find(tree: Mapping[str, Any], path: str) -> tuple[bool, Any]:
+        node: Any = tree
+        for name in path.split("."):
+            if not isinstance(node, Mapping) or name not in node:
+                return False, None
+            node = node[name]
+        return True, node
+
+    for path, text in _OWNED:
+        present, value = find(config, path)
+        if path == "http.addr":
+            refused = not (isinstance(value, str) and value.startswith("/"))
+        elif path == "http.net":
+            refused = value != "unix"
+        elif path == "http.secret":
+            refused = not present or value in (None, "")
+        else:
+            refused = present
+        if refused or find(overrides, path)[0]:
+            yield Problem(path, text, fatal=True)
+
+
+def _cross_rules(config: Mapping[str, Any], version: str, overrides: Mapping[str, Any]) -> Iterator[Problem]:
+    if str(config.get("version", "")) != "0.1":
+        yield Problem("version", 'the only version of the format is 0.1; write "0.1"', fatal=True)
+    log = config.get("log")
+    if "loglevel" in config and isinstance(log, Mapping) and log.get("level"):
+        yield Problem("loglevel", "is overruled by log.level; remove it and set log.level")
+    yield from _storage_rules(config, version)
+    yield from _middleware_rules(config, version)
+    yield from _owned_rules(config, overrides)
+
+
+def _problems_of(config: Mapping[str, Any], version: str, overrides: Mapping[str, Any]) -> list[Problem]:
+    found = [*_check(config, ROOT, "", version), *_cross_rules(config, version, overrides)]
+    # One sentence a path: the first is the most basic one.
+    unique: dict[str, Problem] = {}
+    for problem in found:
+        unique.setdefault(problem.path, problem)
+    return list(unique.values())
+
+
+def _problems_of_either(config: Mapping[str, Any], overrides: Mapping[str, Any]) -> list[Problem]:
+    two = {problem.path: problem for problem in _problems_of(config, "2.8", overrides)}
+    three = {problem.path: problem for problem in _problems_of(config, "3", overrides)}
+    found = [problem for path, problem in three.items() if path in two]
+    only_two = [problem for path, problem in two.items() if path not in three and problem.fatal]
+    only_three = [problem for path, problem in three.items() if path not in two and problem.fatal]
+    # Something stops 2.8 and something else stops 3.x: no version would start with this config.
+    if not any(problem.fatal for problem in found) and only_two and only_three:
+        found += only_two + only_three
+    return found
+
+
+def find_problems(
+    config: Mapping[str, Any],
+    version: object,
+    overrides: Mapping[str, Any] | None = None,
+    variable: str = "registry_server_config",
+) -> list[str]:
+    """Return one sentence for each problem of a rendered config; none means good.
+
+    config is what build_config() returned. overrides is the user's part of it: keys there that belong to the
+    roles are refused even where their value happens to agree.
+    """
+    wanted = normal_version(version)
+    if not isinstance(config, Mapping):
+        return [f"{variable}: must be a mapping, not {_kind_of(config)}."]
+    if overrides is not None and not isinstance(overrides, Mapping):
+        return [f"{variable}: must be a mapping, not {_kind_of(overrides)}."]
+    data, user = plain(config), plain(overrides or {})
+    found = _problems_of_either(data, user) if wanted == "auto" else _problems_of(data, wanted, user)
+    return [
+        f"{_join(variable, problem.path)}: {_sentence(problem.text)}" for problem in sorted(found, key=lambda p: p.path)
+    ]
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith("?") else f"{text}."

@@ -1,0 +1,472 @@
+# Copyright: The drydock authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A client's proof that a registry works: the steps, the tiny image, and the judgement of each answer.
+
+How a request travels is not known here: the caller brings a transport. It must verify certificates and must
+not follow redirects by itself.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import io
+import json
+import secrets
+import tarfile
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+from urllib.parse import urlencode, urljoin, urlsplit, urlunsplit
+
+MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
+CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
+LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar+gzip"
+_BYTES = "application/octet-stream"
+_NO_DIGEST = "sha256:" + "0" * 64
+_REDIRECTS = (301, 302, 303, 307, 308)
+_MAX_REDIRECTS = 3
+_PAUSE_SECONDS = 0.5
+
+
+class NoAnswerError(Exception):
+    """The request got no HTTP answer. Waiting helps unless the certificate was refused."""
+
+    def __init__(self, reason: str, final: bool = False) -> None:
+        super().__init__(reason)
+        self.final = final
+
+
+class ProbeFailedError(Exception):
+    """A step went wrong; the message is one sentence."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An HTTP answer; header names are in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes = b""
+
+
+@dataclass(frozen=True)
+class Request:
+    """An HTTP request; the URL may be a path below the registry's URL until it is sent."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes | None = None
+
+
+class Transport(Protocol):
+    """Sends one request. foreign means that the URL is on another host than the registry's."""
+
+    def __call__(self, request: Request, timeout: float, foreign: bool) -> Answer: ...
+
+
+@dataclass
+class Step:
+    """One thing that was tried."""
+
+    name: str
+    expected: str
+    got: str = ""
+    seconds: float = 0.0
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"name": self.name, "expected": self.expected, "got": self.got, "seconds": round(self.seconds, 3)}
+
+
+def digest(data: bytes) -> str:
+    return "sha256:" + hashlib.sha256(data).hexdigest()
+
+
+@dataclass(frozen=True)
+class Image:
+    """A complete image with one layer, which any client can pull."""
+
+    layer: bytes
+    config: bytes
+    manifest: bytes
+
+
+def build_image(nonce: bytes) -> Image:
+    """Build the same image for the same nonce, byte for byte."""
+    raw = io.BytesIO()
+    with tarfile.open(fileobj=raw, mode="w") as tar:
+        info = tarfile.TarInfo("drydock-probe")
+        info.size = len(nonce)
+        tar.addfile(info, io.BytesIO(nonce))
+    layer = gzip.compress(raw.getvalue(), mtime=0)
+    config = _json(
+        {
+            "architecture": "amd64",
+            "os": "linux",
+            "config": {},
+            "rootfs": {"type": "layers", "diff_ids": [digest(raw.getvalue())]},
+        }
+    )
+    manifest = _json(
+        {
+            "schemaVersion": 2,
+            "mediaType": MANIFEST_TYPE,
+            "config": {"mediaType": CONFIG_TYPE, "digest": digest(config), "size": len(config)},
+            "layers": [{"mediaType": LAYER_TYPE, "digest": digest(layer), "size": len(layer)}],
+        }
+    )
+    return Image(layer, config, manifest)
+
+
+def _json(value: object) -> bytes:
+    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+
+
+def basic(username: str, password: str) -> dict[str, str]:
+    token = base64.b64encode(f"{username}:{password}".encode()).decode()
+    return {"Authorization": f"Basic {token}"}
+
+
+def origin(url: str) -> tuple[str, str, int]:
+    """Scheme, host and port of a URL, comparable."""
+    parts = urlsplit(url)
+    scheme = parts.scheme.lower()
+    return scheme, (parts.hostname or "").lower(), parts.port or (443 if scheme == "https" else 80)
+
+
+def without_query(url: str) -> str:
+    """A URL for messages: upload states and presigned keys are in the query."""
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def with_query(url: str, **query: str) -> str:
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(query="&".join(filter(None, (parts.query, urlencode(query))))))
+
+
+def url_problem(url: str) -> str:
+    """What is wrong with the registry's URL, or nothing."""
+    try:
+        parts = urlsplit(url)
+        port_is_valid = parts.port is None or parts.port > 0
+    except ValueError:
+        port_is_valid = False
+    if not port_is_valid or parts.scheme != "https" or not parts.hostname:
+        return "is not a URL of a registry; write https://HOST or https://HOST:PORT"
+    if parts.username is not None or parts.password is not None:
+        return "has credentials in it; write them to username and password"
+    if parts.path.strip("/") or parts.query or parts.fragment:
+        return "has more than a host and a port; write https://HOST or https://HOST:PORT"
+    return ""
+
+
+# Why a step usually goes wrong, told to whoever has to mend it.
+HINTS: Mapping[str, str] = {
+    "healthz": "no registry answers behind the proxy; look at the logs of the proxy's and the registry's containers",
+    "tls": "the certificate does not fit the host name or the CA; set ca_certificate or renew the certificate",
+    "open": "the registry is open to everybody; take it off the network until the proxy in front of it authenticates",
+    "forged": (
+        "credentials that do not exist are accepted; "
+        "take the registry off the network and look at the proxy's authentication"
+    ),
+    "anonymous": "anonymous requests must be challenged; look at the proxy's authentication",
+    "credentials": "the right user name and password are refused; look at the users file that the proxy reads",
+    "api": "what answers is no registry; look at where the proxy forwards /v2/",
+    "location": (
+        "the proxy passes a wrong Host or X-Forwarded-Proto header, "
+        "or http.host in the registry's configuration is wrong"
+    ),
+    "push": "look at the registry's log, its storage and the proxy's limits for bodies",
+    "pull": "what was pushed does not come back; look at the registry's log and at its storage",
+    "delete_disabled": "deleting is switched off in the registry; switch it on or set delete_enabled to false",
+    "delete": "what was deleted is still served; look at the storage's permissions and at caches",
+}
+
+
+@dataclass
+class Probe:
+    """The steps against one registry."""
+
+    url: str
+    username: str
+    password: str
+    transport: Transport
+    repository: str = "drydock/probe"
+    timeout: float = 60.0
+    delete_enabled: bool = True
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+    steps: list[Step] = field(default_factory=list)
+    left_behind: list[str] = field(default_factory=list)
+    # What is to be deleted when a later step fails, newest last.
+    _to_clean: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.url = self.url.rstrip("/")
+
+    # -- the whole ----------------------------------------------------------------------------------------
+
+    def answers(self) -> bool:
+        """Try once whether anything answers."""
+        try:
+            self._send(Request("GET", "/healthz"))
+        except NoAnswerError as error:
+            return error.final
+        return True
+
+    def read(self) -> None:
+        """Check what can be checked without pushing anything."""
+        self._wait()
+        self._refusals(reading_only=True)
+        self._login()
+
+    def run(self) -> None:
+        """Check everything; whatever was pushed is deleted even when a step fails."""
+        self._wait()
+        self._refusals(reading_only=False)
+        self._login()
+        try:
+            self._round_trip()
+        finally:
+            self._clean()
+
+    # -- steps --------------------------------------------------------------------------------------------
+
+    def _wait(self) -> None:
+        step = Step("GET /healthz", f"200 within {self.timeout:g} seconds")
+        start = self.clock()
+        hint, got = "healthz", ""
+        while True:
+            left = self.timeout - (self.clock() - start)
+            try:
+                status = self._send(Request("GET", "/healthz"), max(left, 1.0)).status
+                hint, got = "healthz", str(status)
+                if status == 200:
+                    break
+            except NoAnswerError as error:
+                got = f"no answer: {error}"
+                if error.final:
+                    hint = "tls"
+                    break
+            if self.clock() - start + _PAUSE_SECONDS >= self.timeout:
+                break
+            self.sleep(_PAUSE_SECONDS)
+        step.got, step.seconds = got, self.clock() - start
+        self.steps.append(step)
+        if got != "200":
+            raise ProbeFailedError(_sentence(step, hint))
+
+    def _refusals(self, reading_only: bool) -> None:
+        challenge = self._expect("anonymous GET /v2/", 401, Request("GET", "/v2/"), hint="anonymous")
+        offered = challenge.headers.get("www-authenticate", "")
+        self._judge(
+            "challenge of anonymous GET /v2/",
+            "WWW-Authenticate: Basic",
+            f"WWW-Authenticate: {offered.split(' ')[0]}" if offered else "no WWW-Authenticate",
+            offered.lower().startswith("basic"),
+            "anonymous",
+        )
+        wrong = basic(self.username, secrets.token_hex(16))
+        unknown = basic(f"probe-{secrets.token_hex(8)}", self.password)
+        self._expect("GET /v2/ with a wrong password", 401, Request("GET", "/v2/", wrong), hint="forged")
+        self._expect("GET /v2/ as an unknown user", 401, Request("GET", "/v2/", unknown), hint="forged")
+        tries = [
+            ("GET", self._path("manifests/latest"), "of a manifest"),
+            ("GET", self._path(f"blobs/{_NO_DIGEST}"), "of a blob"),
+            ("GET", "/v2/_catalog", "of the catalog"),
+        ]
+        if not reading_only:
+            tries += [
+                ("POST", self._path("blobs/uploads/"), "of an upload"),
+                ("DELETE", self._path(f"manifests/{_NO_DIGEST}"), "of a manifest"),
+            ]
+        for method, path, what in tries:
+            answer = self._expect(f"anonymous {method} {what}", None, Request(method, path), hint="anonymous")
+            if method == "POST" and answer.status == 202 and "location" in answer.headers:
+                # Somebody let the upload begin: leave nothing of it.
+                self._drop(urljoin(self.url + path, answer.headers["location"]))
+            self._judge_last(answer.status == 401, "401", "open" if answer.status < 400 else "anonymous")
+
+    def _login(self) -> None:
+        answer = self._expect(
+            "GET /v2/ with the right password", 200, Request("GET", "/v2/", self._auth), hint="credentials"
+        )
+        got = answer.headers.get("docker-distribution-api-version", "")
+        self._judge(
+            "header of GET /v2/",
+            "Docker-Distribution-Api-Version: registry/2.0",
+            f"Docker-Distribution-Api-Version: {got}" if got else "no Docker-Distribution-Api-Version",
+            got == "registry/2.0",
+            "api",
+        )
+
+    def _round_trip(self) -> None:
+        # Where nothing can be deleted, always the same image is pushed, so that nothing piles up.
+        nonce = secrets.token_bytes(16) if self.delete_enabled else b"drydock probe"
+        tag = f"probe-{nonce.hex()}" if self.delete_enabled else "probe"
+        image = build_image(nonce)
+        layer, config, manifest = (digest(part) for part in (image.layer, image.config, image.manifest))
+        by_digest = self._path(f"manifests/{manifest}")
+        self._push_blob("layer", image.layer, chunked=True)
+        self._push_blob("config", image.config, chunked=False)
+        self._remember(by_digest)
+        headers = {**self._auth, "Content-Type": MANIFEST_TYPE}
+        request = Request("PUT", self._path(f"manifests/{tag}"), headers, image.manifest)
+        put = self._expect("push of the manifest", 201, request, hint="push")
+        told = put.headers.get("docker-content-digest", "")
+        self._judge("digest of the pushed manifest", manifest, told or "none", told == manifest, "push")
+        self._pull("manifest", self._path(f"manifests/{tag}"), image.manifest, {"Accept": MANIFEST_TYPE})
+        self._pull("layer", self._path(f"blobs/{layer}"), image.layer, {})
+        self._pull("config", self._path(f"blobs/{config}"), image.config, {})
+        if not self.delete_enabled:
+            self._to_clean.clear()
+            return
+        blobs = (("layer", self._path(f"blobs/{layer}")), ("config", self._path(f"blobs/{config}")))
+        accept = {**self._auth, "Accept": MANIFEST_TYPE}
+        for what, path in (("manifest", by_digest), *blobs):
+            self._delete(what, path)
+        for what, path in (("manifest", by_digest), ("tag", self._path(f"manifests/{tag}")), *blobs):
+            self._expect(f"GET of the deleted {what}", 404, Request("GET", path, accept), hint="delete")
+            if path in self._to_clean:
+                self._to_clean.remove(path)
+
+    def _push_blob(self, what: str, data: bytes, chunked: bool) -> None:
+        path = self._path("blobs/uploads/")
+        start = self._expect(f"start of the {what}'s upload", 202, Request("POST", path, self._auth, b""), hint="push")
+        location = self._location(f"Location of the {what}'s upload", self.url + path, start)
+        self._remember(location)
+        body: bytes | None = data
+        headers = {**self._auth, "Content-Type": _BYTES}
+        if chunked:
+            sent = self._expect(
+                f"push of the {what}'s bytes", 202, Request("PATCH", location, headers, data), hint="push"
+            )
+            self._to_clean.remove(location)
+            location = self._location(f"Location of the {what}'s next part", location, sent)
+            self._remember(location)
+            body = b""
+        blob = self._path(f"blobs/{digest(data)}")
+        self._remember(blob)
+        name = f"end of the {what}'s upload"
+        request = Request("PUT", with_query(location, digest=digest(data)), headers, body)
+        self._expect(name, 201, request, hint="push")
+        self._to_clean.remove(location)
+
+    def _location(self, name: str, base: str, answer: Answer) -> str:
+        told = answer.headers.get("location", "")
+        location = urljoin(base, told)
+        right = bool(told) and origin(location) == origin(self.url)
+        got = without_query(location) if told else "no Location"
+        self._judge(name, f"a URL below {self.url}", got, right, "location")
+        return location
+
+    def _pull(self, what: str, path: str, data: bytes, headers: Mapping[str, str]) -> None:
+        name = f"pull of the {what}"
+        answer = self._expect(name, None, Request("GET", path, {**self._auth, **headers}), hint="pull")
+        url = self.url + path
+        for _redirect in range(_MAX_REDIRECTS):
+            if answer.status not in _REDIRECTS or "location" not in answer.headers:
+                break
+            url = urljoin(url, answer.headers["location"])
+            # Presigned URLs carry their own permission: _send() gives the password to no other host.
+            request = Request("GET", url, {**self._auth, **headers})
+            answer = self._expect(f"{name} from {without_query(url)}", None, request, hint="pull")
+        self._judge_last(answer.status == 200, "200", "pull")
+        got = digest(answer.body)
+        self._judge(f"digest of the pulled {what}", digest(data), got, answer.body == data, "pull")
+
+    def _delete(self, what: str, path: str) -> None:
+        answer = self._expect(f"DELETE of the {what}", None, Request("DELETE", path, self._auth), hint="delete")
+        hint = "delete_disabled" if answer.status == 405 else "delete"
+        self._judge_last(answer.status == 202, "202", hint)
+
+    # -- clean up -----------------------------------------------------------------------------------------
+
+    def _remember(self, path: str) -> None:
+        if path not in self._to_clean:
+            self._to_clean.append(path)
+
+    def _clean(self) -> None:
+        """Delete what a failed step left, manifests before their blobs; whatever fails here is only noted."""
+        for path in reversed(self._to_clean):
+            if not self._drop(path):
+                self.left_behind.append(without_query(self._absolute(path)))
+        self._to_clean.clear()
+
+    def _drop(self, path: str) -> bool:
+        if origin(self._absolute(path)) != origin(self.url):
+            return False
+        try:
+            return self._send(Request("DELETE", path, self._auth)).status in (202, 204, 404)
+        except NoAnswerError:
+            return False
+
+    # -- requests and judgement ---------------------------------------------------------------------------
+
+    @property
+    def _auth(self) -> dict[str, str]:
+        return basic(self.username, self.password)
+
+    def _path(self, rest: str) -> str:
+        return f"/v2/{self.repository}/{rest}"
+
+    def _absolute(self, path: str) -> str:
+        return self.url + path if path.startswith("/") else path
+
+    def _send(self, request: Request, timeout: float | None = None) -> Answer:
+        url = self._absolute(request.url)
+        foreign = origin(url) != origin(self.url)
+        headers = {k: v for k, v in request.headers.items() if not (foreign and k == "Authorization")}
+        limit = self.timeout if timeout is None else timeout
+        return self.transport(Request(request.method, url, headers, request.body), limit, foreign)
+
+    def _expect(self, name: str, status: int | None, request: Request, *, hint: str) -> Answer:
+        """Send and record a step. With status None the caller judges by _judge_last()."""
+        step = Step(name, str(status) if status else "an answer")
+        self.steps.append(step)
+        start = self.clock()
+        try:
+            answer = self._send(request)
+        except NoAnswerError as error:
+            step.got = f"no answer: {error}"
+            raise ProbeFailedError(_sentence(step, "tls" if error.final else hint)) from error
+        finally:
+            step.seconds = self.clock() - start
+        step.got = str(answer.status)
+        if status is not None and answer.status != status:
+            # A request without or with invented credentials that succeeds is the worst of all findings.
+            if hint == "anonymous" and answer.status < 400:
+                hint = "open"
+            raise ProbeFailedError(_sentence(step, hint))
+        return answer
+
+    def _judge_last(self, right: bool, expected: str, hint: str) -> None:
+        step = self.steps[-1]
+        step.expected = expected
+        if not right:
+            raise ProbeFailedError(_sentence(step, hint))
+
+    def _judge(self, name: str, expected: str, got: str, right: bool, hint: str) -> None:
+        step = Step(name, expected, got)
+        self.steps.append(step)
+        if not right:
+            raise ProbeFailedError(_sentence(step, hint))
+
+
+def _sentence(step: Step, hint: str) -> str:
+    if step.got.startswith("no answer"):
+        told = f"{step.name} got {step.got}, expected {step.expected}"
+    elif step.got.isdigit():
+        told = f"{step.name} answered {step.got} instead of {step.expected}"
+    else:
+        told = f"{step.name} was {step.got} instead of {step.expected}"
+    return f"{told}: {HINTS[hint]}."
+
+
+def as_dicts(steps: Iterable[Step]) -> list[dict[str, Any]]:
+    return [step.as_dict() for step in steps]

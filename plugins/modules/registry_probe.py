@@ -1,0 +1,274 @@
+#!/usr/bin/python
+# Copyright: The drydock authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Proves from a client's side that a registry works."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: registry_probe
+author:
+  - The drydock authors
+short_description: Proves from a client's side that a registry works
+version_added: "0.1.0"
+description:
+  - Does what a client does, in one call. It waits until the registry answers, checks that anonymous requests, wrong
+    passwords and unknown users are refused, logs in, pushes a tiny image, pulls it back, compares every byte by
+    SHA-256, deletes it and checks that it is gone.
+  - Fails with one sentence that names the step, what was expected and what came.
+  - What was pushed is deleted even when a step in the middle fails.
+  - Certificates and their host names are always verified. The password is sent to no other host than the registry's.
+  - The module always reports V(changed=false), because it leaves the registry's content as it found it.
+options:
+  url:
+    description: The registry's address, as V(https://HOST) or V(https://HOST:PORT).
+    type: str
+    required: true
+  username:
+    description: A user who may push and delete.
+    type: str
+    required: true
+  password:
+    description: The user's password.
+    type: str
+    required: true
+  ca_certificate:
+    description:
+      - PEM text of the CA that signed the registry's certificate.
+      - When it is empty or not set, the system's CAs are trusted.
+    type: str
+  repository:
+    description: The repository into which the image is pushed. Its name stays in the catalog.
+    type: str
+    default: drydock/probe
+  delete_enabled:
+    description:
+      - Whether the registry is configured to delete.
+      - With V(false) the image stays in the registry. It is the same few hundred bytes every time.
+    type: bool
+    default: true
+  timeout:
+    description: Seconds to wait until the registry answers, and for each request after that.
+    type: int
+    default: 60
+attributes:
+  check_mode:
+    description: In check mode nothing is pushed, and a registry that does not answer is skipped.
+    support: full
+  diff_mode:
+    description: There is nothing to compare.
+    support: none
+  idempotent:
+    description: Every run leaves the registry's content as it was.
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Prove that the registry works
+  drydock.registry.registry_probe:
+    url: https://registry.example.com
+    username: alice
+    password: "{{ vault_drydock_alice_password }}"
+    ca_certificate: "{{ registry_tls_result['ca_certificate_pem'] }}"
+"""
+
+RETURN = r"""
+steps:
+  description: What was tried, in order.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: What was done.
+      type: str
+      sample: anonymous GET /v2/
+    expected:
+      description: What a working registry gives.
+      type: str
+      sample: "401"
+    got:
+      description: What came.
+      type: str
+      sample: "401"
+    seconds:
+      description: How long it took.
+      type: float
+      sample: 0.012
+seconds:
+  description: How long everything took.
+  returned: always
+  type: float
+  sample: 0.8
+left_behind:
+  description: URLs of what was pushed and could not be deleted.
+  returned: always
+  type: list
+  elements: str
+skipped:
+  description: Whether nothing was checked, because in check mode no registry answers.
+  returned: when nothing was checked
+  type: bool
+"""
+
+import http.client
+import os
+import ssl
+import tempfile
+import time
+from typing import Any
+from urllib.error import HTTPError, URLError
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.urls import open_url
+from ansible_collections.drydock.registry.plugins.module_utils._registry_probe import (
+    Answer,
+    NoAnswerError,
+    Probe,
+    ProbeFailedError,
+    Request,
+    as_dicts,
+    url_problem,
+)
+
+_MAX_BODY_BYTES = 4 * 1024 * 1024
+
+
+class UrlTransport:
+    """Sends requests with ansible's open_url: certificates verified, no redirect followed, no .netrc read."""
+
+    def __init__(self, ca_path: str | None = None, foreign_ca_path: str | None = None) -> None:
+        self._ca_path = ca_path
+        self._foreign_ca_path = foreign_ca_path
+
+    def __call__(self, request: Request, timeout: float, foreign: bool) -> Answer:
+        try:
+            response = open_url(
+                request.url,
+                data=request.body,
+                headers=dict(request.headers),
+                method=request.method,
+                timeout=timeout,
+                validate_certs=True,
+                ca_path=self._foreign_ca_path if foreign else self._ca_path,
+                follow_redirects="none",
+                use_netrc=False,
+                decompress=False,
+                http_agent="drydock.registry.registry_probe",
+            )
+        except HTTPError as error:
+            response = error
+        except URLError as error:
+            raise _no_answer(error.reason) from error
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise _no_answer(error) from error
+        try:
+            with response:
+                data = response.read(_MAX_BODY_BYTES)
+        except (OSError, http.client.HTTPException) as error:
+            raise _no_answer(error) from error
+        names = {name.lower() for name in response.headers}
+        joined = {name: ", ".join(response.headers.get_all(name)) for name in names}
+        return Answer(int(response.code), joined, data)
+
+
+def _no_answer(error: object) -> NoAnswerError:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return NoAnswerError(f"the certificate was refused, {error.verify_message}", final=True)
+    return NoAnswerError(str(error) or type(error).__name__)
+
+
+def _write(directory: str, text: str) -> str:
+    handle, path = tempfile.mkstemp(dir=directory, suffix=".pem")
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(text)
+    return path
+
+
+def _transport(certificate: str, directory: str) -> UrlTransport:
+    if not certificate.strip():
+        return UrlTransport()
+    # A presigned URL may point to a public storage service or to one with the deployment's own CA: trust both.
+    system = ssl.get_default_verify_paths().cafile
+    public = ""
+    if system and os.path.isfile(system):
+        with open(system, encoding="utf-8") as file:
+            public = file.read()
+    own = certificate.strip() + "\n"
+    return UrlTransport(_write(directory, own), _write(directory, own + public))
+
+
+def run(module: AnsibleModule) -> None:
+    params: dict[str, Any] = module.params
+    start = time.monotonic()
+    problem = url_problem(params["url"])
+    if problem:
+        module.fail_json(msg=f"url: {problem}.", steps=[], seconds=0.0, left_behind=[])
+    if ":" in params["username"] or not params["username"]:
+        module.fail_json(
+            msg="username: is empty or has a colon in it, which HTTP cannot carry; write another user name.",
+            steps=[],
+            seconds=0.0,
+            left_behind=[],
+        )
+    if params["timeout"] < 1:
+        module.fail_json(msg="timeout: must be 1 second or more.", steps=[], seconds=0.0, left_behind=[])
+    certificate = params["ca_certificate"] or ""
+    if certificate.strip():
+        try:
+            ssl.create_default_context(cadata=certificate)
+        except (ssl.SSLError, ValueError):
+            module.fail_json(
+                msg="ca_certificate: is no certificate in PEM; write the text of the file, not its path.",
+                steps=[],
+                seconds=0.0,
+                left_behind=[],
+            )
+    probe = Probe(
+        url=params["url"],
+        username=params["username"],
+        password=params["password"],
+        transport=_transport(certificate, module.tmpdir),
+        repository=params["repository"],
+        timeout=float(params["timeout"]),
+        delete_enabled=params["delete_enabled"],
+    )
+    result: dict[str, Any] = {"changed": False}
+    failure = ""
+    try:
+        if not module.check_mode:
+            probe.run()
+        elif probe.answers():
+            probe.read()
+        else:
+            result["skipped"] = True
+    except ProbeFailedError as error:
+        failure = str(error)
+    result.update(
+        steps=as_dicts(probe.steps), seconds=round(time.monotonic() - start, 3), left_behind=probe.left_behind
+    )
+    if failure:
+        module.fail_json(msg=failure, **result)
+    module.exit_json(**result)
+
+
+def main() -> None:
+    run(
+        AnsibleModule(
+            argument_spec={
+                "url": {"type": "str", "required": True},
+                "username": {"type": "str", "required": True},
+                "password": {"type": "str", "required": True, "no_log": True},
+                "ca_certificate": {"type": "str"},
+                "repository": {"type": "str", "default": "drydock/probe"},
+                "delete_enabled": {"type": "bool", "default": True},
+                "timeout": {"type": "int", "default": 60},
+            },
+            supports_check_mode=True,
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()
