@@ -4,7 +4,9 @@ PYTHON ?= python3
 INVENTORY ?= inventories/local
 VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
-CREDENTIALS := $(INVENTORY)/credentials
+# How many tests run side by side.
+WORKERS ?= 2
+CREDENTIALS := $(INVENTORY)/.credentials
 COLLECTION := $(VENV)/collections/ansible_collections/drydock/registry
 # Ansible asks for sudo's password only where sudo would.
 BECOME := $(shell [ "$$(id -u)" = 0 ] || sudo -n true 2>/dev/null || echo --ask-become-pass)
@@ -12,6 +14,7 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 PLAYBOOK := $(BIN)/ansible-playbook -i $(INVENTORY) $(BECOME)
 
 # One `make` at a time works on .venv.
+comma := ,
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
@@ -41,9 +44,31 @@ up: $(VENV)/.runtime ## Run a registry on this machine, at https://localhost:544
 	$(PLAYBOOK) playbooks/site.yml
 
 .PHONY: down
-down: $(VENV)/.runtime ## Take it down; images, users and certificates are kept
-	$(PLAYBOOK) playbooks/teardown.yml
+down: $(VENV)/.runtime ## Take it down; DESTROY=data,users,tls also destroys what it names
+	$(PLAYBOOK) playbooks/teardown.yml $(if $(DESTROY),-e '{"drydock_teardown_destroy": ["$(subst $(comma),"$(comma)",$(DESTROY))"]}')
 
 .PHONY: credentials
 credentials: ## Print shell assignments to log in with: eval "$$(make -s credentials)"
 	@cat $(CREDENTIALS)/registry.env 2>/dev/null || { echo "No registry was deployed with $(INVENTORY): run make up first." >&2; exit 1; }
+
+.PHONY: lint
+lint: $(VENV)/.test ## Check style: YAML, Ansible, Python, shell, changelog
+	$(BIN)/yamllint --strict .
+	PATH="$(BIN):$$PATH" $(BIN)/ansible-lint --quiet
+	$(BIN)/ruff check --quiet .
+	$(BIN)/ruff format --quiet --check .
+	$(BIN)/mypy
+	shellcheck tests/hosts/init tests/parts .ci/run
+	$(BIN)/antsibull-changelog lint
+
+.PHONY: unit
+unit: $(VENV)/.test ## Test the plugins and the rules of the repository; needs no Docker
+	$(BIN)/python -m pytest --quiet tests/unit
+
+.PHONY: test
+test: $(VENV)/.test ## Run everything that CI runs
+	@tests/parts \
+	  prepare "$(BIN)/ansible-playbook -i localhost, $(BECOME) tests/prepare.yml" \
+	  hosts "tests/hosts/build" \
+	  lint "$(MAKE) --no-print-directory lint" \
+	  tests "PATH='$(BIN):$$PATH' $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadgroup"

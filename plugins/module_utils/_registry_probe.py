@@ -14,6 +14,7 @@ import gzip
 import hashlib
 import io
 import json
+import re
 import secrets
 import tarfile
 import time
@@ -147,6 +148,17 @@ def without_query(url: str) -> str:
 def with_query(url: str, **query: str) -> str:
     parts = urlsplit(url)
     return urlunsplit(parts._replace(query="&".join(filter(None, (parts.query, urlencode(query))))))
+
+
+# As distribution/reference defines it, without a host.
+_REPOSITORY = re.compile(r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)*")
+
+
+def repository_problem(repository: str) -> str:
+    """What is wrong with the repository's name, or nothing."""
+    if len(repository) <= 200 and _REPOSITORY.fullmatch(repository):
+        return ""
+    return "is not a name of a repository; write lower case letters and digits, with / between parts"
 
 
 def url_problem(url: str) -> str:
@@ -361,6 +373,10 @@ class Probe:
         told = answer.headers.get("location", "")
         location = urljoin(base, told)
         right = bool(told) and origin(location) == origin(self.url)
+        if told and not right:
+            # The upload has begun all the same, and can be ended under the right address.
+            parts = urlsplit(location)
+            self._remember(self.url + urlunsplit(("", "", parts.path, parts.query, "")))
         got = without_query(location) if told else "no Location"
         self._judge(name, f"a URL below {self.url}", got, right, "location")
         return location

@@ -195,12 +195,14 @@ class Builder:
         os.makedirs(os.path.join(self.root, "etc", "ssl", "certs"))
         os.makedirs(os.path.join(self.root, "var"))
         os.makedirs(os.path.join(self.root, "tmp"))
-        os.chmod(os.path.join(self.root, "tmp"), 0o1777)
+        os.chmod(os.path.join(self.root, "tmp"), 0o1777)  # noqa: S103 (what /tmp is everywhere)
         loaders = sorted(glob.glob(os.path.join(self.tree, "usr", "lib*", "ld-linux*.so.*"))) + sorted(
             glob.glob(os.path.join(self.tree, "usr", "lib", "*", "ld-linux*.so.*"))
         )
         if not loaders:
-            self.module.fail_json(msg="packages depend on no C library: only dynamically linked programs are supported.")
+            self.module.fail_json(
+                msg="packages depend on no C library: only dynamically linked programs are supported."
+            )
         loader = "/" + os.path.relpath(loaders[0], self.tree)
         wanted = set(programs)
         for program in programs:
@@ -260,14 +262,14 @@ def main() -> None:
         version = found[packages[0]]
         recipe = {"packages": packages, "programs": programs, "links": links, "accounts": ACCOUNTS}
         result = {"tag": image_tag(version, recipe_key(recipe, found)), "version": version}
-        if path is None:
-            module.exit_json(changed=False, **result)
-        if not module.check_mode:
+        if path is not None and not module.check_mode:
             builder.download(packages)
             builder.extract()
             builder.reduce(programs, links)
             builder.pack(path)
-        module.exit_json(changed=True, path=path, **result)
+    if path is not None:
+        result["path"] = path
+    module.exit_json(changed=path is not None, **result)
 
 
 if __name__ == "__main__":

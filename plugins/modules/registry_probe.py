@@ -17,12 +17,14 @@ description:
     passwords and unknown users are refused, logs in, pushes a tiny image, pulls it back, compares every byte by
     SHA-256, deletes it and checks that it is gone.
   - Fails with one sentence that names the step, what was expected and what came.
-  - What was pushed is deleted even when a step in the middle fails.
+  - What was pushed is deleted even when a step in the middle fails. As with every deleted image, its bytes (less than
+    2 KiB) lie in the storage until the next garbage collection.
   - Certificates and their host names are always verified. The password is sent to no other host than the registry's.
   - The module always reports V(changed=false), because it leaves the registry's content as it found it.
 options:
   url:
-    description: The registry's address, as V(https://HOST) or V(https://HOST:PORT).
+    description:
+      - The registry's address, as V(https://HOST) or V(https://HOST:PORT). Its proxy must answer C(/healthz).
     type: str
     required: true
   username:
@@ -129,6 +131,7 @@ from ansible_collections.drydock.registry.plugins.module_utils._registry_probe i
     ProbeFailedError,
     Request,
     as_dicts,
+    repository_problem,
     url_problem,
 )
 
@@ -199,37 +202,37 @@ def _transport(certificate: str, directory: str) -> UrlTransport:
     return UrlTransport(_write(directory, own), _write(directory, own + public))
 
 
-def run(module: AnsibleModule) -> None:
-    params: dict[str, Any] = module.params
-    start = time.monotonic()
+def _input_problem(params: dict[str, Any]) -> str:
     problem = url_problem(params["url"])
     if problem:
-        module.fail_json(msg=f"url: {problem}.", steps=[], seconds=0.0, left_behind=[])
+        return f"url: {problem}."
+    problem = repository_problem(params["repository"])
+    if problem:
+        return f"repository: {problem}."
     if ":" in params["username"] or not params["username"]:
-        module.fail_json(
-            msg="username: is empty or has a colon in it, which HTTP cannot carry; write another user name.",
-            steps=[],
-            seconds=0.0,
-            left_behind=[],
-        )
+        return "username: is empty or has a colon in it, which HTTP cannot carry; write another user name."
     if params["timeout"] < 1:
-        module.fail_json(msg="timeout: must be 1 second or more.", steps=[], seconds=0.0, left_behind=[])
+        return "timeout: must be 1 second or more."
     certificate = params["ca_certificate"] or ""
     if certificate.strip():
         try:
             ssl.create_default_context(cadata=certificate)
         except (ssl.SSLError, ValueError):
-            module.fail_json(
-                msg="ca_certificate: is no certificate in PEM; write the text of the file, not its path.",
-                steps=[],
-                seconds=0.0,
-                left_behind=[],
-            )
+            return "ca_certificate: is no certificate in PEM; write the text of the file, not its path."
+    return ""
+
+
+def run(module: AnsibleModule) -> None:
+    params: dict[str, Any] = module.params
+    start = time.monotonic()
+    problem = _input_problem(params)
+    if problem:
+        module.fail_json(msg=problem, steps=[], seconds=0.0, left_behind=[])
     probe = Probe(
         url=params["url"],
         username=params["username"],
         password=params["password"],
-        transport=_transport(certificate, module.tmpdir),
+        transport=_transport(params["ca_certificate"] or "", module.tmpdir),
         repository=params["repository"],
         timeout=float(params["timeout"]),
         delete_enabled=params["delete_enabled"],

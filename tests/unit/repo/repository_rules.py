@@ -65,7 +65,8 @@ Loader.add_constructor("!unsafe", lambda _, node: str(node.value))
 
 def load(path: Path) -> Any:
     """Return the content of a YAML file."""
-    return yaml.load(path.read_text(encoding="utf-8"), Loader)  # noqa: S506 (a SafeLoader)
+    with path.open(encoding="utf-8") as stream:  # from a stream, an error names the file
+        return yaml.load(stream, Loader)  # noqa: S506 (a SafeLoader)
 
 
 def load_dict(path: Path) -> dict[str, Any]:

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Each Molecule scenario is a test: `molecule test -s NAME`, on hosts that are containers on the local Docker.
+
+Scenarios have hosts of their own, so they can run side by side (pytest -n 2).
+One scenario alone: `pytest tests/integration/test_molecule.py -k NAME`.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SCENARIOS = sorted(path.parent.name for path in ROOT.glob("molecule/*/molecule.yml"))
+# A scenario that hangs is ended; the slowest takes a few minutes.
+LIMIT_SECONDS = 1800
+TAIL_LINES = 120
+
+
+class Run(NamedTuple):
+    """What became of one scenario."""
+
+    returncode: int
+    output: str
+    seconds: float
+
+
+def molecule(command: str, scenario: str) -> subprocess.CompletedProcess[str]:
+    """Run Molecule as a user would, with its state inside this checkout."""
+    environment = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "ANSIBLE_HOME": str(ROOT / ".ansible"),
+        "ANSIBLE_NOCOLOR": "1",
+        "NO_COLOR": "1",
+        "MOLECULE_GLOB": "molecule/*/molecule.yml",
+    }
+    # The checkout's own settings count, not those of whoever runs the tests.
+    environment.pop("ANSIBLE_CONFIG", None)
+    return subprocess.run(
+        [sys.executable, "-m", "molecule", command, "--scenario-name", scenario],
+        cwd=ROOT,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=LIMIT_SECONDS,
+        check=False,
+    )
+
+
+def run(scenario: str) -> Run:
+    """Run a scenario from creation to destruction."""
+    start = time.monotonic()
+    try:
+        done = molecule("test", scenario)
+    except subprocess.TimeoutExpired as expired:
+        molecule("destroy", scenario)
+        output = (expired.stdout or b"").decode() if isinstance(expired.stdout, bytes) else expired.stdout or ""
+        return Run(1, f"{output}\nended after {LIMIT_SECONDS} s", time.monotonic() - start)
+    return Run(done.returncode, done.stdout, time.monotonic() - start)
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_scenario(scenario: str, record_property: Callable[[str, object], None]) -> None:
+    done = run(scenario)
+    record_property(f"part: molecule test -s {scenario}", round(done.seconds, 1))
+    tail = "\n".join(done.output.splitlines()[-TAIL_LINES:])
+    assert done.returncode == 0, f"molecule test -s {scenario} ended with {done.returncode}; its last lines:\n{tail}"
