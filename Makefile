@@ -48,7 +48,7 @@ down: $(VENV)/.runtime ## Take it down; DESTROY=data,users,tls also destroys wha
 	$(PLAYBOOK) playbooks/teardown.yml $(if $(DESTROY),-e '{"drydock_teardown_destroy": ["$(subst $(comma),"$(comma)",$(DESTROY))"]}')
 
 .PHONY: credentials
-credentials: ## Print shell assignments to log in with: eval "$$(make -s credentials)"
+credentials: ## Print shell assignments to log in with, for eval (make -s credentials)
 	@cat $(CREDENTIALS)/registry.env 2>/dev/null || { echo "No registry was deployed with $(INVENTORY): run make up first." >&2; exit 1; }
 
 .PHONY: lint

@@ -92,6 +92,9 @@ def cases() -> dict[str, Case]:
             {"registry_proxy_https_port": 8443}, ("registry_proxy_https_port", "8443", "another program")
         ),
         "port-none": Case({"registry_proxy_https_port": 70000}, ("registry_proxy_https_port", "65535")),
+        "address-none": Case(
+            {"registry_proxy_listen_address": "eth0"}, ("registry_proxy_listen_address", "IPv4 address")
+        ),
         "key-of-another": Case(provided(good, other["key"]), ("registry_tls_provided", "private_key")),
         "name-of-another": Case(provided(other), ("registry_tls_provided", "registry.example.com")),
         "expired": Case(provided(expired), ("registry_tls_provided", "expired")),
