@@ -54,7 +54,7 @@ credentials: ## Print shell assignments to log in with, for eval (make -s creden
 .PHONY: lint
 lint: $(VENV)/.test ## Check style: YAML, Ansible, Python, shell, changelog
 	$(BIN)/yamllint --strict .
-	PATH="$(BIN):$$PATH" $(BIN)/ansible-lint --quiet
+	PATH="$(BIN):$$PATH" $(BIN)/ansible-lint -q
 	$(BIN)/ruff check --quiet .
 	$(BIN)/ruff format --quiet --check .
 	$(BIN)/mypy
