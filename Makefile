@@ -4,7 +4,7 @@ PYTHON ?= python3
 INVENTORY ?= inventories/local
 VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
-# How many tests run side by side.
+# How many files of tests run side by side; the tests of one file share hosts and run in order.
 WORKERS ?= 2
 CREDENTIALS := $(INVENTORY)/.credentials
 COLLECTION := $(VENV)/collections/ansible_collections/drydock/registry
@@ -71,4 +71,4 @@ test: $(VENV)/.test ## Run everything that CI runs
 	  prepare "$(BIN)/ansible-playbook -i localhost, $(BECOME) tests/prepare.yml" \
 	  hosts "tests/hosts/build" \
 	  lint "$(MAKE) --no-print-directory lint" \
-	  tests "PATH='$(BIN):$$PATH' $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadgroup"
+	  tests "PATH='$(BIN):$$PATH' $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile"

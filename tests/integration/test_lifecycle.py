@@ -33,8 +33,6 @@ REGISTRIES = ("drydock-registry-a", "drydock-registry-b")
 CONTAINERS = ("drydock-proxy", *REGISTRIES)
 WAIT_SECONDS = 90
 
-pytestmark = pytest.mark.xdist_group("lifecycle")
-
 
 class Run(NamedTuple):
     """What a playbook did: the tasks that changed something, and the messages of those that failed."""

@@ -27,8 +27,6 @@ from typing import Any, NamedTuple
 import pytest
 
 ROOT = Path(__file__).parents[2]
-# The tests of this file share a registry, so one worker runs them all.
-pytestmark = pytest.mark.xdist_group("local")
 CONTAINERS = ("drydock-proxy", "drydock-registry-a", "drydock-registry-b")
 
 

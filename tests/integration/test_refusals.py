@@ -23,7 +23,6 @@ from cryptography.x509.oid import NameOID
 
 ROOT = Path(__file__).parents[2]
 CONTAINER = f"drydock-refusals-{os.getpid()}"
-pytestmark = pytest.mark.xdist_group("refusals")
 
 
 class Case(NamedTuple):
