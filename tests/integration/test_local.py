@@ -152,7 +152,8 @@ def test_passwords_are_no_inventory(registry: Registry) -> None:
 
 
 def test_image_that_cannot_be_had_is_refused(registry: Registry) -> None:
-    before = run("docker", "ps", "--quiet", "--no-trunc", "--filter", "name=drydock-").stdout
+    identities = ("docker", "container", "inspect", "--format", "{{.Id}} {{.State.StartedAt}}", *CONTAINERS)
+    before = run(*identities).stdout
     settings = {"registry_server_image_provider": "pull", "registry_server_image_reference": "127.0.0.1:9/none:3"}
     command = ("playbooks/configure.yml", "--tags", "server", "--extra-vars", json.dumps(settings))
     refused = run(ROOT / ".venv/bin/ansible-playbook", "-i", "inventories/local", *command, check=False)
@@ -162,7 +163,7 @@ def test_image_that_cannot_be_had_is_refused(registry: Registry) -> None:
         refused.stdout.split()
     )
     assert "changed=0" in refused.stdout
-    assert run("docker", "ps", "--quiet", "--no-trunc", "--filter", "name=drydock-").stdout == before
+    assert run(*identities).stdout == before
     assert request(registry, "/v2/", login=registry.login)[0] == 200
 
 
