@@ -40,6 +40,13 @@ options:
       - PEM text of the CA that signed the registry's certificate.
       - When it is empty or not set, the system's CAs are trusted.
     type: str
+  connect_to:
+    description:
+      - The IP address to connect to in place of what the registry's name resolves to, as curl's C(--resolve) does.
+        Name and certificate are checked as ever.
+      - For a registry whose DNS record is new or not made yet.
+    type: str
+    default: ""
   repository:
     description: The repository into which the image is pushed. Its name stays in the catalog.
     type: str
@@ -108,6 +115,14 @@ left_behind:
   returned: always
   type: list
   elements: str
+resolved:
+  description:
+    - The addresses that the registry's name resolves to on this machine, sorted; empty when it does not resolve.
+    - O(connect_to) does not change them.
+  returned: when O(connect_to) is set
+  type: list
+  elements: str
+  sample: [192.0.2.10]
 skipped:
   description: Whether nothing was checked, because in check mode no registry answers.
   returned: when nothing was checked
@@ -115,12 +130,15 @@ skipped:
 """
 
 import http.client
+import ipaddress
 import os
+import socket
 import ssl
 import tempfile
 import time
 from typing import Any
 from urllib.error import HTTPError, URLError
+from urllib.parse import urlsplit
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.urls import open_url
@@ -182,6 +200,23 @@ def _no_answer(error: object) -> NoAnswerError:
     return NoAnswerError(str(error) or type(error).__name__)
 
 
+def _resolved(host: str) -> list[str]:
+    try:
+        return sorted({str(found[4][0]) for found in socket.getaddrinfo(host, 443, type=socket.SOCK_STREAM)})
+    except OSError:
+        return []
+
+
+def _connect_to(host: str, address: str) -> None:
+    """Let this process, which ends with the module, find the host at the address."""
+    ask: Any = socket.getaddrinfo
+
+    def getaddrinfo(name: Any, *args: Any, **kwargs: Any) -> Any:
+        return ask(address if name == host else name, *args, **kwargs)
+
+    socket.getaddrinfo = getaddrinfo  # type: ignore[assignment]
+
+
 def _write(directory: str, text: str) -> str:
     handle, path = tempfile.mkstemp(dir=directory, suffix=".pem")
     with os.fdopen(handle, "w", encoding="utf-8") as file:
@@ -211,6 +246,11 @@ def _input_problem(params: dict[str, Any]) -> str:
         return f"repository: {problem}."
     if ":" in params["username"] or not params["username"]:
         return "username: is empty or has a colon in it, which HTTP cannot carry; write another user name."
+    if params["connect_to"]:
+        try:
+            ipaddress.ip_address(params["connect_to"])
+        except ValueError:
+            return "connect_to: is no IP address; write one, or leave it out to go where the name leads."
     if params["timeout"] < 1:
         return "timeout: must be 1 second or more."
     certificate = params["ca_certificate"] or ""
@@ -238,6 +278,10 @@ def run(module: AnsibleModule) -> None:
         delete_enabled=params["delete_enabled"],
     )
     result: dict[str, Any] = {"changed": False}
+    if params["connect_to"]:
+        host = urlsplit(params["url"]).hostname or ""
+        result["resolved"] = _resolved(host)
+        _connect_to(host, params["connect_to"])
     failure = ""
     try:
         if not module.check_mode:
@@ -264,6 +308,7 @@ def main() -> None:
                 "username": {"type": "str", "required": True},
                 "password": {"type": "str", "required": True, "no_log": True},
                 "ca_certificate": {"type": "str"},
+                "connect_to": {"type": "str", "default": ""},
                 "repository": {"type": "str", "default": "drydock/probe"},
                 "delete_enabled": {"type": "bool", "default": True},
                 "timeout": {"type": "int", "default": 60},

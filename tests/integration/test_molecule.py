@@ -21,7 +21,8 @@ ROOT = Path(__file__).parents[2]
 SCENARIOS = sorted(path.parent.name for path in ROOT.glob("molecule/*/molecule.yml"))
 # A scenario that hangs is ended; the slowest takes a few minutes.
 LIMIT_SECONDS = 1800
-TAIL_LINES = 120
+TAIL_LINES = 60
+FAILURE_LINES = 12
 
 
 class Run(NamedTuple):
@@ -69,9 +70,21 @@ def run(scenario: str) -> Run:
     return Run(done.returncode, done.stdout, time.monotonic() - start)
 
 
+def excerpt(output: str) -> str:
+    """Return what was said about each failed task, the expected refusals among them, and the end."""
+    lines = output.splitlines()
+    failures: list[str] = []
+    task = ""
+    for number, line in enumerate(lines):
+        if line.startswith("TASK ["):
+            task = line
+        elif line.startswith("fatal: ["):
+            failures += [task, *lines[number : number + FAILURE_LINES], "..."]
+    return "\n".join([*failures, *lines[-TAIL_LINES:]])
+
+
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_scenario(scenario: str, record_property: Callable[[str, object], None]) -> None:
     done = run(scenario)
     record_property(f"part: molecule test -s {scenario}", round(done.seconds, 1))
-    tail = "\n".join(done.output.splitlines()[-TAIL_LINES:])
-    assert done.returncode == 0, f"molecule test -s {scenario} ended with {done.returncode}; its last lines:\n{tail}"
+    assert done.returncode == 0, f"molecule test -s {scenario} ended with {done.returncode}:\n{excerpt(done.output)}"

@@ -13,6 +13,7 @@ import io
 import ipaddress
 import json
 import shutil
+import socket
 import ssl
 import tarfile
 import tempfile
@@ -114,7 +115,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def repository(self, rest: str, query: dict[str, list[str]], data: bytes) -> None:
         server, faults = self.server, self.server.faults
-        base = f"{server.url}/v2/drydock/probe"
+        base = f"{server.url.partition(':')[0]}://{self.headers['Host']}/v2/drydock/probe"
         if "wrong scheme" in faults:
             base = base.replace("http://", "https://")
         if "no port" in faults:
@@ -438,6 +439,7 @@ class Module:
             "username": USER,
             "password": PASSWORD,
             "ca_certificate": None,
+            "connect_to": "",
             "repository": "drydock/probe",
             "delete_enabled": True,
             "timeout": 1,
@@ -457,11 +459,14 @@ class Module:
 
 
 def make_certificate(directory: Path, address: str) -> tuple[ssl.SSLContext, str]:
-    """A self-signed certificate for an address, and its text."""
+    """A self-signed certificate for an IP address or a host name, and its text."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
     now = datetime.datetime.now(datetime.timezone.utc)
-    names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(address))])
+    try:
+        names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(address))])
+    except ValueError:
+        names = x509.SubjectAlternativeName([x509.DNSName(address)])
     certificate = (
         x509.CertificateBuilder()
         .subject_name(name)
@@ -517,6 +522,25 @@ def test_module_refuses_certificates(tmp_path: Path) -> None:
     assert text != other_text
 
 
+def test_module_connects_to_an_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name without a DNS record is found at the address, and the certificate has to be the name's all the same."""
+    monkeypatch.setattr(socket, "getaddrinfo", socket.getaddrinfo)
+    context, text = make_certificate(tmp_path, "registry.invalid")
+    other_context, other_text = make_certificate(tmp_path, "127.0.0.1")
+    with serve(context=context) as server:
+        url = server.url.replace("127.0.0.1", "registry.invalid")
+        done = Module(tmp_path, url=url, ca_certificate=text, connect_to="127.0.0.1").run()
+        assert done.failed is False, done.result
+        assert done.result["resolved"] == []
+        assert server.empty()
+    with serve(context=other_context) as server:
+        url = server.url.replace("127.0.0.1", "registry.invalid")
+        done = Module(tmp_path, url=url, ca_certificate=other_text, connect_to="127.0.0.1").run()
+        assert done.failed
+        assert "the certificate does not fit the host name" in done.result["msg"]
+        assert server.seen == []
+
+
 def test_module_in_check_mode_without_a_registry(tmp_path: Path) -> None:
     with serve() as server:
         url = server.url.replace("http:", "https:")
@@ -533,6 +557,7 @@ def test_module_in_check_mode_without_a_registry(tmp_path: Path) -> None:
         ({"url": "https://x", "username": "a:b"}, "username: "),
         ({"url": "https://x", "repository": "Drydock/probe"}, "repository: is not a name of a repository; "),
         ({"url": "https://x", "repository": "../secret"}, "repository: "),
+        ({"url": "https://x", "connect_to": "elsewhere"}, "connect_to: is no IP address; "),
         ({"url": "https://x", "timeout": 0}, "timeout: "),
         ({"url": "https://x", "ca_certificate": "/etc/ca.crt"}, "ca_certificate: is no certificate in PEM; "),
     ],
