@@ -20,7 +20,7 @@ comma := ,
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(VENV)/.runtime: requirements.txt
 	@# Debian packs venv apart from Python.
@@ -32,7 +32,11 @@ $(VENV)/.runtime: requirements.txt
 	@mkdir -p $(dir $(COLLECTION)) && ln -sfn ../../../.. $(COLLECTION)
 	@touch $@
 
-$(VENV)/.test: $(VENV)/.runtime requirements-test.txt
+$(VENV)/.rehearsal: $(VENV)/.runtime requirements-rehearsal.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-rehearsal.txt
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.runtime requirements-rehearsal.txt requirements-test.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-test.txt
 	@touch $@
 
@@ -46,6 +50,15 @@ up: $(VENV)/.runtime ## Run a registry on this machine, at https://localhost:544
 .PHONY: down
 down: $(VENV)/.runtime ## Take it down; DESTROY=data,users,tls also destroys what it names
 	$(PLAYBOOK) playbooks/teardown.yml $(if $(DESTROY),-e '{"drydock_teardown_destroy": ["$(subst $(comma),"$(comma)",$(DESTROY))"]}')
+
+.PHONY: rehearsal
+rehearsal: $(VENV)/.rehearsal ## Rehearse production on AWS here, against stand-ins, before it costs anything
+	$(BIN)/ansible-playbook -i inventories/rehearsal $(BECOME) playbooks/rehearsal/start.yml
+	$(BIN)/ansible-playbook -i inventories/rehearsal playbooks/site.yml
+
+.PHONY: rehearsal-down
+rehearsal-down: $(VENV)/.rehearsal ## End the rehearsal: the stand-ins and all that was made in them
+	$(BIN)/ansible-playbook -i inventories/rehearsal $(BECOME) playbooks/rehearsal/stop.yml
 
 .PHONY: credentials
 credentials: ## Print shell assignments to log in with, for eval (make -s credentials)

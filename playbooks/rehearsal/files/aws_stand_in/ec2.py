@@ -1,0 +1,277 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""EC2 where moto's differs from AWS's, and instances that are machines."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Iterator
+from threading import RLock
+from typing import Any
+
+from moto.core.responses import ActionResult
+from moto.core.types import Base64EncodedString
+from moto.core.utils import utcnow
+from moto.ec2 import utils
+from moto.ec2.models import elastic_ip_addresses, elastic_network_interfaces
+from moto.ec2.models.elastic_block_store import Volume
+from moto.ec2.models.elastic_ip_addresses import ElasticAddressBackend
+from moto.ec2.models.instances import Instance, InstanceBackend, InstanceState, StateReason
+from moto.ec2.responses.general import General
+from moto.ec2.responses.instances import InstanceResponse
+
+from .machines import MachineError, Machines
+from .patching import instead_of
+
+PENDING = ("pending", 0)
+RUNNING = ("running", 16)
+SHUTTING_DOWN = ("shutting-down", 32)
+TERMINATED = ("terminated", 48)
+STOPPING = ("stopping", 64)
+STOPPED = ("stopped", 80)
+# AWS keeps the last 64 KiB.
+CONSOLE_BYTES = 64 * 1024
+
+
+class AfterAnswer(ActionResult):
+    """An answer that is written first and acted on then, as AWS answers before a machine runs."""
+
+    def __init__(self, result: object, action: Callable[[], None]) -> None:
+        super().__init__(result)
+        self._action = action
+
+    def execute_result(self, context: Any) -> Any:
+        """Write the answer, then act."""
+        answer = super().execute_result(context)
+        self._action()
+        return answer
+
+
+def gaps() -> None:
+    """Close the gaps that have nothing to do with machines."""
+    # The type of an Elastic IP when it is tagged; moto has a name of its own for it.
+    utils.EC2_PREFIX_TO_RESOURCE["eipalloc"] = "elastic-ip"
+
+    # DescribeVolumes always says whether several instances may attach a volume; moto says it only if it was asked for.
+    @instead_of(Volume, "__init__")
+    def volume(original: Any, self: Any, *args: Any, **kwargs: Any) -> None:
+        original(self, *args, **kwargs)
+        self.multi_attach_enabled = bool(self.multi_attach_enabled)
+
+    # Without a subnet an instance goes into a default one; moto makes up an address, as if there were no VPC.
+    @instead_of(InstanceBackend, "run_instances")
+    def run_instances(original: Any, self: Any, *args: Any, **kwargs: Any) -> Any:
+        if not kwargs.get("subnet_id") and not kwargs.get("nics"):
+            subnets = self.get_default_subnets()
+            zone = kwargs.get("placement") or min(subnets, default=None)
+            if zone in subnets:
+                kwargs["subnet_id"] = subnets[zone].id
+        return original(self, *args, **kwargs)
+
+    # Options that a call does not name stay as they are; moto forgets them.
+    @instead_of(InstanceBackend, "modify_instance_metadata_options")
+    def metadata_options(original: Any, self: Any, instance_id: str, **kwargs: Any) -> Any:
+        present = self.get_instance(instance_id).metadata_options
+        for argument, attribute in {
+            "http_tokens": "http_tokens",
+            "hop_limit": "http_put_response_hop_limit",
+            "http_endpoint": "http_endpoint",
+            "http_protocol": "http_protocol_ipv6",
+            "metadata_tags": "instance_metadata_tags",
+        }.items():
+            if kwargs.get(argument) is None:
+                kwargs[argument] = getattr(present, attribute)
+        return original(self, instance_id, **kwargs)
+
+    # A terminated instance gives its Elastic IP back; moto leaves it there.
+    @instead_of(Instance, "terminate")
+    def terminate(original: Any, self: Any) -> Any:
+        for address in list(self.ec2_backend.addresses):
+            if address.instance is self:
+                self.ec2_backend.disassociate_address(address=address.public_ip)
+        return original(self)
+
+    # An Elastic IP that moves leaves the instance that had it; with moto both have it.
+    @instead_of(ElasticAddressBackend, "associate_address")
+    def associate(original: Any, self: Any, *args: Any, **kwargs: Any) -> Any:
+        before = {address.public_ip: address.eni for address in self.addresses}
+        address = original(self, *args, **kwargs)
+        left = before.get(address.public_ip)
+        if left is not None and left is not address.eni:
+            left.public_ip = None
+            left.check_auto_public_ip()
+        return address
+
+
+class Addresses:
+    """Public addresses in the order of a network, from its tenth on; moto makes up any, among them other people's."""
+
+    def __init__(self, network: ipaddress.IPv4Network) -> None:
+        self._left: Iterator[ipaddress.IPv4Address] = iter([])
+        self._network = network
+
+    def next(self) -> str:
+        """Return an address; when all were used, the first ones come again."""
+        address = next(self._left, None)
+        if address is None:
+            self._left = iter(list(self._network.hosts())[9:])
+            address = next(self._left)
+        return str(address)
+
+
+class Instances:
+    """Keeps moto's instances and their machines the same."""
+
+    def __init__(self, machines: Machines) -> None:
+        self.machines = machines
+        # Docker commands of one instance must not overtake each other.
+        self._lock = RLock()
+
+    def has_machine(self, instance: Instance) -> bool:
+        """Return whether an instance lies in the network where machines are."""
+        return self.machines.has_place_for(str(instance.private_ip))
+
+    @staticmethod
+    def _set(instance: Instance, state: tuple[str, int]) -> None:
+        instance._state = InstanceState(*state)
+
+    @staticmethod
+    def _public(instance: Instance) -> list[str]:
+        return [instance.public_ip] if instance.public_ip else []
+
+    def _fail(self, instance: Instance, error: MachineError) -> None:
+        """Give up an instance as AWS does when the machine cannot be had."""
+        instance.terminate()
+        instance.state_reason = StateReason(f"Server.InternalError: {error}", "Server.InternalError")
+
+    def launch(self, instance: Instance) -> None:
+        """Boot an instance for the first time."""
+        with self._lock:
+            try:
+                self.machines.launch(instance.id, str(instance.private_ip), self._public(instance))
+                self._set(instance, RUNNING)
+            except MachineError as error:
+                self._fail(instance, error)
+
+    def start(self, instance: Instance) -> None:
+        """Boot an instance again."""
+        with self._lock:
+            try:
+                self.machines.start(instance.id, self._public(instance))
+                self._set(instance, RUNNING)
+            except MachineError as error:
+                self._set(instance, STOPPED)
+                instance.state_reason = StateReason(f"Server.InternalError: {error}", "Server.InternalError")
+
+    def stop(self, instance: Instance) -> None:
+        """Shut an instance down."""
+        with self._lock:
+            self.machines.stop(instance.id)
+            self._set(instance, STOPPED)
+
+    def reboot(self, instance: Instance) -> None:
+        """Shut an instance down and boot it."""
+        with self._lock:
+            self.machines.stop(instance.id)
+            self.machines.start(instance.id, self._public(instance))
+
+    def remove(self, instance: Instance) -> None:
+        """Destroy an instance's machine."""
+        with self._lock:
+            self.machines.remove(instance.id)
+            self._set(instance, TERMINATED)
+
+    def update_addresses(self, instance: Any) -> None:
+        """Let a machine answer to the public address that its instance has now."""
+        if instance is not None and instance.state == "running" and self.has_machine(instance):
+            with self._lock:
+                self.machines.set_public_addresses(instance.id, self._public(instance))
+
+
+def _in_state(instances: list[Instance], state: tuple[str, int]) -> None:
+    for instance in instances:
+        Instances._set(instance, state)
+
+
+def machines(instances: Instances, addresses: Addresses) -> None:
+    """Make instances machines."""
+    for module, name in (
+        (elastic_ip_addresses, "random_ip"),
+        (elastic_network_interfaces, "random_public_ip"),
+    ):
+
+        @instead_of(module, name)
+        def public_address(_original: Any) -> str:
+            return addresses.next()
+
+    # RunInstances says `pending`, and `running` is said when the machine runs; moto says `running` at once.
+    @instead_of(InstanceResponse, "run_instances")
+    def run_instances(original: Any, self: Any) -> ActionResult:
+        answer: ActionResult = original(self)
+        new = [instance for instance in answer.result.instances if instances.has_machine(instance)]  # type: ignore[attr-defined]
+        _in_state(new, PENDING)
+
+        def launch() -> None:
+            for instance in new:
+                instances.launch(instance)
+
+        return AfterAnswer(answer.result, launch)
+
+    def acting(name: str, between: tuple[str, int], wanted: str, act: Callable[[Instance], None]) -> None:
+        @instead_of(InstanceResponse, name)
+        def answer_and_act(original: Any, self: Any) -> ActionResult:
+            ids = self._get_param("InstanceIds", [])
+            states = {
+                instance.id: instance.state for instance in self.ec2_backend.all_instances() if instance.id in ids
+            }
+            answer: ActionResult = original(self)
+            # One that was in this state before has nothing to do.
+            concerned = [
+                instance
+                for instance in self.ec2_backend.all_instances()
+                if states.get(instance.id) not in {None, wanted, "terminated"} and instances.has_machine(instance)
+            ]
+            _in_state(concerned, between)
+
+            def act_on_all() -> None:
+                for instance in concerned:
+                    act(instance)
+
+            return AfterAnswer(answer.result, act_on_all)
+
+    acting("start_instances", PENDING, "running", instances.start)
+    acting("stop_instances", STOPPING, "stopped", instances.stop)
+    acting("reboot_instances", RUNNING, "stopped", instances.reboot)
+    acting("terminate_instances", SHUTTING_DOWN, "terminated", instances.remove)
+
+    @instead_of(ElasticAddressBackend, "associate_address")
+    def associate(original: Any, self: Any, *args: Any, **kwargs: Any) -> Any:
+        before = {address.public_ip: address.eni for address in self.addresses}
+        address = original(self, *args, **kwargs)
+        if (left := before.get(address.public_ip)) is not None:
+            instances.update_addresses(left.instance)
+        instances.update_addresses(address.eni.instance)
+        return address
+
+    @instead_of(ElasticAddressBackend, "disassociate_address")
+    def disassociate(original: Any, self: Any, *args: Any, **kwargs: Any) -> None:
+        before = {address.public_ip: address.eni for address in self.addresses}
+        original(self, *args, **kwargs)
+        for address in self.addresses:
+            if address.eni is None and (left := before.get(address.public_ip)) is not None:
+                instances.update_addresses(left.instance)
+
+    # What the machine wrote; moto has a text of 2006.
+    @instead_of(General, "get_console_output")
+    def console(original: Any, self: Any) -> ActionResult:
+        instance = self.ec2_backend.get_instance(self._get_param("InstanceId"))
+        if not instances.has_machine(instance) or instance.state == "terminated":
+            answer: ActionResult = original(self)
+            return answer
+        output = instances.machines.console(instance.id).encode()[-CONSOLE_BYTES:].decode(errors="replace")
+        return ActionResult(
+            {
+                "InstanceId": instance.id,
+                "Timestamp": utcnow(),
+                "Output": Base64EncodedString.from_raw_string(output),
+            }
+        )

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""S3 where moto's differs from AWS's."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+import xmltodict
+from moto.core.exceptions import ServiceException
+from moto.s3 import responses
+from moto.s3.exceptions import AccessDeniedByLock
+from moto.s3.models import s3_backends
+
+from .patching import instead_of
+
+
+def apply() -> None:
+    """Close the gaps."""
+    # HeadBucket and its relatives need the permissions that AWS documents, not ones of their own.
+    actions = responses.ACTION_MAP["BUCKET"]
+    actions["HEAD"]["DEFAULT"] = "ListBucket"
+    settings = {
+        "encryption": "EncryptionConfiguration",
+        "lifecycle": "LifecycleConfiguration",
+        "logging": "BucketLogging",
+        "ownershipControls": "BucketOwnershipControls",
+        "publicAccessBlock": "BucketPublicAccessBlock",
+        "replication": "ReplicationConfiguration",
+    }
+    for parameter, name in settings.items():
+        actions["GET"][parameter] = f"Get{name}"
+        # What is deleted is written, as far as permissions go.
+        actions["PUT"][parameter] = actions["DELETE"][parameter] = f"Put{name}"
+    actions["GET"]["object-lock"] = "GetBucketObjectLockConfiguration"
+    actions["GET"]["inventory"] = "GetInventoryConfiguration"
+
+    # A bucket of another account: 403 with its region. moto knows the 403 but not the region, and only if it is told to
+    # (MOTO_S3_ALLOW_CROSSACCOUNT_ACCESS).
+    @instead_of(responses.S3Response, "head_bucket")
+    def head_bucket(original: Any, self: Any) -> Any:
+        try:
+            return original(self)
+        except AccessDeniedByLock:
+            partition, account = s3_backends.bucket_accounts[self.bucket_name]
+            region = s3_backends[account][partition].buckets[self.bucket_name].region_name
+            return 403, {"x-amz-bucket-region": region}, ""
+
+    # DeleteObjects asks permission for every key by itself. moto asks once, for the bucket.
+    @instead_of(responses.S3Response, "_bucket_response_post")
+    def bucket_post(original: Any, self: Any, request: Any, bucket_name: str) -> Any:
+        self.path = self._get_path(request)
+        if not self.is_delete_keys():
+            return original(self, request, bucket_name)
+        body = xmltodict.parse(self.body, strip_whitespace=False)
+        objects = body["Delete"].get("Object", [])
+        self.data["Action"] = "DeleteObject"
+        try:
+            for entry in objects if isinstance(objects, list) else [objects]:
+                self._authenticate_and_authorize_s3_action(bucket_name=bucket_name, key_name=entry["Key"])
+        except ServiceException as refused:
+            if refused.code != "AccessDenied":
+                raise
+            return self._bucket_response_delete_keys(bucket_name, authenticated=False)
+        return self._bucket_response_delete_keys(bucket_name)
+
+    # What is refused on its way through S3's own dispatching is answered in S3's words.
+    for name in ("bucket_response", "key_response"):
+
+        @instead_of(responses.S3Response, name)
+        def response(original: Any, self: Any, *args: Any, **kwargs: Any) -> Any:
+            try:
+                return original(self, *args, **kwargs)
+            except ServiceException as refused:
+                # The answer to HEAD has no body, so there is nothing to name the error in.
+                status = getattr(refused, "status", 403)
+                body = "" if self.method == "HEAD" else _error(refused)
+                return self._send_response((status, {"content-type": "application/xml"}, body))
+
+    # A copy reads its source.
+    @instead_of(responses.S3Response, "_key_response_put")
+    def key_put(original: Any, self: Any, query: dict[str, Any], key_name: str) -> Any:
+        if source := self.headers.get("x-amz-copy-source"):
+            bucket, _, key = source.partition("?")[0].lstrip("/").partition("/")
+            action = self.data.get("Action")
+            self.data["Action"] = "GetObject"
+            self._authenticate_and_authorize_s3_action(bucket_name=bucket, key_name=key)
+            with contextlib.suppress(KeyError):
+                del self.data["Action"]
+            if action is not None:
+                self.data["Action"] = action
+        return original(self, query, key_name)
+
+
+def _error(refused: ServiceException) -> str:
+    text: str = xmltodict.unparse({"Error": {"Code": refused.code, "Message": refused.message}})
+    return text

@@ -1,0 +1,83 @@
+# Copyright: The drydock authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: aws_registry_policy
+short_description: Write the IAM policy of a registry that stores images in a bucket
+version_added: 0.2.0
+author:
+  - The drydock authors (@drydock)
+description:
+  - Allows what the S3 driver of the registry calls, and nothing else.
+  - Read and written may be the objects under C(docker/registry/v2/), where the registry keeps everything, and C(scheduler-state.json),
+    which a pull-through registry keeps beside it, both below O(prefix).
+  - The names of all objects of the bucket may be listed, also those outside O(prefix). A condition on C(s3:prefix) would be the way
+    to narrow that, but Amazon S3 knows this key for C(s3:ListBucket) only and not for C(s3:ListBucketMultipartUploads), and answers
+    a request for an object that is not there with 403 in place of 404 to who may not list everything, which fails pushes. Share a
+    bucket with nobody who may not know its names.
+options:
+  _input:
+    description:
+      - The bucket's name.
+    type: str
+    required: true
+  prefix:
+    description:
+      - The registry's root directory in the bucket (C(rootdirectory) of its S3 driver), without or with slashes around it.
+    type: str
+    default: ""
+  kms_key_arn:
+    description:
+      - The ARN of the KMS key that encrypts the bucket. The registry may use it through S3 in the key's region alone.
+    type: str
+    default: ""
+  partition:
+    description:
+      - The partition that the ARNs begin with, such as V(aws-cn).
+    type: str
+    default: aws
+seealso:
+  - name: Actions and condition keys of Amazon S3
+    description: Which condition keys an action knows.
+    link: https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazons3.html
+  - name: The S3 storage driver
+    description: What the registry needs.
+    link: https://distribution.github.io/distribution/storage-drivers/s3/
+"""
+
+EXAMPLES = r"""
+- name: Let the registry use its bucket
+  amazon.aws.iam_managed_policy:
+    name: drydock-registry-eu-central-1
+    policy: "{{ 'example-images' | drydock.registry.aws_registry_policy(prefix='team') }}"
+"""
+
+RETURN = r"""
+_value:
+  description: The policy.
+  type: dict
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from ansible.errors import AnsibleFilterError
+from ansible_collections.drydock.registry.plugins.module_utils._aws_policy import PolicyError, registry_policy
+
+
+def aws_registry_policy(bucket: Any, prefix: str = "", kms_key_arn: str = "", partition: str = "aws") -> dict[str, Any]:
+    """The policy of the registry's role."""
+    try:
+        return registry_policy(str(bucket), str(prefix or ""), str(kms_key_arn or ""), partition)
+    except PolicyError as error:
+        raise AnsibleFilterError(f"drydock.registry.aws_registry_policy: {error}") from error
+
+
+class FilterModule:
+    """The filter as Ansible finds it."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        return {"aws_registry_policy": aws_registry_policy}

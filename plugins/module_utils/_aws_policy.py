@@ -1,0 +1,139 @@
+# Copyright: The drydock authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The policies of a deployment: what a registry may do with its bucket, and that nobody reaches the bucket without TLS."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from ansible_collections.drydock.registry.plugins.module_utils._aws_checks import bucket_problem, prefix_problem
+
+Policy = dict[str, Any]
+
+VERSION = "2012-10-17"
+TLS_SID = "DrydockDenyInsecureTransport"
+KMS_ARN = re.compile(r"arn:(?P<partition>aws[\w-]*):kms:(?P<region>[a-z0-9-]+):\d{12}:key/[A-Za-z0-9-]+")
+# Where the registry keeps images, and where a pull-through one keeps what it will delete and when.
+OBJECTS = ("docker/registry/v2/*", "scheduler-state.json")
+# Elements whose value may be one string or a list of them; AWS gives back one where one was in the list.
+LISTS = {"Action", "NotAction", "Resource", "NotResource"}
+
+
+class PolicyError(ValueError):
+    """Something that no policy can be made of; the text is a sentence for the user."""
+
+
+def registry_policy(bucket: str, prefix: str = "", kms_key_arn: str = "", partition: str = "aws") -> Policy:
+    """What a registry calls, and nothing else."""
+    _check_bucket(bucket)
+    prefix = prefix.strip("/")
+    if prefix_problem(prefix):
+        raise PolicyError(f"The prefix {prefix!r} {prefix_problem(prefix)}.")
+    arn = f"arn:{partition}:s3:::{bucket}"
+    root = f"{arn}/{prefix}/" if prefix else f"{arn}/"
+    statements: list[dict[str, Any]] = [
+        {
+            "Sid": "List",
+            "Effect": "Allow",
+            # Without a condition on s3:prefix: S3 knows that key for ListBucket alone, and a GET of an object that is not there
+            # carries no prefix, would be answered 403 in place of 404, and fail pushes.
+            "Action": ["s3:ListBucket", "s3:ListBucketMultipartUploads"],
+            "Resource": [arn],
+        },
+        {
+            "Sid": "ReadAndWrite",
+            "Effect": "Allow",
+            "Action": [
+                "s3:GetObject",
+                "s3:PutObject",
+                "s3:DeleteObject",
+                "s3:AbortMultipartUpload",
+                "s3:ListMultipartUploadParts",
+            ],
+            "Resource": [root + name for name in OBJECTS],
+        },
+    ]
+    if kms_key_arn:
+        key = KMS_ARN.fullmatch(kms_key_arn)
+        if not key:
+            raise PolicyError(
+                f"{kms_key_arn} is no ARN of a KMS key: write one such as "
+                f"arn:{partition}:kms:eu-central-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab."
+            )
+        suffix = "amazonaws.com.cn" if key["partition"] == "aws-cn" else "amazonaws.com"
+        statements.append(
+            {
+                "Sid": "UseKeyThroughBucket",
+                "Effect": "Allow",
+                "Action": ["kms:GenerateDataKey", "kms:Decrypt"],
+                "Resource": [kms_key_arn],
+                "Condition": {"StringEquals": {"kms:ViaService": f"s3.{key['region']}.{suffix}"}},
+            }
+        )
+    return {"Version": VERSION, "Statement": statements}
+
+
+def bucket_policy(existing: Mapping[str, Any], bucket: str, partition: str = "aws") -> Policy:
+    """The policy that the bucket has, with our statement in it. One that says the same already is kept letter by letter."""
+    _check_bucket(bucket)
+    arn = f"arn:{partition}:s3:::{bucket}"
+    wanted = {
+        "Sid": TLS_SID,
+        "Effect": "Deny",
+        "Principal": "*",
+        "Action": "s3:*",
+        "Resource": [arn, f"{arn}/*"],
+        "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+    }
+    found = existing.get("Statement", [])
+    # One statement need not stand in a list.
+    statements = [found] if isinstance(found, Mapping) else list(found)
+    merged: list[Any] = []
+    placed = False
+    for statement in statements:
+        if statement.get("Sid") != TLS_SID:
+            merged.append(statement)
+        elif not placed:
+            placed = True
+            merged.append(statement if canonical(statement) == canonical(wanted) else wanted)
+    if not placed:
+        merged.append(wanted)
+    return {
+        "Version": VERSION,
+        **{key: value for key, value in existing.items() if key != "Statement"},
+        "Statement": merged,
+    }
+
+
+def canonical(statement: Mapping[str, Any]) -> dict[str, Any]:
+    """Write a statement in the one way that compares: AWS turns lists of one into strings, and changes their order."""
+    result: dict[str, Any] = {}
+    for key, value in statement.items():
+        if key in LISTS:
+            result[key] = _sorted(value)
+        elif key in {"Principal", "NotPrincipal"}:
+            # "*" and {"AWS": "*"} name the same.
+            names = {"AWS": value} if isinstance(value, str) else value
+            result[key] = {kind: _sorted(name) for kind, name in names.items()}
+        elif key == "Condition":
+            result[key] = {
+                operator: {name.lower(): _sorted(values) for name, values in tests.items()}
+                for operator, tests in value.items()
+            }
+        else:
+            result[key] = value
+    return result
+
+
+def _sorted(value: Any) -> list[str]:
+    values = value if isinstance(value, (list, tuple)) else [value]
+    # A condition's true and "true" are one.
+    return sorted(str(item).lower() if isinstance(item, bool) else str(item) for item in values)
+
+
+def _check_bucket(bucket: str) -> None:
+    if bucket_problem(bucket):
+        raise PolicyError(f"The bucket name {bucket!r} {bucket_problem(bucket)}.")

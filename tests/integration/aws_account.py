@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""An AWS account of its own for the tests of roles: a local server of the AWS API, empty at first."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import itertools
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+
+ROOT = Path(__file__).parents[2]
+SERVER = Path(os.environ.get("DRYDOCK_TEST_AWS_API", ROOT / "playbooks/rehearsal/files/aws_api.py"))
+REGION = "eu-central-1"
+# The account that the server has for keys it did not make itself.
+ACCOUNT_ID = "123456789012"
+START_SECONDS = 60
+# What AWS checks and the server leaves out unless it is told.
+SERVER_SETTINGS = {
+    "MOTO_IAM_LOAD_MANAGED_POLICIES": "true",
+    "MOTO_ENABLE_AMI_VALIDATION": "true",
+    "MOTO_EC2_ENABLE_INSTANCE_TYPE_VALIDATION": "true",
+    "MOTO_ENABLE_KEYPAIR_VALIDATION": "true",
+}
+INVENTORY = """\
+---
+all:
+  hosts:
+    localhost:
+      ansible_connection: local
+      ansible_python_interpreter: "{{ ansible_playbook_python }}"
+"""
+
+
+class Account:
+    """The account: how to reach it, look into it, change it behind Ansible's back, and run playbooks on it."""
+
+    def __init__(self, endpoint: str, folder: Path) -> None:
+        self.endpoint = endpoint
+        self.folder = folder
+        self.environment = {
+            "AWS_ENDPOINT_URL": endpoint,
+            "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
+            "AWS_SECRET_ACCESS_KEY": "of-no-use-elsewhere",
+            "AWS_REGION": REGION,
+            "AWS_DEFAULT_REGION": REGION,
+            # Nothing of the user's own, neither from files nor from the machine's role.
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
+        self._numbers = itertools.count(1)
+        self._clients: dict[tuple[str, str], Any] = {}
+        self.inventory = folder / "hosts.yml"
+        self.inventory.write_text(INVENTORY, encoding="utf-8")
+
+    def client(self, service: str, region: str = REGION) -> Any:
+        """Return boto3's client of a service."""
+        if (service, region) not in self._clients:
+            session = boto3.session.Session(
+                aws_access_key_id=self.environment["AWS_ACCESS_KEY_ID"],
+                aws_secret_access_key=self.environment["AWS_SECRET_ACCESS_KEY"],
+                region_name=region,
+            )
+            self._clients[service, region] = session.client(service, endpoint_url=self.endpoint)
+        return self._clients[service, region]
+
+    def run_playbook(self, playbook: str | Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a playbook, given as a path or as its text, with options of ansible-playbook; it may fail."""
+        if isinstance(playbook, str):
+            text, playbook = playbook, self.folder / f"play-{next(self._numbers)}.yml"
+            playbook.write_text(text, encoding="utf-8")
+        inherited = {key: value for key, value in os.environ.items() if not key.startswith(("ANSIBLE_", "AWS_"))}
+        return subprocess.run(
+            [Path(sys.executable).with_name("ansible-playbook"), f"--inventory={self.inventory}", playbook, *arguments],
+            cwd=ROOT,
+            env={
+                **inherited,
+                "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+                "ANSIBLE_HOME": str(ROOT / ".ansible"),
+                "ANSIBLE_NOCOLOR": "1",
+                **self.environment,
+            },
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=600,
+        )
+
+    def reset(self) -> None:
+        """Empty the account."""
+        request = urllib.request.Request(f"{self.endpoint}/moto-api/reset", method="POST")  # noqa: S310
+        with urllib.request.urlopen(request, timeout=60):  # noqa: S310
+            pass
+
+
+class Steps:
+    """A playbook that calls a role again and again, each time with other settings."""
+
+    def __init__(self, role: str) -> None:
+        self.role = role
+        self._tasks: list[dict[str, Any]] = []
+        self._answers: dict[int, str] = {}
+
+    def run(self, settings: dict[str, Any], entry: str = "main") -> Steps:
+        """Add a call of an entry point; one of `main` leaves a result."""
+        result = f"{self.role}_result | to_json" if entry == "main" else "''"
+        return self._add({"block": [self._call(settings, entry), self._say(result)]})
+
+    def refused(self, settings: dict[str, Any], entry: str = "main") -> Steps:
+        """Add a call of an entry point that has to fail."""
+        missed = {"name": "Miss the refusal", "ansible.builtin.fail": {"msg": "It was not refused."}}
+        said = self._say("ansible_failed_result['msg']")
+        return self._add({"block": [self._call(settings, entry), missed], "rescue": [said]})
+
+    def play(self, account: Account, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run the playbook, which has to succeed."""
+        play = {"name": "Steps", "hosts": "localhost", "gather_facts": False, "tasks": self._tasks}
+        done = account.run_playbook(json.dumps([play]), *arguments)
+        changes(done)
+        self._answers = {
+            int(number): base64.b64decode(text).decode()
+            for number, text in re.findall(r"answer-(\d+)-([\w+/=]*)-end", done.stdout)
+        }
+        return done
+
+    def result(self, number: int) -> Any:
+        """Return the role's result of a call, counted from 0."""
+        return json.loads(self._answers[number])
+
+    def refusal(self, number: int) -> str:
+        """Return what a call that was refused said."""
+        return self._answers[number]
+
+    def _add(self, step: dict[str, Any]) -> Steps:
+        self._tasks.append({"name": f"Step {len(self._tasks)}", **step})
+        return self
+
+    def _call(self, settings: dict[str, Any], entry: str) -> dict[str, Any]:
+        role = {"name": f"drydock.registry.{self.role}", "tasks_from": entry}
+        return {"name": f"Call {entry}", "ansible.builtin.include_role": role, "vars": settings}
+
+    def _say(self, expression: str) -> dict[str, Any]:
+        # One word, which is not wrapped, whatever it says.
+        message = f"answer-{len(self._tasks)}-{{{{ {expression} | b64encode }}}}-end"
+        return {"name": "Say it", "ansible.builtin.debug": {"msg": message}}
+
+
+def changes(done: subprocess.CompletedProcess[str]) -> int:
+    """Return how many tasks of a run, which has to have succeeded, changed something."""
+    assert done.returncode == 0, f"ansible-playbook ended with {done.returncode}:\n{done.stdout}\n{done.stderr}"
+    found = re.findall(r"^\S+ +: ok=\d+ +changed=(\d+)", done.stdout, re.MULTILINE)
+    assert found, done.stdout
+    return sum(map(int, found))
+
+
+def changed_tasks(done: subprocess.CompletedProcess[str]) -> list[str]:
+    """Return the names of the tasks that changed something, without the role and the file they stand in."""
+    found = []
+    for block in re.split(r"^TASK \[", done.stdout, flags=re.MULTILINE)[1:]:
+        title, _, output = block.partition("] ***")
+        if re.search(r"^changed: ", output, re.MULTILINE):
+            found.append(re.split(r" : | \| ", title)[-1])
+    return found
+
+
+def refusal(done: subprocess.CompletedProcess[str]) -> str:
+    """Return what a run, which has to have failed, said; on one line, so that it does not matter where it was wrapped."""
+    assert done.returncode != 0, f"the run was to fail:\n{done.stdout}"
+    return " ".join((done.stdout + done.stderr).split())
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def _wait_until_it_answers(process: subprocess.Popen[bytes], endpoint: str, log: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            with urllib.request.urlopen(f"{endpoint}/moto-api/data.json", timeout=10):  # noqa: S310
+                return
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
+            pass
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise RuntimeError(f"The AWS API did not start:\n{log.read_text(encoding='utf-8')[-3000:]}")
+        time.sleep(0.1)
+
+
+@contextlib.contextmanager
+def aws_account(**settings: str) -> Iterator[Account]:
+    """Start a server of the AWS API, with settings for its environment, and stop it at the end."""
+    with tempfile.TemporaryDirectory(prefix="drydock-aws-") as name:
+        folder = Path(name)
+        port = _free_port()
+        log = folder / "server.log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [sys.executable, SERVER, "-H", "127.0.0.1", "-p", str(port)],
+                env={**os.environ, **SERVER_SETTINGS, **settings},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        try:
+            endpoint = f"http://127.0.0.1:{port}"
+            _wait_until_it_answers(process, endpoint, log)
+            yield Account(endpoint, folder)
+        finally:
+            process.terminate()
+            process.wait(timeout=30)

@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The role aws_identity against an API server of its own: what a host may do, and that nothing else creeps in."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from aws_account import ACCOUNT_ID, REGION, Account, aws_account, changed_tasks, changes, refusal
+
+NAME = f"team-registry-{REGION}"
+POLICY_ARN = f"arn:aws:iam::{ACCOUNT_ID}:policy/services/{NAME}"
+SESSION_MANAGER = "arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore"
+ADMINISTRATOR = "arn:aws:iam::aws:policy/AdministratorAccess"
+KEY = f"arn:aws:kms:{REGION}:{ACCOUNT_ID}:key/11111111-2222-3333-4444-555555555555"
+BOUNDARY = "arn:aws:iam::aws:policy/PowerUserAccess"
+SETTINGS: dict[str, Any] = {
+    "aws_identity_name": "team",
+    "aws_identity_region": REGION,
+    "aws_identity_tags": {"owner": "platform"},
+    "aws_identity_bucket": "team-images",
+    "aws_identity_path": "/services/",
+    "aws_identity_permissions_boundary": BOUNDARY,
+}
+TAGS = {"Name": NAME, "drydock-deployment": "team", "owner": "platform"}
+PLAY = """\
+---
+- name: The identity
+  hosts: localhost
+  gather_facts: false
+  tasks:
+    - name: Call the role
+      ansible.builtin.include_role:
+        name: drydock.registry.aws_identity
+        tasks_from: "{{ entry }}"
+
+    - name: Show the result
+      ansible.builtin.debug:
+        msg: "RESULT={{ aws_identity_result | default({}) | to_json }}=RESULT"
+"""
+
+
+@pytest.fixture(scope="module")
+def account() -> Iterator[Account]:
+    with aws_account() as made:
+        # What the role's own setting says has to be enough.
+        for variable in ("AWS_REGION", "AWS_DEFAULT_REGION"):
+            del made.environment[variable]
+        yield made
+
+
+def run(account: Account, entry: str, *arguments: str, **settings: Any) -> subprocess.CompletedProcess[str]:
+    """Call an entry point of the role with SETTINGS and others."""
+    values = SETTINGS | {f"aws_identity_{key}": value for key, value in settings.items()} | {"entry": entry}
+    return account.run_playbook(PLAY, f"--extra-vars={json.dumps(values)}", *arguments)
+
+
+def result(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    """Return what the role said at its end."""
+    assert done.returncode == 0, done.stdout
+    found: dict[str, Any] = json.loads(
+        " ".join(done.stdout.split()).split("RESULT=")[1].split("=RESULT")[0].replace('\\"', '"')
+    )
+    return found
+
+
+def named(tags: list[dict[str, str]]) -> dict[str, str]:
+    return {tag["Key"]: tag["Value"] for tag in tags}
+
+
+def document(account: Account) -> dict[str, Any]:
+    """Return the policy that is in force."""
+    iam = account.client("iam")
+    policy = iam.get_policy(PolicyArn=POLICY_ARN)["Policy"]
+    found: dict[str, Any] = iam.get_policy_version(PolicyArn=POLICY_ARN, VersionId=policy["DefaultVersionId"])[
+        "PolicyVersion"
+    ]["Document"]
+    return found
+
+
+def statements(root: str) -> list[dict[str, Any]]:
+    """Return what a registry may do: all that it calls, and nothing else."""
+    return [
+        {
+            "Sid": "List",
+            "Effect": "Allow",
+            "Action": ["s3:ListBucket", "s3:ListBucketMultipartUploads"],
+            "Resource": ["arn:aws:s3:::team-images"],
+        },
+        {
+            "Sid": "ReadAndWrite",
+            "Effect": "Allow",
+            "Action": [
+                "s3:GetObject",
+                "s3:PutObject",
+                "s3:DeleteObject",
+                "s3:AbortMultipartUpload",
+                "s3:ListMultipartUploadParts",
+            ],
+            "Resource": [f"{root}docker/registry/v2/*", f"{root}scheduler-state.json"],
+        },
+    ]
+
+
+def attached(account: Account) -> set[str]:
+    """Return the ARNs of the managed policies that the role has."""
+    found = account.client("iam").list_attached_role_policies(RoleName=NAME)["AttachedPolicies"]
+    return {policy["PolicyArn"] for policy in found}
+
+
+def things(account: Account) -> list[str]:
+    """Return the names of everything in the account that could be the role's."""
+    iam = account.client("iam")
+    return [
+        *(role["RoleName"] for role in iam.list_roles()["Roles"]),
+        *(profile["InstanceProfileName"] for profile in iam.list_instance_profiles()["InstanceProfiles"]),
+        *(policy["PolicyName"] for policy in iam.list_policies(Scope="Local")["Policies"]),
+    ]
+
+
+def test_a_dry_run_in_an_empty_account_makes_nothing(account: Account) -> None:
+    done = run(account, "main", "--check")
+    assert changes(done) == 3
+    assert result(done)["policy_arn"] == POLICY_ARN
+    assert things(account) == []
+
+
+def test_the_host_may_use_the_bucket_and_nothing_else(account: Account) -> None:
+    iam = account.client("iam")
+    made = result(run(account, "main"))
+
+    assert document(account) == {"Version": "2012-10-17", "Statement": statements("arn:aws:s3:::team-images/")}
+
+    role = iam.get_role(RoleName=NAME)["Role"]
+    trust = role["AssumeRolePolicyDocument"]["Statement"]
+    assert [(each["Effect"], each["Action"], each["Principal"]) for each in trust] == [
+        ("Allow", "sts:AssumeRole", {"Service": "ec2.amazonaws.com"})
+    ]
+    assert role["Path"] == "/services/"
+    assert role["PermissionsBoundary"]["PermissionsBoundaryArn"] == BOUNDARY
+    assert attached(account) == {POLICY_ARN}
+
+    profile = iam.get_instance_profile(InstanceProfileName=NAME)["InstanceProfile"]
+    assert [each["RoleName"] for each in profile["Roles"]] == [NAME]
+    policy = iam.get_policy(PolicyArn=POLICY_ARN)["Policy"]
+    assert [named(each["Tags"]) for each in (role, profile, policy)] == [TAGS] * 3
+    assert made == {
+        "role_name": NAME,
+        "role_arn": role["Arn"],
+        "instance_profile_name": NAME,
+        "instance_profile_arn": profile["Arn"],
+        "policy_arn": POLICY_ARN,
+    }
+
+
+def test_a_second_run_changes_nothing(account: Account) -> None:
+    assert changes(run(account, "main")) == 0
+
+
+def test_what_others_attached_or_took_is_put_right(account: Account) -> None:
+    iam = account.client("iam")
+    iam.attach_role_policy(RoleName=NAME, PolicyArn=ADMINISTRATOR)
+    iam.remove_role_from_instance_profile(InstanceProfileName=NAME, RoleName=NAME)
+    iam.delete_role_permissions_boundary(RoleName=NAME)
+    iam.tag_role(RoleName=NAME, Tags=[{"Key": "cost-centre", "Value": "7"}])
+    anybody = json.dumps(document(account) | {"Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]})
+    iam.create_policy_version(PolicyArn=POLICY_ARN, PolicyDocument=anybody, SetAsDefault=True)
+
+    assert len(changed_tasks(run(account, "main"))) == 3
+    assert attached(account) == {POLICY_ARN}
+    assert document(account)["Statement"] == statements("arn:aws:s3:::team-images/")
+    assert len(iam.list_policy_versions(PolicyArn=POLICY_ARN)["Versions"]) == 1
+    role = iam.get_role(RoleName=NAME)["Role"]
+    assert role["PermissionsBoundary"]["PermissionsBoundaryArn"] == BOUNDARY
+    assert named(role["Tags"]) == TAGS | {"cost-centre": "7"}
+    profile = iam.get_instance_profile(InstanceProfileName=NAME)["InstanceProfile"]
+    assert [each["RoleName"] for each in profile["Roles"]] == [NAME]
+
+
+def test_settings_change_what_is_there(account: Account) -> None:
+    changes(run(account, "main", prefix="/registry", kms_key_arn=KEY, session_manager_enabled=True))
+    assert attached(account) == {POLICY_ARN, SESSION_MANAGER}
+    *of_bucket, of_key = document(account)["Statement"]
+    assert of_bucket == statements("arn:aws:s3:::team-images/registry/")
+    assert of_key == {
+        "Sid": "UseKeyThroughBucket",
+        "Effect": "Allow",
+        "Action": ["kms:GenerateDataKey", "kms:Decrypt"],
+        "Resource": [KEY],
+        "Condition": {"StringEquals": {"kms:ViaService": f"s3.{REGION}.amazonaws.com"}},
+    }
+
+    # Off detaches. The boundary stays, since less in the settings is no wish for more permissions.
+    changes(run(account, "main", permissions_boundary=""))
+    assert attached(account) == {POLICY_ARN}
+    assert KEY not in json.dumps(document(account))
+    assert account.client("iam").get_role(RoleName=NAME)["Role"]["PermissionsBoundary"]
+
+
+def test_what_cannot_work_is_refused(account: Account) -> None:
+    assert "aws_identity_bucket is empty" in refusal(run(account, "main", bucket=""))
+    # IAM cannot move a role.
+    assert "aws_identity_path" in refusal(run(account, "main", path="/"))
+    said = refusal(run(account, "preflight", name="The Team", path="services", permissions_boundary="boundary"))
+    assert all(f"aws_identity_{word}" in said for word in ("name", "path", "permissions_boundary"))
+
+
+def test_removal_takes_what_is_ours(account: Account) -> None:
+    iam = account.client("iam")
+    assert changes(run(account, "remove", "--check")) == 3
+    iam.attach_role_policy(RoleName=NAME, PolicyArn=ADMINISTRATOR)
+    assert changes(run(account, "remove")) == 3
+    assert things(account) == []
+    assert changes(run(account, "remove")) == 0
+
+
+def test_removal_leaves_what_others_made(account: Account) -> None:
+    iam = account.client("iam")
+    trust = json.dumps({"Version": "2012-10-17", "Statement": []})
+    # Half of a deployment: the policy is ours, the role of the same name is not.
+    iam.create_role(RoleName=NAME, Path="/services/", AssumeRolePolicyDocument=trust)
+    iam.create_policy(
+        PolicyName=NAME,
+        Path="/services/",
+        PolicyDocument=json.dumps(
+            {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:ListBucket", "Resource": "*"}]}
+        ),
+        Tags=[{"Key": "drydock-deployment", "Value": "team"}],
+    )
+    assert NAME in refusal(run(account, "main"))
+    assert changes(run(account, "remove")) == 1
+    assert things(account) == [NAME]

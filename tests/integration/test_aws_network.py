@@ -1,0 +1,399 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The network that the role aws_network finds, makes and removes, as the AWS API tells it.
+
+One account serves all tests, which run in the order of this file. Its deployments are one for each provider.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+import pytest
+from aws_account import REGION, Account, Steps, aws_account, changed_tasks, changes
+
+ROLE = "aws_network"
+SERVICE = f"com.amazonaws.{REGION}.s3"
+EVERYBODY = "0.0.0.0/0"
+OFFICE = "198.51.100.0/24"
+OFFICE_6 = "2001:db8:1::/48"
+BASTION = "203.0.113.7/32"
+
+# How EC2 is asked for each kind of thing that the role makes.
+KINDS = {
+    "vpc": ("describe_vpcs", "Vpcs", "VpcId"),
+    "internet-gateway": ("describe_internet_gateways", "InternetGateways", "InternetGatewayId"),
+    "subnet": ("describe_subnets", "Subnets", "SubnetId"),
+    "route-table": ("describe_route_tables", "RouteTables", "RouteTableId"),
+    "security-group": ("describe_security_groups", "SecurityGroups", "GroupId"),
+    "vpc-endpoint": ("describe_vpc_endpoints", "VpcEndpoints", "VpcEndpointId"),
+}
+
+OWN = {
+    "aws_network_name": "own",
+    "aws_network_provider": "own",
+    "aws_network_client_cidrs": [OFFICE, OFFICE_6],
+    "aws_network_acme_cidrs": [EVERYBODY, "::/0"],
+    "aws_network_admin_cidrs": [BASTION],
+    "aws_network_tags": {"team": "build"},
+}
+SHARED = {"aws_network_name": "shared", "aws_network_client_cidrs": [EVERYBODY], "aws_network_https_port": 8443}
+GIVEN = {"aws_network_name": "given", "aws_network_provider": "given", "aws_network_client_cidrs": ["10.0.0.0/8"]}
+
+
+class Network:
+    """What the tests ask EC2."""
+
+    def __init__(self, account: Account) -> None:
+        self.ec2 = account.client("ec2")
+
+    def tagged(self, deployment: str) -> dict[str, list[str]]:
+        """Return the ids of what carries the deployment's tag, by kind."""
+        marked = [{"Name": "tag:drydock-deployment", "Values": [deployment]}]
+        found = {}
+        for kind, (question, answer, identity) in KINDS.items():
+            things = getattr(self.ec2, question)(Filters=marked)[answer]
+            # What was deleted a moment ago may still be told.
+            ids = [thing[identity] for thing in things if thing.get("State") != "deleted"]
+            if ids:
+                found[kind] = ids
+        return found
+
+    def tags(self, identity: str) -> dict[str, str]:
+        filters = [{"Name": "resource-id", "Values": [identity]}]
+        return {tag["Key"]: tag["Value"] for tag in self.ec2.describe_tags(Filters=filters)["Tags"]}
+
+    def group(self, identity: str) -> dict[str, Any]:
+        (found,) = self.ec2.describe_security_groups(GroupIds=[identity])["SecurityGroups"]
+        return dict(found)
+
+    def default_group(self, vpc: str) -> dict[str, Any]:
+        filters = [{"Name": "vpc-id", "Values": [vpc]}, {"Name": "group-name", "Values": ["default"]}]
+        (found,) = self.ec2.describe_security_groups(Filters=filters)["SecurityGroups"]
+        return dict(found)
+
+    def open(self, identity: str) -> set[tuple[int, str, str]]:
+        """Return who may reach which port, and the descriptions."""
+        found = set()
+        for rule in self.group(identity)["IpPermissions"]:
+            assert rule["IpProtocol"] == "tcp"
+            assert rule["FromPort"] == rule["ToPort"]
+            sources = [(entry["CidrIp"], entry) for entry in rule["IpRanges"]]
+            sources += [(entry["CidrIpv6"], entry) for entry in rule.get("Ipv6Ranges", [])]
+            sources += [(entry["GroupId"], entry) for entry in rule["UserIdGroupPairs"]]
+            found |= {(rule["FromPort"], source, entry.get("Description", "")) for source, entry in sources}
+        return found
+
+    def reached(self, identity: str) -> set[tuple[str, str]]:
+        """Return what a group's members may reach."""
+        found = set()
+        for rule in self.group(identity)["IpPermissionsEgress"]:
+            found |= {(rule["IpProtocol"], entry["CidrIp"]) for entry in rule["IpRanges"]}
+            found |= {(rule["IpProtocol"], entry["CidrIpv6"]) for entry in rule.get("Ipv6Ranges", [])}
+        return found
+
+    def endpoints(self, vpc: str) -> list[dict[str, Any]]:
+        filters = [{"Name": "vpc-id", "Values": [vpc]}, {"Name": "service-name", "Values": [SERVICE]}]
+        found = self.ec2.describe_vpc_endpoints(Filters=filters)["VpcEndpoints"]
+        return [endpoint for endpoint in found if endpoint["State"] == "available"]
+
+    def subnets(self, vpc: str) -> list[dict[str, Any]]:
+        found = self.ec2.describe_subnets(Filters=[{"Name": "vpc-id", "Values": [vpc]}])["Subnets"]
+        return sorted(found, key=lambda subnet: str(subnet["AvailabilityZone"]))
+
+    def table(self, identity: str) -> dict[str, Any]:
+        (found,) = self.ec2.describe_route_tables(RouteTableIds=[identity])["RouteTables"]
+        return dict(found)
+
+    def default_vpc(self) -> str:
+        (found,) = self.ec2.describe_vpcs(Filters=[{"Name": "is-default", "Values": ["true"]}])["Vpcs"]
+        return str(found["VpcId"])
+
+    def attribute(self, vpc: str, name: str) -> bool:
+        found = self.ec2.describe_vpc_attribute(VpcId=vpc, Attribute=name)
+        return bool(found[name[0].upper() + name[1:]]["Value"])
+
+    def make_group(self, name: str, vpc: str) -> str:
+        return str(self.ec2.create_security_group(GroupName=name, Description=name, VpcId=vpc)["GroupId"])
+
+    def mark(self, deployment: str, *identities: str) -> None:
+        self.ec2.create_tags(Resources=list(identities), Tags=[{"Key": "drydock-deployment", "Value": deployment}])
+
+
+@pytest.fixture(scope="module")
+def account() -> Iterator[Account]:
+    with aws_account() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def network(account: Account) -> Network:
+    return Network(account)
+
+
+class Everything:
+    """The three deployments, and what the tests keep of them."""
+
+    steps: ClassVar[list[dict[str, Any]]] = []
+    results: ClassVar[dict[str, Any]] = {}
+    bastion: ClassVar[str] = ""
+
+
+class TestDeployment:
+    """From an empty account to a second run."""
+
+    def test_a_dry_run_on_an_empty_account_says_what_it_would_do(self, account: Account, network: Network) -> None:
+        bastion = network.make_group("bastion", network.default_vpc())
+        Everything.bastion = bastion
+        shared = {**SHARED, "aws_network_admin_security_group_id": bastion}
+        steps = Steps(ROLE).run(OWN).run(shared)
+        done = steps.play(account, "--check")
+        tasks = changed_tasks(done)
+        assert changes(done)
+        assert "Ensure the VPC exists" in tasks
+        assert "Ensure who may reach the registry" in tasks
+        assert "Ensure a way to S3 inside AWS" in tasks
+        assert f"{REGION}a, {REGION}b" in done.stdout
+        assert network.tagged("own") == {}
+        assert network.tagged("shared") == {}
+        assert steps.result(0)["vpc_id"] == ""
+        assert steps.result(1)["vpc_id"] == network.default_vpc()
+
+    def test_all_providers(self, account: Account, network: Network) -> None:
+        ec2 = network.ec2
+        vpc = ec2.create_vpc(CidrBlock="10.9.0.0/16")["Vpc"]["VpcId"]
+        first, second = (
+            ec2.create_subnet(VpcId=vpc, CidrBlock=f"10.9.{number}.0/24")["Subnet"]["SubnetId"] for number in (1, 2)
+        )
+        table = ec2.create_route_table(VpcId=vpc)["RouteTable"]["RouteTableId"]
+        ec2.associate_route_table(RouteTableId=table, SubnetId=first)
+        theirs = ec2.create_vpc_endpoint(VpcId=vpc, ServiceName=SERVICE, RouteTableIds=[table])
+        given = {**GIVEN, "aws_network_vpc_id": vpc, "aws_network_subnet_ids": [first]}
+        shared = {**SHARED, "aws_network_admin_security_group_id": Everything.bastion}
+        Everything.steps[:] = [OWN, shared, given]
+        assert second != first
+
+        steps = Steps(ROLE)
+        for settings in Everything.steps:
+            steps.run(settings)
+        assert changes(steps.play(account))
+        for number, name in enumerate(("own", "shared", "given")):
+            Everything.results[name] = steps.result(number)
+
+        # Theirs is kept, and there is no second.
+        result = Everything.results["given"]
+        assert [endpoint["VpcEndpointId"] for endpoint in network.endpoints(vpc)] == [
+            theirs["VpcEndpoint"]["VpcEndpointId"]
+        ]
+        assert result["s3_endpoint_id"] == theirs["VpcEndpoint"]["VpcEndpointId"]
+        assert (result["vpc_id"], result["subnet_ids"]) == (vpc, [first])
+        assert result["subnets"][0]["cidr"] == "10.9.1.0/24"
+        assert network.group(result["security_group_id"])["VpcId"] == vpc
+        assert network.open(result["security_group_id"]) == {(443, "10.0.0.0/8", "Clients of the registry")}
+        assert network.tagged("given") == {"security-group": [result["security_group_id"]]}
+
+    def test_the_own_vpc(self, network: Network) -> None:
+        result = Everything.results["own"]
+        vpc = result["vpc_id"]
+        tagged = network.tagged("own")
+        assert {kind: len(found) for kind, found in tagged.items()} == {
+            "vpc": 1,
+            "internet-gateway": 1,
+            "subnet": 2,
+            "route-table": 1,
+            "security-group": 1,
+            "vpc-endpoint": 1,
+        }
+        assert tagged["vpc"] == [vpc]
+        for identity in itertools.chain.from_iterable(tagged.values()):
+            tags = network.tags(identity)
+            assert tags["Name"].startswith("own-registry")
+            assert tags["team"] == "build"
+        assert network.attribute(vpc, "enableDnsSupport")
+        assert network.attribute(vpc, "enableDnsHostnames")
+
+        subnets = network.subnets(vpc)
+        assert [subnet["AvailabilityZone"] for subnet in subnets] == [f"{REGION}a", f"{REGION}b"]
+        assert [subnet["CidrBlock"] for subnet in subnets] == ["10.60.0.0/20", "10.60.16.0/20"]
+        assert not any(subnet["MapPublicIpOnLaunch"] for subnet in subnets)
+        assert result["subnet_ids"] == [subnet["SubnetId"] for subnet in subnets]
+        assert result["subnets"][1] == {
+            "id": subnets[1]["SubnetId"],
+            "zone": f"{REGION}b",
+            "cidr": "10.60.16.0/20",
+        }
+
+        table = network.table(tagged["route-table"][0])
+        ways = {route.get("DestinationCidrBlock"): route.get("GatewayId") for route in table["Routes"]}
+        assert ways[EVERYBODY] == tagged["internet-gateway"][0]
+        used_by = {entry["SubnetId"] for entry in table["Associations"] if entry.get("SubnetId")}
+        assert used_by == set(result["subnet_ids"])
+        (endpoint,) = network.endpoints(vpc)
+        assert endpoint["RouteTableIds"] == [table["RouteTableId"]]
+        assert endpoint["VpcEndpointType"] == "Gateway"
+        assert result["s3_endpoint_id"] == endpoint["VpcEndpointId"]
+
+        default = network.default_group(vpc)
+        assert default["IpPermissions"] == []
+        assert default["IpPermissionsEgress"] == []
+
+    def test_who_may_reach_what(self, network: Network) -> None:
+        own, shared = (Everything.results[name]["security_group_id"] for name in ("own", "shared"))
+        assert network.group(own)["GroupName"] == "own-registry"
+        assert network.open(own) == {
+            (443, OFFICE, "Clients of the registry"),
+            (443, OFFICE_6, "Clients of the registry"),
+            (80, EVERYBODY, "Certificates by ACME"),
+            (80, "::/0", "Certificates by ACME"),
+            (22, BASTION, "Administration"),
+        }
+        assert network.open(shared) == {
+            (8443, EVERYBODY, "Clients of the registry"),
+            (22, Everything.bastion, "Administration"),
+        }
+        for group in (own, shared):
+            assert network.reached(group) == {("-1", EVERYBODY), ("-1", "::/0")}
+
+    def test_the_default_vpc(self, network: Network) -> None:
+        result = Everything.results["shared"]
+        vpc = network.default_vpc()
+        assert result["vpc_id"] == vpc
+        assert sorted(result["subnet_ids"]) == sorted(subnet["SubnetId"] for subnet in network.subnets(vpc))
+        (endpoint,) = network.endpoints(vpc)
+        assert result["s3_endpoint_id"] == endpoint["VpcEndpointId"]
+        assert endpoint["RouteTableIds"]
+        assert network.tagged("shared") == {
+            "security-group": [result["security_group_id"]],
+            "vpc-endpoint": [endpoint["VpcEndpointId"]],
+        }
+        # What is not ours in there is left alone.
+        assert network.default_group(vpc)["IpPermissionsEgress"]
+
+    def test_a_second_run_changes_nothing(self, account: Account) -> None:
+        steps = Steps(ROLE)
+        for settings in Everything.steps:
+            steps.run(settings)
+        done = steps.play(account)
+        assert changes(done) == 0, changed_tasks(done)
+        for number, name in enumerate(("own", "shared", "given")):
+            assert steps.result(number) == Everything.results[name]
+
+
+class TestChange:
+    """What others changed, and what the user changes."""
+
+    def test_drift_and_changed_settings(self, account: Account, network: Network) -> None:
+        ec2 = network.ec2
+        own = Everything.results["own"]
+        tagged = network.tagged("own")
+        anything = [{"IpProtocol": "tcp", "FromPort": 1, "ToPort": 65535, "IpRanges": [{"CidrIp": EVERYBODY}]}]
+        ec2.authorize_security_group_ingress(GroupId=own["security_group_id"], IpPermissions=anything)
+        default = network.default_group(own["vpc_id"])["GroupId"]
+        ec2.authorize_security_group_ingress(GroupId=default, IpPermissions=anything)
+        table, gateway = tagged["route-table"][0], tagged["internet-gateway"][0]
+        ec2.delete_route(RouteTableId=table, DestinationCidrBlock=EVERYBODY)
+        # A route of somebody else's, which stays.
+        ec2.create_route(RouteTableId=table, DestinationCidrBlock="192.0.2.0/24", GatewayId=gateway)
+        changed_own = {
+            **OWN,
+            "aws_network_client_cidrs": ["192.0.2.0/24"],
+            "aws_network_acme_cidrs": [],
+            "aws_network_zones": [f"{REGION}c", f"{REGION}a", f"{REGION}b"],
+            "aws_network_tags": {"team": "platform"},
+        }
+        changed_shared = {**SHARED, "aws_network_s3_endpoint_enabled": False}
+
+        steps = Steps(ROLE).run(changed_own).run(changed_shared)
+        done = steps.play(account)
+        assert changes(done)
+
+        assert network.open(own["security_group_id"]) == {
+            (443, "192.0.2.0/24", "Clients of the registry"),
+            (22, BASTION, "Administration"),
+        }
+        assert network.default_group(own["vpc_id"])["IpPermissions"] == []
+        ways = {route.get("DestinationCidrBlock"): route.get("GatewayId") for route in network.table(table)["Routes"]}
+        assert ways[EVERYBODY] == gateway
+        assert ways["192.0.2.0/24"] == gateway
+        # The subnets that were there keep their addresses.
+        cidrs = {subnet["AvailabilityZone"]: subnet["CidrBlock"] for subnet in network.subnets(own["vpc_id"])}
+        assert cidrs == {f"{REGION}a": "10.60.0.0/20", f"{REGION}b": "10.60.16.0/20", f"{REGION}c": "10.60.32.0/20"}
+        result = steps.result(0)
+        assert [subnet["zone"] for subnet in result["subnets"]] == changed_own["aws_network_zones"]
+        assert result["subnet_ids"][1:] == own["subnet_ids"]
+        for identity in itertools.chain.from_iterable(tagged.values()):
+            assert network.tags(identity)["team"] == "platform"
+
+        assert network.open(Everything.results["shared"]["security_group_id"]) == {
+            (8443, EVERYBODY, "Clients of the registry")
+        }
+        assert network.endpoints(network.default_vpc()) == []
+        assert steps.result(1)["s3_endpoint_id"] == ""
+
+
+class TestRefusal:
+    """What is refused, with one sentence each, before anything changes."""
+
+    def test_settings_that_lead_nowhere(self, account: Account, network: Network) -> None:
+        foreign = network.make_group("foreign-registry", network.default_vpc())
+        wrong = {
+            "aws_network_name": "sg-1",
+            "aws_network_https_port": 80,
+            "aws_network_vpc_id": "vpc-1",
+        }
+        steps = Steps(ROLE).refused(wrong)
+        steps.refused({"aws_network_client_cidrs": [EVERYBODY], "aws_network_tags": {"drydock-deployment": "2"}})
+        steps.refused({**OWN, "aws_network_cidr": "10.61.0.0/16"})
+        steps.refused({**SHARED, "aws_network_name": "foreign"})
+        steps.refused({**SHARED, "aws_network_client_cidrs": ["10.0.0.1/8"], "aws_network_admin_cidrs": ["office"]})
+        before = network.group(foreign)
+        changes(steps.play(account))
+
+        for setting in (*wrong, "aws_network_client_cidrs"):
+            assert setting in steps.refusal(0)
+        assert "aws_network_tags" in steps.refusal(1)
+        assert "aws_network_cidr" in steps.refusal(2)
+        assert "foreign-registry" in steps.refusal(3)
+        assert "aws_network_client_cidrs" in steps.refusal(4)
+        assert "aws_network_admin_cidrs" in steps.refusal(4)
+        assert network.group(foreign) == before
+
+
+class TestRemoval:
+    """What goes and what stays."""
+
+    def test_what_was_made_goes_also_when_it_was_half_made(self, account: Account, network: Network) -> None:
+        ec2 = network.ec2
+        # Half made: a VPC alone; a gateway that is attached to nothing.
+        vpc = ec2.create_vpc(CidrBlock="10.60.0.0/16")["Vpc"]["VpcId"]
+        network.mark("half", vpc)
+        gateway = ec2.create_internet_gateway()["InternetGateway"]["InternetGatewayId"]
+        network.mark("stray", gateway)
+        given = Everything.results["given"]["vpc_id"]
+        names = ("own", "shared", "given", "half", "stray")
+        steps = Steps(ROLE)
+        for name in names:
+            steps.run({"aws_network_name": name}, "remove")
+
+        dry = Steps(ROLE).run({"aws_network_name": "own"}, "remove").play(account, "--check")
+        assert changes(dry)
+        assert network.tagged("own")["vpc"]
+        assert changes(steps.play(account))
+
+        for name in names:
+            assert network.tagged(name) == {}, name
+        left = [found["VpcId"] for found in ec2.describe_vpcs()["Vpcs"]]
+        assert sorted(left) == sorted([given, network.default_vpc()])
+        assert network.endpoints(given)
+        assert network.group(Everything.bastion)
+        gateways = ec2.describe_internet_gateways()["InternetGateways"]
+        assert gateway not in [found["InternetGatewayId"] for found in gateways]
+
+        again = (
+            Steps(ROLE)
+            .run({"aws_network_name": "own"}, "remove")
+            .run({"aws_network_name": "stray"}, "remove")
+            .play(account)
+        )
+        assert changes(again) == 0, changed_tasks(again)

@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Bad input on AWS: each kind gets one sentence that names the variable and the fix, and nothing is made.
+
+One run stands for many: each case is a host of the inventory that provides itself, with the settings of inventories/prod and one
+thing wrong.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import boto3
+import pytest
+import yaml
+from aws_account import ROOT, Account, aws_account
+
+ZONE = "example.com"
+OTHER_ACCOUNT = "111111111111"
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ4ZQRdfNYB1yDl+6CkuZfZQOIsD6jE4ZIkT4mXrAOpP admin"
+ANOTHER_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIEfPB0kiKPTyvNQW6vXnZH3sPjZ+fxS8kUPKVgDd5gRv somebody"
+PLAYBOOK = f"""\
+---
+- name: Provide
+  hosts: all
+  gather_facts: false
+  environment: "{{{{ drydock_aws_environment }}}}"
+  tasks:
+    - name: Provide an EC2 host
+      ansible.builtin.include_tasks: {ROOT}/playbooks/tasks/provide_ec2.yml
+"""
+
+
+class Case(NamedTuple):
+    """What is set, and what the refusal says."""
+
+    settings: dict[str, Any]
+    words: tuple[str, ...]
+
+
+def cases(account: Account) -> dict[str, Case]:
+    """All cases; those that need something in the account make it."""
+    ec2, iam = account.client("ec2"), account.client("iam")
+    empty_vpc = ec2.create_vpc(CidrBlock="10.9.0.0/24")["Vpc"]["VpcId"]
+    image = ec2.describe_images(Filters=[{"Name": "architecture", "Values": ["arm64"]}], Owners=["136693071363"])[
+        "Images"
+    ][0]
+    for deployment, state in (("stopped", "stop"), ("terminated", "terminate")):
+        tags = [{"Key": "Name", "Value": f"{deployment}-registry"}, {"Key": "drydock-deployment", "Value": deployment}]
+        (made,) = ec2.run_instances(
+            ImageId=image["ImageId"],
+            MinCount=1,
+            MaxCount=1,
+            InstanceType="t4g.small",
+            TagSpecifications=[{"ResourceType": "instance", "Tags": tags}],
+        )["Instances"]
+        getattr(ec2, f"{state}_instances")(InstanceIds=[made["InstanceId"]])
+    ec2.import_key_pair(KeyName="otherkey-registry", PublicKeyMaterial=ANOTHER_KEY.encode())
+    account.client("s3").create_bucket(
+        Bucket="other-deployment", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"}
+    )
+    account.client("s3").put_bucket_tagging(
+        Bucket="other-deployment", Tagging={"TagSet": [{"Key": "drydock-deployment", "Value": "staging"}]}
+    )
+    iam.create_role(
+        RoleName="foreign-registry-eu-central-1",
+        AssumeRolePolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": []}),
+    )
+    nobody = {**account.environment, "AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}
+    return {
+        "no credentials": Case({"drydock_aws_environment": nobody}, ("AWS_ACCESS_KEY_ID", "AWS_PROFILE")),
+        "unreachable": Case(
+            {"drydock_aws_environment": account.environment | {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}},
+            ("http://127.0.0.1:9",),
+        ),
+        "unknown region": Case(
+            {"drydock_region": "eu-centrall-1"}, ("drydock_region", "eu-centrall-1", "eu-central-1")
+        ),
+        "no region": Case(
+            {
+                "drydock_region": "",
+                "drydock_aws_environment": {**account.environment, "AWS_REGION": "", "AWS_DEFAULT_REGION": ""},
+            },
+            ("drydock_region",),
+        ),
+        "deployment": Case({"drydock_deployment": "My_Registry"}, ("drydock_deployment", "My_Registry")),
+        "no bucket": Case({"aws_storage_bucket": ""}, ("aws_storage_bucket",)),
+        "bucket name": Case({"aws_storage_bucket": "My_Bucket"}, ("aws_storage_bucket", "My_Bucket")),
+        "bucket taken": Case({"aws_storage_bucket": "taken-elsewhere"}, ("aws_storage_bucket", "taken-elsewhere")),
+        "bucket of another deployment": Case(
+            {"aws_storage_bucket": "other-deployment"}, ("aws_storage_bucket", "staging")
+        ),
+        "role is somebody's": Case({"drydock_deployment": "foreign"}, ("foreign-registry-eu-central-1",)),
+        "empty VPC": Case(
+            {"aws_network_provider": "given", "aws_network_vpc_id": empty_vpc},
+            (empty_vpc, "subnet", "aws_network_subnet_ids"),
+        ),
+        "no VPC": Case(
+            {"aws_network_provider": "given", "aws_network_vpc_id": "vpc-00000000"},
+            ("aws_network_vpc_id", "vpc-00000000"),
+        ),
+        "provider": Case({"aws_network_provider": "mine"}, ("aws_network_provider", "mine")),
+        "no clients": Case({"aws_network_client_cidrs": []}, ("aws_network_client_cidrs", "0.0.0.0/0")),
+        "CIDR": Case({"aws_network_admin_cidrs": ["10.0.0.1/8/9"]}, ("aws_network_admin_cidrs", "10.0.0.1/8/9")),
+        "no zone": Case({"aws_instance_zone": "example.org"}, ("aws_instance_zone", "example.org")),
+        "zone of another domain": Case({"drydock_domain": "registry.example.net"}, ("registry.example.net", ZONE)),
+        "architecture": Case({"aws_instance_type": "t3.small"}, ("t3.small", "aws_instance_architecture", "amd64")),
+        "image of another architecture": Case(
+            {
+                "aws_instance_type": "t3.small",
+                "aws_instance_architecture": "amd64",
+                "aws_instance_image_provider": "id",
+                "aws_instance_image_id": image["ImageId"],
+            },
+            (image["ImageId"], "arm64"),
+        ),
+        "no image": Case(
+            {"aws_instance_image_provider": "id", "aws_instance_image_id": "ami-00000000"}, ("ami-00000000",)
+        ),
+        "type": Case({"aws_instance_type": "t4g.enormous"}, ("aws_instance_type", "t4g.enormous")),
+        "key of somebody": Case({"drydock_deployment": "otherkey"}, ("otherkey-registry", "aws_instance_public_key")),
+        "no key pair": Case(
+            {"aws_instance_public_key": "", "aws_instance_key_pair": "nobody"}, ("aws_instance_key_pair", "nobody")
+        ),
+        "both keys": Case({"aws_instance_key_pair": "nobody"}, ("aws_instance_key_pair", "aws_instance_public_key")),
+        "key text": Case({"aws_instance_public_key": "~/.ssh/id_ed25519.pub"}, ("aws_instance_public_key",)),
+        "stopped": Case({"drydock_deployment": "stopped"}, ("stopped", "start-instances")),
+        "terminated": Case({"drydock_deployment": "terminated"}, ("terminated", "aws_instance_replace")),
+        "volume": Case({"aws_instance_volume_gib": 1}, ("aws_instance_volume_gib",)),
+    }
+
+
+def inside(account: Account) -> dict[str, int]:
+    """Return how much there is of each kind of thing that a run makes."""
+    ec2, iam = account.client("ec2"), account.client("iam")
+    return {
+        "buckets": len(account.client("s3").list_buckets()["Buckets"]),
+        "instances": sum(len(each["Instances"]) for each in ec2.describe_instances()["Reservations"]),
+        "groups": len(ec2.describe_security_groups()["SecurityGroups"]),
+        "roles": len(iam.list_roles()["Roles"]),
+        "policies": len(iam.list_policies(Scope="Local")["Policies"]),
+        "addresses": len(ec2.describe_addresses()["Addresses"]),
+    }
+
+
+class Outcome(NamedTuple):
+    """What the run said of each case, and what the account held before and after."""
+
+    cases: dict[str, Case]
+    sentences: dict[str, str]
+    output: str
+    before: dict[str, int]
+    after: dict[str, int]
+
+
+@pytest.fixture(scope="module")
+def outcome() -> Iterator[Outcome]:
+    """One run with all cases."""
+    with aws_account() as account:
+        account.client("route53").create_hosted_zone(Name=ZONE, CallerReference="1")
+        other = account.client("sts").assume_role(
+            RoleArn=f"arn:aws:iam::{OTHER_ACCOUNT}:role/any", RoleSessionName="other"
+        )
+        boto3.client(
+            "s3",
+            endpoint_url=account.endpoint,
+            region_name="eu-central-1",
+            aws_access_key_id=other["Credentials"]["AccessKeyId"],
+            aws_secret_access_key=other["Credentials"]["SecretAccessKey"],
+            aws_session_token=other["Credentials"]["SessionToken"],
+        ).create_bucket(Bucket="taken-elsewhere", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
+        table = cases(account)
+        settings = {
+            **yaml.safe_load((ROOT / "inventories/prod/group_vars/all/main.yml").read_text(encoding="utf-8")),
+            "ansible_connection": "local",
+            "ansible_python_interpreter": "{{ ansible_playbook_python }}",
+            "drydock_aws_environment": account.environment,
+            "drydock_credentials_directory": str(account.folder),
+            "aws_instance_public_key": KEY,
+            # A case that is not refused is not to wait for a host that nobody starts.
+            "aws_instance_ssh_timeout_seconds": 1,
+            "vault_drydock_users": [],
+        }
+        hosts = {re.sub(r"\W+", "_", name): case.settings for name, case in table.items()}
+        account.inventory.write_text(yaml.safe_dump({"all": {"hosts": hosts, "vars": settings}}), encoding="utf-8")
+        before = inside(account)
+        done = account.run_playbook(PLAYBOOK, "--forks=3")
+        sentences = dict.fromkeys(table, "")
+        for name in table:
+            host = re.sub(r"\W+", "_", name)
+            found = re.findall(rf"^fatal: \[{host}\]: FAILED! => *\n((?:    .*\n)+)", done.stdout, re.MULTILINE)
+            if found:
+                sentences[name] = " ".join(str(yaml.safe_load(found[-1])["msg"]).split())
+        yield Outcome(table, sentences, done.stdout + done.stderr, before, inside(account))
+
+
+def test_each_case_gets_its_sentence(outcome: Outcome) -> None:
+    wrong = {}
+    for name, case in outcome.cases.items():
+        sentence = outcome.sentences[name]
+        if not sentence or not all(word in sentence for word in case.words):
+            wrong[name] = {"wanted": case.words, "got": sentence}
+    assert not wrong, json.dumps(wrong, indent=2) + outcome.output[-6000:]
+
+
+def test_it_is_one_sentence(outcome: Outcome) -> None:
+    for name, sentence in outcome.sentences.items():
+        # Ansible's own words, where the argument specification says it all.
+        assert sentence.endswith(".") or sentence.startswith("Validation of arguments failed: "), (name, sentence)
+        assert "Traceback" not in sentence, name
+        assert len(re.findall(r"[.;] [A-Z]", sentence)) <= 1, (name, sentence)
+
+
+def test_nothing_was_made(outcome: Outcome) -> None:
+    assert outcome.after == outcome.before

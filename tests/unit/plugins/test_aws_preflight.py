@@ -1,0 +1,996 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One look at an AWS account: what is found, and what is refused. The account is moto's, in this process."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import boto3
+import pytest
+from ansible_collections.drydock.registry.plugins.module_utils import _aws_account
+from ansible_collections.drydock.registry.plugins.module_utils._aws_account import Account, AwsProblem, open_account
+from ansible_collections.drydock.registry.plugins.module_utils._aws_checks import parse_public_key
+from ansible_collections.drydock.registry.plugins.module_utils._aws_preflight import SECTIONS, look
+from ansible_collections.drydock.registry.plugins.modules.aws_preflight import ARGUMENTS
+from botocore.exceptions import ClientError, EndpointConnectionError
+from moto import mock_aws
+from moto.ec2.models import amis
+
+REGION = "eu-central-1"
+NAME = "drydock-registry"
+IAM_NAME = "drydock-registry-eu-central-1"
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ4ZQRdfNYB1yDl+6CkuZfZQOIsD6jE4ZIkT4mXrAOpP admin"
+ANOTHER_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIEfPB0kiKPTyvNQW6vXnZH3sPjZ+fxS8kUPKVgDd5gRv somebody"
+OURS = [{"Key": "Name", "Value": NAME}, {"Key": "drydock-deployment", "Value": "drydock"}]
+THEIRS = [{"Key": "drydock-deployment", "Value": "staging"}]
+TRUST = json.dumps({"Version": "2012-10-17", "Statement": []})
+POLICY = json.dumps(
+    {
+        "Version": "2012-10-17",
+        "Statement": [{"Effect": "Allow", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::x/*"}],
+    }
+)
+PARAMETER = "/our/image"
+DEBIAN, OLDER, AMD64, OTHERS, WINDOWS, STORED = (f"ami-0000000000000000{number}" for number in range(1, 7))
+
+
+def ami(image_id: str, name: str, owner: str = "136693071363", **more: Any) -> dict[str, Any]:
+    """An image as moto has it in its list."""
+    return {
+        "ami_id": image_id,
+        "name": name,
+        "owner_id": owner,
+        "public": True,
+        "architecture": "arm64",
+        "state": "available",
+        "root_device_name": "/dev/xvda",
+        "root_device_type": "ebs",
+        "creation_date": "2026-02-01T00:00:00.000Z",
+        **more,
+    }
+
+
+# In place of moto's list of a thousand, which it reads anew for each test.
+AMIS = [
+    ami(DEBIAN, "debian-13-arm64-2"),
+    ami(OLDER, "debian-13-arm64-1", creation_date="2026-01-01T00:00:00.000Z"),
+    ami(AMD64, "debian-13-amd64-1", architecture="x86_64"),
+    ami(OTHERS, "debian-13-arm64-9", "999999999999", creation_date="2026-03-01T00:00:00.000Z"),
+    ami(WINDOWS, "windows", platform="windows"),
+    ami(STORED, "stored", root_device_type="instance-store"),
+]
+
+
+class Answer(NamedTuple):
+    """What a look brought."""
+
+    found: dict[str, Any]
+    problems: list[str]
+
+
+@pytest.fixture(autouse=True)
+def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """An account of its own."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, "/dev/null")
+    # With it set, moto reads no other list than this one.
+    monkeypatch.setenv("MOTO_AMIS_PATH", "/dev/null")
+    monkeypatch.setattr(amis, "AMIS", [dict(image) for image in AMIS])
+    with mock_aws():
+        yield
+
+
+# One session and one client a service read boto3's data once.
+SESSION = boto3.session.Session(aws_access_key_id="key", aws_secret_access_key="secret")
+
+
+@functools.cache
+def client(service: str, region: str = REGION) -> Any:
+    return SESSION.client(service, region_name=region)
+
+
+def ask(section: str, removing: bool = False, deployment: str = "drydock", tags: Any = None, **options: Any) -> Answer:
+    account = Account(client, REGION, deployment, removing=removing)
+    defaults = {name: option.get("default") for name, option in ARGUMENTS[section]["options"].items()}
+    assert set(options) <= set(defaults)
+    found = look(account, section, {**defaults, **options}, tags or {})
+    return Answer(found, account.problems)
+
+
+def settled(section: str, **options: Any) -> dict[str, Any]:
+    answer = ask(section, **options)
+    assert answer.problems == []
+    return answer.found
+
+
+# ----- every section ----------------------------------------------------------------------------
+
+
+EMPTY: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "network": (
+        {"provider": "own"},
+        {
+            "vpc_id": "",
+            "vpc_cidr": "",
+            "subnets": [],
+            "plan": [
+                {"id": "", "zone": "eu-central-1a", "cidr": "10.60.0.0/20"},
+                {"id": "", "zone": "eu-central-1b", "cidr": "10.60.16.0/20"},
+            ],
+            "route_table_ids": [],
+            "zones": ["eu-central-1a", "eu-central-1b"],
+            "security_group_id": "",
+            "security_group_ids": [],
+            "default_security_group_id": "",
+            "internet_gateway_id": "",
+            "s3_endpoint": {"id": "", "ours": False, "tags": {}},
+        },
+    ),
+    "storage": (
+        {"bucket": "images"},
+        {
+            "exists": False,
+            "ours": False,
+            "adopted": False,
+            "policy": {},
+            "encryption": {"algorithm": "", "kms_key_arn": ""},
+            "versioning": "",
+            "lifecycle_rules": [],
+            "logging": {"bucket": "", "prefix": ""},
+            "public_access_block": {},
+            "ownership": "",
+            "objects": 0,
+            "kms_key_arn": "",
+            "key": {"arn": "", "ours": False, "state": ""},
+            "tags": {},
+        },
+    ),
+    "identity": (
+        {},
+        {
+            "role": {"name": "", "arn": "", "ours": False},
+            "policy": {"name": "", "arn": "", "ours": False},
+            "policy_arn": "",
+            "instance_profile": {"name": "", "arn": "", "ours": False},
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("section", EMPTY)
+def test_an_empty_account(section: str) -> None:
+    options, expected = EMPTY[section]
+    assert settled(section, **options) == {
+        "account_id": "123456789012",
+        "partition": "aws",
+        "region": REGION,
+        "caller_arn": "arn:aws:sts::123456789012:user/moto",
+        "name": NAME,
+        "iam_name": IAM_NAME,
+        **expected,
+    }
+
+
+def test_an_empty_account_without_an_instance() -> None:
+    found = settled("instance", image_provider="id", image_id=DEBIAN)
+    assert found["instance"] is None
+    assert found["instances"] == []
+    assert found["image"] == {
+        "id": DEBIAN,
+        "name": "debian-13-arm64-2",
+        "architecture": "arm64",
+        "root_device": "/dev/xvda",
+        "owner": "136693071363",
+        "size_gib": 15,
+    }
+    assert found["supported_architectures"] == ["arm64"]
+    assert found["key_pair"] is None
+    assert found["zone"] == {"id": "", "name": "", "record": {}}
+    assert found["elastic_ip"] is None
+
+
+REMOVABLE: dict[str, dict[str, Any]] = {
+    "network": {"provider": "given", "vpc_id": "vpc-gone", "client_cidrs": ["nobody"]},
+    "storage": {"bucket": "", "log_bucket": "gone"},
+    "identity": {"permissions_boundary": "gone", "path": "gone"},
+    "instance": {
+        "type": "gone",
+        "image_provider": "id",
+        "image_id": "gone",
+        "public_key": "gone",
+        "zone": "gone.example",
+        "replace": "gone",
+    },
+}
+
+
+@pytest.mark.parametrize("section", REMOVABLE)
+def test_who_removes_is_not_judged(section: str) -> None:
+    answer = ask(section, removing=True, deployment="Drydock", tags={"aws:x": "y"}, **REMOVABLE[section])
+    assert answer.problems == []
+    assert answer.found["region"] == REGION
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_name_and_tags_are_judged(section: str) -> None:
+    problems = ask(section, deployment="My_Registry", tags={"aws:x": "y"}).problems
+    assert problems[0].startswith(
+        f"aws_{section}_name (drydock_deployment), which is 'My_Registry', has other characters"
+    )
+    assert f"aws_{section}_tags has the tag aws:x" in problems[1]
+
+
+# ----- who asks, and where ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("region", "words"), [("", "write drydock_region"), ("eu-centrall-1", "write eu-central-1,")])
+def test_the_region_is_judged_first(region: str, words: str) -> None:
+    with pytest.raises(AwsProblem, match=words):
+        open_account(region, "drydock")
+
+
+def test_an_unknown_profile(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "prod")
+    with pytest.raises(AwsProblem, match="no AWS profile 'prod'"):
+        open_account(REGION, "drydock")
+
+
+class Refusing:
+    """A client that answers some operations with an error."""
+
+    def __init__(self, real: Any, errors: dict[str, Exception]) -> None:
+        self.real, self.errors = real, errors
+
+    def __getattr__(self, name: str) -> Any:
+        def refuse(**_: Any) -> None:
+            raise self.errors[name]
+
+        return refuse if name in self.errors else getattr(self.real, name)
+
+    def get_paginator(self, operation: str) -> Any:
+        return Pages(self.errors[operation]) if operation in self.errors else self.real.get_paginator(operation)
+
+
+class Pages:
+    """A paginator that answers with an error."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def paginate(self, **_: Any) -> None:
+        raise self.error
+
+
+def error(code: str, operation: str, message: str = "no") -> ClientError:
+    return ClientError({"Error": {"Code": code, "Message": message}}, operation)
+
+
+def refusing(section: str, errors: dict[str, Exception], removing: bool = False, **options: Any) -> Answer:
+    account = Account(lambda service: Refusing(client(service), errors), REGION, "drydock", removing=removing)
+    defaults = {name: option.get("default") for name, option in ARGUMENTS[section]["options"].items()}
+    return Answer(look(account, section, {**defaults, **options}, {}), account.problems)
+
+
+CALLERS = {
+    "expired": (error("ExpiredToken", "GetCallerIdentity"), "have expired"),
+    "refused": (error("InvalidClientTokenId", "GetCallerIdentity"), "does not accept the credentials"),
+    "unreachable": (EndpointConnectionError(endpoint_url="http://127.0.0.1:9/"), "http://127.0.0.1:9/"),
+}
+
+
+@pytest.mark.parametrize("name", CALLERS)
+def test_without_an_account_nothing_else_is_asked(name: str) -> None:
+    refusal, words = CALLERS[name]
+    answer = refusing("network", {"get_caller_identity": refusal}, provider="given")
+    assert len(answer.problems) == 1
+    assert words in answer.problems[0]
+
+
+# Each permission of a section, and what follows when it is missing.
+PERMISSIONS = [
+    ("network", "describe_vpcs", "DescribeVpcs", "ec2:DescribeVpcs", {}),
+    ("network", "describe_route_tables", "DescribeRouteTables", "ec2:DescribeRouteTables", {}),
+    ("network", "describe_vpc_endpoints", "DescribeVpcEndpoints", "ec2:DescribeVpcEndpoints", {}),
+    ("storage", "list_buckets", "ListBuckets", "", {"bucket": "images"}),
+    ("storage", "describe_key", "DescribeKey", "", {"bucket": "images"}),
+    ("storage", "describe_key", "DescribeKey", "kms:DescribeKey", {"bucket": "images", "encryption": "kms"}),
+    ("storage", "describe_key", "DescribeKey", "kms:DescribeKey", {"bucket": "images", "kms_key": "alias/x"}),
+    ("identity", "get_role", "GetRole", "iam:GetRole", {}),
+    ("identity", "get_instance_profile", "GetInstanceProfile", "iam:GetInstanceProfile", {}),
+    ("instance", "get_parameter", "GetParameter", "ssm:GetParameter", {"image_parameter": PARAMETER}),
+    ("instance", "describe_addresses", "DescribeAddresses", "ec2:DescribeAddresses", {"image_parameter": PARAMETER}),
+]
+
+
+@pytest.mark.parametrize(("section", "call", "operation", "action", "options"), PERMISSIONS)
+def test_a_missing_permission_is_named(section: str, call: str, operation: str, action: str, options: Any) -> None:
+    answer = refusing(section, {call: error("AccessDeniedException", operation)}, **options)
+    said = [problem for problem in answer.problems if "AWS refuses" in problem]
+    assert len(said) == bool(action)
+    if action:
+        assert f"AWS refuses {action} to arn:aws:sts::123456789012:user/moto:" in said[0]
+
+
+# ----- network ----------------------------------------------------------------------------------
+
+
+def vpc(cidr: str = "10.60.0.0/16", tags: Any = None, *zones: str) -> tuple[str, list[str]]:
+    ec2 = client("ec2")
+    vpc_id = ec2.create_vpc(CidrBlock=cidr)["Vpc"]["VpcId"]
+    subnets = []
+    for number, zone in enumerate(zones):
+        made = ec2.create_subnet(VpcId=vpc_id, CidrBlock=f"10.60.{number * 16}.0/20", AvailabilityZone=zone)
+        subnets.append(made["Subnet"]["SubnetId"])
+    if tags:
+        ec2.create_tags(Resources=[vpc_id, *subnets], Tags=tags)
+    return vpc_id, subnets
+
+
+def group(name: str, vpc_id: str, tags: Any = None) -> str:
+    ec2 = client("ec2")
+    group_id = ec2.create_security_group(GroupName=name, Description="x", VpcId=vpc_id)["GroupId"]
+    if tags:
+        ec2.create_tags(Resources=[group_id], Tags=tags)
+    return str(group_id)
+
+
+def default_vpc() -> str:
+    return str(client("ec2").describe_vpcs(Filters=[{"Name": "is-default", "Values": ["true"]}])["Vpcs"][0]["VpcId"])
+
+
+def without_default_vpc() -> dict[str, Any]:
+    ec2 = client("ec2")
+    vpc_id = default_vpc()
+    for subnet in ec2.describe_subnets(Filters=[{"Name": "vpc-id", "Values": [vpc_id]}])["Subnets"]:
+        ec2.delete_subnet(SubnetId=subnet["SubnetId"])
+    ec2.delete_vpc(VpcId=vpc_id)
+    return {}
+
+
+def test_the_default_vpc() -> None:
+    found = settled("network")
+    assert found["vpc_id"] == default_vpc()
+    assert [subnet["zone"] for subnet in found["subnets"]] == ["eu-central-1a", "eu-central-1b", "eu-central-1c"]
+    assert found["zones"] == ["eu-central-1a", "eu-central-1b", "eu-central-1c"]
+    assert len(found["route_table_ids"]) == 1
+    assert found["default_security_group_id"].startswith("sg-")
+    assert found["security_group_id"] == ""
+    assert found["plan"] == []
+
+
+def test_a_given_vpc() -> None:
+    ec2 = client("ec2")
+    vpc_id, subnets = vpc("10.60.0.0/16", None, "eu-central-1b", "eu-central-1a")
+    table = ec2.create_route_table(VpcId=vpc_id)["RouteTable"]["RouteTableId"]
+    ec2.associate_route_table(RouteTableId=table, SubnetId=subnets[0])
+    admin = group("admins", vpc_id)
+    ours = group(NAME, vpc_id, OURS)
+    endpoint = ec2.create_vpc_endpoint(
+        VpcId=vpc_id, ServiceName=f"com.amazonaws.{REGION}.s3", VpcEndpointType="Gateway", RouteTableIds=[table]
+    )["VpcEndpoint"]["VpcEndpointId"]
+
+    found = settled("network", provider="given", vpc_id=vpc_id, admin_security_group_id=admin)
+    assert [subnet["zone"] for subnet in found["subnets"]] == ["eu-central-1a", "eu-central-1b"]
+    assert table in found["route_table_ids"]
+    assert len(found["route_table_ids"]) == 2
+    assert found["security_group_id"] == ours
+    assert found["security_group_ids"] == [ours]
+    assert found["s3_endpoint"] == {"id": endpoint, "ours": False, "tags": {}}
+
+    # In the order given, and the VPC by its subnets.
+    found = settled("network", provider="given", subnet_ids=subnets)
+    assert found["vpc_id"] == vpc_id
+    assert [subnet["id"] for subnet in found["subnets"]] == subnets
+    found = settled("network", provider="given", subnet_ids=subnets[:1])
+    assert found["route_table_ids"] == [table]
+
+    ec2.create_tags(Resources=[endpoint], Tags=OURS)
+    assert settled("network", provider="given", vpc_id=vpc_id)["s3_endpoint"]["ours"] is True
+
+
+def test_an_own_vpc_is_found_by_its_tag() -> None:
+    ec2 = client("ec2")
+    vpc("10.60.0.0/16", THEIRS, "eu-central-1a")
+    vpc_id, subnets = vpc("10.60.0.0/16", OURS, "eu-central-1a", "eu-central-1b")
+    table = ec2.create_route_table(VpcId=vpc_id)["RouteTable"]["RouteTableId"]
+    gateway = ec2.create_internet_gateway()["InternetGateway"]["InternetGatewayId"]
+    ec2.create_tags(Resources=[table, gateway], Tags=OURS)
+
+    found = settled("network", provider="own")
+    assert found["vpc_id"] == vpc_id
+    assert found["route_table_ids"] == [table]
+    assert found["internet_gateway_id"] == gateway
+    assert [part["id"] for part in found["plan"]] == subnets
+
+    # A zone more gets the next free part, whatever the order; one less changes nothing in those that are there.
+    found = settled("network", provider="own", zones=["eu-central-1c", "eu-central-1b"])
+    assert found["plan"] == [
+        {"id": "", "zone": "eu-central-1c", "cidr": "10.60.32.0/20"},
+        {"id": subnets[1], "zone": "eu-central-1b", "cidr": "10.60.16.0/20"},
+    ]
+    assert settled("network", provider="own", removing=True)["plan"] == []
+
+
+def test_what_is_removed_is_what_has_the_tag() -> None:
+    ec2 = client("ec2")
+    group_id = group(NAME, default_vpc(), OURS)
+    found = settled("network", removing=True)
+    assert found["vpc_id"] == ""
+    assert found["subnets"] == []
+    assert found["internet_gateway_id"] == ""
+    assert found["security_group_ids"] == [group_id]
+    vpc_id, subnets = vpc("10.60.0.0/16", OURS, "eu-central-1a")
+    table = ec2.create_route_table(VpcId=vpc_id)["RouteTable"]["RouteTableId"]
+    ec2.create_tags(Resources=[table], Tags=OURS)
+    found = settled("network", removing=True, provider="default")
+    assert found["vpc_id"] == vpc_id
+    assert [subnet["id"] for subnet in found["subnets"]] == subnets
+    assert found["route_table_ids"] == [table]
+
+
+def of_another_vpc() -> dict[str, Any]:
+    vpc_id, _ = vpc("10.60.0.0/16", None, "eu-central-1a")
+    _, others = vpc("10.60.0.0/16", None, "eu-central-1a")
+    return {"provider": "given", "vpc_id": vpc_id, "subnet_ids": others}
+
+
+def of_two_vpcs() -> dict[str, Any]:
+    return {"provider": "given", "subnet_ids": [vpc("10.60.0.0/16", None, "eu-central-1a")[1][0] for _ in range(2)]}
+
+
+def admins_elsewhere() -> dict[str, Any]:
+    return {"admin_security_group_id": group("admins", vpc()[0])}
+
+
+def two_own_vpcs() -> dict[str, Any]:
+    vpc("10.60.0.0/16", OURS)
+    vpc("10.60.0.0/16", OURS)
+    return {"provider": "own"}
+
+
+def another_cidr() -> dict[str, Any]:
+    vpc("10.61.0.0/16", OURS)
+    return {"provider": "own"}
+
+
+def full() -> dict[str, Any]:
+    vpc_id, _ = vpc("10.60.0.0/16", OURS)
+    client("ec2").create_subnet(VpcId=vpc_id, CidrBlock="10.60.0.0/16", AvailabilityZone="eu-central-1c")
+    return {"provider": "own"}
+
+
+def foreign_group() -> dict[str, Any]:
+    group(NAME, default_vpc(), THEIRS)
+    return {}
+
+
+NETWORKS: dict[str, tuple[Callable[[], dict[str, Any]], list[str]]] = {
+    "no default VPC": (without_default_vpc, ["no default VPC", "aws_network_provider: own"]),
+    "nothing given": (lambda: {"provider": "given"}, ["aws_network_vpc_id or aws_network_subnet_ids"]),
+    "unknown VPC": (lambda: {"provider": "given", "vpc_id": "vpc-00000000"}, ["no VPC vpc-00000000 in eu-central-1"]),
+    "empty VPC": (lambda: {"provider": "given", "vpc_id": vpc()[0]}, ["has no subnets", "aws_network_subnet_ids"]),
+    "unknown subnet": (lambda: {"provider": "given", "subnet_ids": ["subnet-00000000"]}, ["no subnet subnet-00000000"]),
+    "unknown subnet of default": (lambda: {"subnet_ids": ["subnet-00000000"]}, ["no subnet subnet-00000000"]),
+    "subnet of another VPC": (of_another_vpc, ["write subnets of one VPC"]),
+    "subnets of two VPCs": (of_two_vpcs, ["write subnets of one VPC"]),
+    "unknown zone": (
+        lambda: {"provider": "own", "zones": ["eu-central-1x"]},
+        ["eu-central-1x in aws_network_zones", "eu-central-1a"],
+    ),
+    "zone twice": (lambda: {"provider": "own", "zones": ["eu-central-1a"] * 2}, ["names a zone twice"]),
+    "malformed cidr": (lambda: {"provider": "own", "cidr": "10.0.0.0"}, ["aws_network_cidr (10.0.0.0) has no length"]),
+    "own and given": (
+        lambda: {"provider": "own", "vpc_id": "vpc-1"},
+        ["aws_network_vpc_id is set, but aws_network_provider is own"],
+    ),
+    "clients": (
+        lambda: {"client_cidrs": ["10.0.0.1/8"]},
+        ["10.0.0.1/8 in aws_network_client_cidrs", "write 10.0.0.0/8"],
+    ),
+    "acme": (lambda: {"acme_cidrs": ["x/8"]}, ["aws_network_acme_cidrs"]),
+    "admins": (lambda: {"admin_cidrs": ["10.0.0.1/8/9"]}, ["10.0.0.1/8/9 in aws_network_admin_cidrs"]),
+    "unknown group": (lambda: {"admin_security_group_id": "sg-00000000"}, ["no security group sg-00000000"]),
+    "group of another VPC": (admins_elsewhere, ["aws_network_admin_security_group_id", "of the same VPC"]),
+    "two own VPCs": (two_own_vpcs, ["both have the tag drydock-deployment: drydock"]),
+    "another network": (another_cidr, ["aws_network_cidr is 10.60.0.0/16", "has 10.61.0.0/16"]),
+    "no room": (full, ["no sixteenth part free for a subnet in eu-central-1a"]),
+    "group of somebody": (foreign_group, ["security group drydock-registry", "aws_network_name"]),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_networks_that_are_refused(name: str) -> None:
+    prepare, words = NETWORKS[name]
+    problems = ask("network", **prepare()).problems
+    assert any(all(word in problem for word in words) for problem in problems), problems
+    assert all(problem.endswith(".") for problem in problems)
+
+
+# ----- storage ----------------------------------------------------------------------------------
+
+
+def bucket(name: str = "images", region: str = REGION, tags: Any = None) -> Any:
+    s3 = client("s3", region)
+    s3.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": region})
+    if tags:
+        s3.put_bucket_tagging(Bucket=name, Tagging={"TagSet": tags})
+    return s3
+
+
+def key(alias: str = "", tags: Any = ()) -> Any:
+    kms = client("kms")
+    pairs = [{"TagKey": pair["Key"], "TagValue": pair["Value"]} for pair in tags]
+    metadata = kms.create_key(Tags=pairs)["KeyMetadata"]
+    if alias:
+        kms.create_alias(AliasName=alias, TargetKeyId=metadata["KeyId"])
+    return metadata
+
+
+def test_a_bucket_as_it_is() -> None:
+    s3 = bucket(tags=OURS)
+    policy = {"Version": "2012-10-17", "Statement": []}
+    rule = {
+        "ID": "r",
+        "Status": "Enabled",
+        "Filter": {"Prefix": ""},
+        "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 7},
+    }
+    block = dict.fromkeys(("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets"), True)
+    s3.put_bucket_policy(Bucket="images", Policy=json.dumps(policy))
+    s3.put_bucket_versioning(Bucket="images", VersioningConfiguration={"Status": "Enabled"})
+    s3.put_bucket_lifecycle_configuration(Bucket="images", LifecycleConfiguration={"Rules": [rule]})
+    s3.put_public_access_block(Bucket="images", PublicAccessBlockConfiguration=block)
+    s3.put_bucket_ownership_controls(
+        Bucket="images", OwnershipControls={"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]}
+    )
+    sse = {"Rules": [{"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": "k"}}]}
+    s3.put_bucket_encryption(Bucket="images", ServerSideEncryptionConfiguration=sse)
+
+    found = settled("storage", bucket="images")
+    assert found["exists"] is True
+    assert found["ours"] is True
+    assert found["adopted"] is False
+    assert found["policy"] == policy
+    assert found["encryption"] == {"algorithm": "aws:kms", "kms_key_arn": "k"}
+    assert found["versioning"] == "Enabled"
+    assert found["lifecycle_rules"] == [rule]
+    assert found["public_access_block"] == block
+    assert found["ownership"] == "BucketOwnerEnforced"
+    assert found["tags"]["drydock-deployment"] == "drydock"
+    json.dumps(found)
+
+    s3.put_object(Bucket="images", Key="a", Body=b"1")
+    s3.put_object(Bucket="images", Key="a", Body=b"2")
+    s3.delete_object(Bucket="images", Key="a")
+    assert settled("storage", bucket="images")["objects"] == 0
+    assert settled("storage", bucket="images", removing=True)["objects"] == 2
+
+
+def test_a_bucket_without_a_tag_is_adopted() -> None:
+    bucket(tags=[{"Key": "team", "Value": "a"}])
+    found = settled("storage", bucket="images")
+    assert (found["exists"], found["ours"], found["adopted"]) == (True, False, True)
+    assert found["tags"] == {"team": "a"}
+
+
+def test_the_key_of_the_deployment() -> None:
+    made = key(f"alias/{NAME}", OURS)
+    found = settled("storage", bucket="images", encryption="kms")
+    assert found["kms_key_arn"] == made["Arn"]
+    assert found["key"] == {"arn": made["Arn"], "ours": True, "state": "Enabled"}
+    client("kms").schedule_key_deletion(KeyId=made["KeyId"])
+    assert settled("storage", bucket="images")["key"]["state"] == "PendingDeletion"
+
+
+@pytest.mark.parametrize("form", ["KeyId", "Arn", "alias"])
+def test_a_given_key_is_found_in_each_form(form: str) -> None:
+    made = {**key("alias/mine"), "alias": "alias/mine"}
+    assert settled("storage", bucket="images", kms_key=made[form])["kms_key_arn"] == made["Arn"]
+
+
+def disabled_key() -> dict[str, Any]:
+    made = key()
+    client("kms").disable_key(KeyId=made["KeyId"])
+    return {"bucket": "images", "kms_key": made["Arn"]}
+
+
+def foreign_key() -> dict[str, Any]:
+    key(f"alias/{NAME}")
+    return {"bucket": "images", "encryption": "kms"}
+
+
+def taken(region: str, tags: Any = None) -> Callable[[], dict[str, Any]]:
+    def prepare() -> dict[str, Any]:
+        bucket("images", region, tags)
+        return {"bucket": "images"}
+
+    return prepare
+
+
+def logging_elsewhere() -> dict[str, Any]:
+    bucket("log", "eu-west-1")
+    return {"bucket": "images", "log_bucket": "log"}
+
+
+STORAGES: dict[str, tuple[Callable[[], dict[str, Any]], list[str]]] = {
+    "not set": (dict, ["aws_storage_bucket is not set"]),
+    "malformed": (lambda: {"bucket": "My_Bucket"}, ["aws_storage_bucket (My_Bucket) has other characters"]),
+    "another region": (taken("eu-west-1"), ["images is in eu-west-1", "drydock_region: eu-west-1"]),
+    "another deployment": (taken(REGION, THEIRS), ["belongs to the deployment staging", "aws_storage_bucket"]),
+    "unknown key": (lambda: {"bucket": "images", "kms_key": "alias/none"}, ["no KMS key alias/none"]),
+    "disabled key": (disabled_key, ["is Disabled: enable it"]),
+    "key of somebody": (foreign_key, ["alias/drydock-registry is not this deployment's"]),
+    "log to itself": (
+        lambda: {"bucket": "images", "log_bucket": "images"},
+        ["aws_storage_log_bucket is the bucket itself"],
+    ),
+    "no log bucket": (lambda: {"bucket": "images", "log_bucket": "none"}, ["no bucket none (aws_storage_log_bucket)"]),
+    "log in another region": (logging_elsewhere, ["log is in eu-west-1", "another aws_storage_log_bucket"]),
+}
+
+
+@pytest.mark.parametrize("name", STORAGES)
+def test_storages_that_are_refused(name: str) -> None:
+    prepare, words = STORAGES[name]
+    problems = ask("storage", **prepare()).problems
+    assert len(problems) == 1, problems
+    assert all(word in problems[0] for word in words), problems
+    assert problems[0].endswith(".")
+
+
+FOREIGN = {
+    "of another account": (False, {}, "is taken by another AWS account"),
+    "of this account": (True, {}, "AWS refuses s3:ListBucket to"),
+    "who knows": (True, {"list_buckets": error("AccessDenied", "ListBuckets")}, "or s3:ListBucket is missing"),
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_a_bucket_that_may_not_be_seen(name: str) -> None:
+    exists, errors, words = FOREIGN[name]
+    if exists:
+        bucket()
+    answer = refusing("storage", {"head_bucket": error("403", "HeadBucket", "Forbidden"), **errors}, bucket="images")
+    assert len(answer.problems) == 1
+    assert words in answer.problems[0]
+    assert answer.found["exists"] is False
+
+
+# ----- identity ---------------------------------------------------------------------------------
+
+
+def identity(tags: Any, path: str = "/", role: str = IAM_NAME) -> None:
+    iam = client("iam")
+    iam.create_role(RoleName=role, Path=path, AssumeRolePolicyDocument=TRUST, Tags=tags)
+    iam.create_policy(PolicyName=IAM_NAME, Path=path, PolicyDocument=POLICY, Tags=tags)
+    iam.create_instance_profile(InstanceProfileName=IAM_NAME, Path=path, Tags=tags)
+    iam.add_role_to_instance_profile(InstanceProfileName=IAM_NAME, RoleName=role)
+
+
+@pytest.mark.parametrize("path", ["/", "/registry/"])
+def test_an_identity_as_it_is(path: str) -> None:
+    identity(OURS, path)
+    for removing in (False, True):
+        found = settled("identity", path=path, removing=removing)
+        for thing, kind in (("role", "role"), ("policy", "policy"), ("instance_profile", "instance-profile")):
+            assert found[thing] == {
+                "name": IAM_NAME,
+                "arn": f"arn:aws:iam::123456789012:{kind}{path}{IAM_NAME}",
+                "ours": True,
+            }
+    # What was made under another path than the settings say now is found all the same.
+    assert settled("identity", path="/elsewhere/", removing=True)["policy"]["ours"] is True
+
+
+def test_a_boundary_that_is_there() -> None:
+    arn = client("iam").create_policy(PolicyName="boundary", PolicyDocument=POLICY)["Policy"]["Arn"]
+    settled("identity", permissions_boundary=arn)
+
+
+def somebodys() -> dict[str, Any]:
+    identity(THEIRS)
+    return {}
+
+
+def another_path() -> dict[str, Any]:
+    identity(OURS, "/registry/")
+    return {}
+
+
+def another_role() -> dict[str, Any]:
+    identity(OURS, "/", "other")
+    return {}
+
+
+BOUNDARY = "arn:aws:iam::123456789012:policy/none"
+IDENTITIES: dict[str, tuple[Callable[[], dict[str, Any]], list[str]]] = {
+    "role of somebody": (somebodys, [f"IAM has a role {IAM_NAME}", "aws_identity_name"]),
+    "policy of somebody": (somebodys, [f"IAM has a policy {IAM_NAME}"]),
+    "profile of somebody": (somebodys, [f"IAM has an instance profile {IAM_NAME}"]),
+    "other path": (another_path, ["aws_identity_path is /", "has /registry/"]),
+    "other role": (another_role, ["holds the role other"]),
+    "malformed path": (lambda: {"path": "registry"}, ["aws_identity_path (registry)", "/registry/"]),
+    "unknown boundary": (lambda: {"permissions_boundary": BOUNDARY}, [f"no policy {BOUNDARY}"]),
+    "malformed boundary": (lambda: {"permissions_boundary": "b"}, ["aws_identity_permissions_boundary (b) is no ARN"]),
+}
+
+
+@pytest.mark.parametrize("name", IDENTITIES)
+def test_identities_that_are_refused(name: str) -> None:
+    prepare, words = IDENTITIES[name]
+    problems = ask("identity", **prepare()).problems
+    assert any(all(word in problem for word in words) for problem in problems), problems
+
+
+# ----- instance ---------------------------------------------------------------------------------
+
+
+def machine(tags: Any = None, state: str = "running", **more: Any) -> str:
+    """An instance."""
+    ec2 = client("ec2")
+    made = ec2.run_instances(
+        ImageId=DEBIAN,
+        MinCount=1,
+        MaxCount=1,
+        InstanceType="t4g.small",
+        TagSpecifications=[{"ResourceType": "instance", "Tags": tags}] if tags else [],
+        BlockDeviceMappings=[
+            {"DeviceName": "/dev/xvda", "Ebs": {"VolumeSize": 20, "VolumeType": "gp3", "Encrypted": True}}
+        ],
+        **more,
+    )
+    instance_id = made["Instances"][0]["InstanceId"]
+    if state == "stopped":
+        ec2.stop_instances(InstanceIds=[instance_id])
+    if state == "terminated":
+        ec2.terminate_instances(InstanceIds=[instance_id])
+    return str(instance_id)
+
+
+def some_image() -> dict[str, Any]:
+    return {"image_provider": "id", "image_id": DEBIAN}
+
+
+def test_an_instance_as_it_is() -> None:
+    ec2 = client("ec2")
+    ec2.import_key_pair(
+        KeyName=NAME, PublicKeyMaterial=KEY.encode(), TagSpecifications=[{"ResourceType": "key-pair", "Tags": OURS}]
+    )
+    instance_id = machine(OURS, KeyName=NAME)
+    address = ec2.allocate_address(Domain="vpc", TagSpecifications=[{"ResourceType": "elastic-ip", "Tags": OURS}])
+    ec2.associate_address(AllocationId=address["AllocationId"], InstanceId=instance_id)
+    machine(THEIRS)
+    machine()
+
+    found = settled("instance", **some_image(), public_key=KEY)
+    instance = found["instance"]
+    assert instance["id"] == instance_id
+    assert instance["state"] == "running"
+    assert instance["type"] == "t4g.small"
+    assert instance["architecture"] == "arm64"
+    assert instance["zone"].startswith(REGION)
+    assert instance["key_pair"] == NAME
+    assert instance["public_ip"] == address["PublicIp"]
+    assert instance["tags"]["drydock-deployment"] == "drydock"
+    assert instance["root_volume"].pop("id").startswith("vol-")
+    assert instance["root_volume"] == {"size_gib": 20, "type": "gp3", "encrypted": True, "iops": 3000, "throughput": 0}
+    assert [each["id"] for each in found["instances"]] == [instance_id]
+    assert found["key_pair"] == {"name": NAME, "ours": True}
+    assert found["elastic_ip"]["instance_id"] == instance_id
+    assert found["elastic_ip"]["public_ip"] == address["PublicIp"]
+    json.dumps(found)
+
+
+def test_who_removes_finds_all_that_is_ours() -> None:
+    ended, stopped = machine(OURS, "terminated"), machine(OURS, "stopped")
+    client("ec2").import_key_pair(KeyName=NAME, PublicKeyMaterial=KEY.encode())
+    found = settled("instance", removing=True)
+    assert found["instance"]["id"] == stopped
+    assert {each["id"]: each["state"] for each in found["instances"]} == {ended: "terminated", stopped: "stopped"}
+    assert found["key_pair"] == {"name": NAME, "ours": False}
+    client("ec2").terminate_instances(InstanceIds=[stopped])
+    assert settled("instance", removing=True)["instance"] is None
+
+
+@pytest.mark.parametrize("state", ["running", "stopped", "terminated"])
+def test_an_instance_may_be_replaced_in_each_state(state: str) -> None:
+    instance_id = machine(OURS, state)
+    found = settled("instance", **some_image(), replace=instance_id)
+    assert found["instance"]["id"] == instance_id
+    assert found["instance"]["state"] == state
+
+
+def test_a_replacement_that_was_interrupted_goes_on() -> None:
+    old = machine([{"Key": "Name", "Value": NAME}], "terminated")
+    assert settled("instance", **some_image(), replace=old)["instance"] is None
+
+
+def test_images_by_parameter_and_name() -> None:
+    client("ssm").put_parameter(Name=PARAMETER, Type="String", Value=OLDER)
+    assert settled("instance", image_parameter=PARAMETER)["image"]["id"] == OLDER
+    named = {"image_provider": "name", "image_name": "debian-13-*"}
+    # The newest one of whom is trusted, not the newest one.
+    assert settled("instance", **named, image_owner="136693071363")["image"]["id"] == DEBIAN
+    amd64 = settled("instance", **named, type="t3.small", architecture="amd64")["image"]
+    assert (amd64["id"], amd64["architecture"]) == (AMD64, "amd64")
+
+
+def test_a_zone_and_its_record() -> None:
+    route53 = client("route53")
+    zone_id = route53.create_hosted_zone(Name="example.com", CallerReference="1")["HostedZone"]["Id"].rsplit("/", 1)[-1]
+    route53.create_hosted_zone(Name="registry.example.com", CallerReference="2")
+    options = {**some_image(), "zone": "example.com", "domain": "registry.example.com"}
+    assert settled("instance", **options)["zone"] == {"id": zone_id, "name": "example.com", "record": {}}
+    record = {"Name": "registry.example.com", "Type": "A", "TTL": 60, "ResourceRecords": [{"Value": "192.0.2.1"}]}
+    route53.change_resource_record_sets(
+        HostedZoneId=zone_id, ChangeBatch={"Changes": [{"Action": "CREATE", "ResourceRecordSet": record}]}
+    )
+    for removing in (False, True):
+        assert settled("instance", removing=removing, **options)["zone"]["record"] == {
+            "values": ["192.0.2.1"],
+            "ttl": 60,
+        }
+
+
+def test_private_and_public_zones_of_one_name() -> None:
+    route53 = client("route53")
+    route53.create_hosted_zone(Name="example.com", CallerReference="1")
+    route53.create_hosted_zone(
+        Name="example.com",
+        CallerReference="2",
+        VPC={"VPCRegion": REGION, "VPCId": default_vpc()},
+        HostedZoneConfig={"PrivateZone": True},
+    )
+    options = {**some_image(), "zone": "example.com", "domain": "registry.example.com"}
+    public = settled("instance", **options)["zone"]["id"]
+    private = settled("instance", **options, zone_private=True)["zone"]["id"]
+    assert len({public, private, ""}) == 3
+
+
+def zoned(private: bool = False, **options: Any) -> Callable[[], dict[str, Any]]:
+    def prepare() -> dict[str, Any]:
+        vpc_of = {"VPC": {"VPCRegion": REGION, "VPCId": default_vpc()}} if private else {}
+        client("route53").create_hosted_zone(
+            Name="example.com", CallerReference="1", HostedZoneConfig={"PrivateZone": private}, **vpc_of
+        )
+        return {**some_image(), "zone": "example.com", "domain": "r.example.com", **options}
+
+    return prepare
+
+
+def given(**options: Any) -> Callable[[], dict[str, Any]]:
+    return lambda: {**some_image(), **options}
+
+
+def existing(state: str, **options: Any) -> Callable[[], dict[str, Any]]:
+    def prepare() -> dict[str, Any]:
+        machine(OURS, state)
+        return {**some_image(), **options}
+
+    return prepare
+
+
+def two_machines() -> dict[str, Any]:
+    machine(OURS)
+    machine(OURS)
+    return some_image()
+
+
+def replacing(tags: Any) -> Callable[[], dict[str, Any]]:
+    return lambda: {**some_image(), "replace": machine(tags)}
+
+
+def another_key() -> dict[str, Any]:
+    client("ec2").import_key_pair(KeyName=NAME, PublicKeyMaterial=ANOTHER_KEY.encode())
+    return {**some_image(), "public_key": KEY}
+
+
+def odd_parameter() -> dict[str, Any]:
+    client("ssm").put_parameter(Name="/odd", Type="String", Value="latest")
+    return {"image_parameter": "/odd"}
+
+
+INSTANCES: dict[str, tuple[Callable[[], dict[str, Any]], list[str]]] = {
+    "unknown type": (given(type="t4g.enormous"), ["no instance type t4g.enormous", "aws_instance_type"]),
+    "architecture": (given(type="t3.small"), ["t3.small", "has amd64, not arm64", "aws_instance_architecture: amd64"]),
+    "image of another": (given(type="t3.small", architecture="amd64"), ["aws_instance_image_id is for arm64"]),
+    "malformed image": (lambda: {"image_provider": "id"}, ["aws_instance_image_id () is no id"]),
+    "unknown image": (given(image_id="ami-00000000"), ["no image ami-00000000"]),
+    "unknown parameter": (lambda: {"image_parameter": "/none"}, ["no parameter /none", "aws_instance_image_parameter"]),
+    "empty parameter": (dict, ["aws_instance_image_parameter is empty"]),
+    "odd parameter": (odd_parameter, ["/odd", "holds no image's id"]),
+    "unknown name": (given(image_provider="name", image_name="none"), ["no image named none for arm64"]),
+    "empty name": (given(image_provider="name"), ["aws_instance_image_name is empty"]),
+    "Windows": (given(image_id=WINDOWS), ["is Windows"]),
+    "no EBS": (given(image_id=STORED), ["has no EBS root volume"]),
+    "many owners": (
+        given(image_provider="name", image_name="debian-*"),
+        ["136693071363, 999999999999", "several accounts", "aws_instance_image_owner"],
+    ),
+    "no volume": (given(volume_gib=0), ["aws_instance_volume_gib is 0"]),
+    "volume for the image": (given(volume_gib=1), ["aws_instance_volume_gib is 1", "needs 15 GiB"]),
+    "volume shrinks": (existing("running", volume_gib=1), ["aws_instance_volume_gib is 1", "write 20 or more"]),
+    "both keys": (given(public_key=KEY, key_pair="k"), ["Both aws_instance_public_key and aws_instance_key_pair"]),
+    "malformed key": (given(public_key="id.pub"), ["aws_instance_public_key is no public key"]),
+    "key of another": (another_key, ["key pair drydock-registry has another key"]),
+    "unknown key pair": (given(key_pair="none"), ["no key pair none (aws_instance_key_pair)"]),
+    "stopped": (existing("stopped"), ["is stopped: start it (aws ec2 start-instances", "aws_instance_replace: i-"]),
+    "terminated": (existing("terminated"), ["is terminated, and no playbook did it", "aws_instance_replace: i-"]),
+    "two": (two_machines, ["run with the tag drydock-deployment: drydock"]),
+    "type of another architecture": (
+        existing("running", type="t3.small", architecture="amd64"),
+        ["runs on arm64", "t3.small", "aws_instance_replace: i-"],
+    ),
+    "replace another's": (replacing(THEIRS), ["aws_instance_replace is i-", "no instance of the deployment drydock"]),
+    "replace unknown": (given(replace="i-0123456789abcdef0"), ["aws_instance_replace is i-0123456789abcdef0"]),
+    "replace malformed": (given(replace="host"), ["aws_instance_replace (host) is no id"]),
+    "unknown zone": (given(zone="example.com", domain="r.example.com"), ["no hosted zone example.com"]),
+    "zone of another domain": (zoned(domain="r.example.net"), ["example.com", "does not hold r.example.net"]),
+    "zone that ends alike": (zoned(domain="myexample.com"), ["does not hold myexample.com"]),
+    "zone without domain": (zoned(domain=""), ["drydock_domain is not"]),
+    "malformed domain": (given(domain="regis_try.example.com"), ["aws_instance_domain (regis_try.example.com)"]),
+    "private zone": (zoned(private=True), ["is not public", "aws_instance_zone_private: true"]),
+    "public zone": (zoned(zone_private=True), ["is not private", "aws_instance_zone_private: false"]),
+}
+
+
+@pytest.mark.parametrize("name", INSTANCES)
+def test_instances_that_are_refused(name: str) -> None:
+    prepare, words = INSTANCES[name]
+    problems = ask("instance", **prepare()).problems
+    assert any(all(word in problem for word in words) for problem in problems), problems
+    assert all(problem.endswith(".") for problem in problems)
+
+
+def test_a_key_pair_without_its_public_key_is_compared_by_fingerprint() -> None:
+    for fingerprint, refused in ((parse_public_key(KEY).sha256, False), (parse_public_key(ANOTHER_KEY).sha256, True)):
+        pairs = {"KeyPairs": [{"KeyName": NAME, "KeyFingerprint": fingerprint, "Tags": OURS}]}
+
+        class Older(Account):
+            def ask(self, service: str, operation: str, *args: Any, **parameters: Any) -> Any:
+                if operation == "describe_key_pairs":
+                    return pairs  # noqa: B023 (asked before the next one is made)
+                return super().ask(service, operation, *args, **parameters)
+
+        account = Older(client, REGION, "drydock")
+        defaults = {name: option.get("default") for name, option in ARGUMENTS["instance"]["options"].items()}
+        look(account, "instance", {**defaults, **some_image(), "public_key": KEY}, {})
+        assert bool(account.problems) is refused
+
+
+def test_names_fit_iam() -> None:
+    longest = max(len(name) for name in boto3.session.Session().get_available_regions("ec2"))
+    assert len(_aws_account.iam_name("x" * 32, "r" * longest)) <= 64
+
+
+def test_few_questions_are_asked() -> None:
+    """Each costs 50 to 200 ms on AWS."""
+    asked: list[str] = []
+
+    def counting(service: str) -> Any:
+        made = SESSION.client(service, region_name=REGION)
+        made.meta.events.register("before-call", lambda model, **_: asked.append(model.name))
+        return made
+
+    machine(OURS)
+    bucket(tags=OURS)
+    for section, options, most in (
+        ("network", {}, 8),
+        ("storage", {"bucket": "images"}, 12),
+        ("identity", {}, 4),
+        ("instance", some_image(), 8),
+    ):
+        asked.clear()
+        account = Account(counting, REGION, "drydock")
+        defaults = {name: option.get("default") for name, option in ARGUMENTS[section]["options"].items()}
+        look(account, section, {**defaults, **options}, {})
+        assert account.problems == []
+        assert len(asked) <= most, asked
