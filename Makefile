@@ -71,7 +71,7 @@ lint: $(VENV)/.test ## Check style: YAML, Ansible, Python, shell, changelog
 	$(BIN)/ruff check --quiet .
 	$(BIN)/ruff format --quiet --check .
 	$(BIN)/mypy
-	shellcheck tests/hosts/init tests/parts .ci/run
+	shellcheck tests/hosts/init tests/parts playbooks/rehearsal/files/first_boot .ci/run
 	$(BIN)/antsibull-changelog lint
 
 .PHONY: unit
@@ -84,4 +84,4 @@ test: $(VENV)/.test ## Run everything that CI runs
 	  prepare "$(BIN)/ansible-playbook -i localhost, $(BECOME) tests/prepare.yml" \
 	  hosts "tests/hosts/build" \
 	  lint "$(MAKE) --no-print-directory lint" \
-	  tests "PATH='$(BIN):$$PATH' $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile"
+	  tests "PATH='$(BIN):$$PATH' $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder"

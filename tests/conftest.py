@@ -1,15 +1,44 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ends a test run with what each part of it took."""
+"""Shares the tests out among workers, and ends a run with what each part of it took."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from pathlib import PurePosixPath
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadFileScheduling
+
+# The longest first, so that no worker is left with one of them at the end. The others follow by their names.
+LONGEST_FIRST = ("test_lifecycle.py", "test_rehearsal.py", "test_molecule.py", "test_local.py", "test_aws_instance.py")
+# There is one rehearsal on a machine at a time.
+TOGETHER = {"test_stand_ins.py": "test_rehearsal.py"}
 
 _seconds: dict[str, float] = defaultdict(float)
 _counts: dict[str, int] = defaultdict(int)
+
+
+class Scheduler(LoadFileScheduling):  # type: ignore[misc]
+    """One worker runs all tests of a file, which share hosts. Molecule's scenarios have hosts of their own."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        path = PurePosixPath(super()._split_scope(nodeid))
+        if path.name == "test_molecule.py":
+            return nodeid
+        return str(path.with_name(TOGETHER.get(path.name, path.name)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduler:
+    """Take the place of xdist's own ways."""
+    return Scheduler(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest."""
+    places = {name: place for place, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: places.get(TOGETHER.get(item.path.name, item.path.name), len(places)))
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

@@ -18,9 +18,10 @@ def line(key: ed25519.Ed25519PublicKey | rsa.RSAPublicKey | ec.EllipticCurvePubl
     return key.public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH).decode()
 
 
-ED25519 = ed25519.Ed25519PrivateKey.generate().public_key()
-RSA = rsa.generate_private_key(65537, 2048).public_key()
-ECDSA = ec.generate_private_key(ec.SECP256R1()).public_key()
+# Always the same, because they stand in the tests' names, which all workers have to agree on.
+ED25519 = ed25519.Ed25519PrivateKey.from_private_bytes(bytes(range(32))).public_key()
+RSA = rsa.RSAPublicNumbers(65537, 2**2047 + 1).public_key()
+ECDSA = ec.derive_private_key(2**200 + 1, ec.SECP256R1()).public_key()
 
 
 @pytest.mark.parametrize("name", ["drydock", "a", "team-7", "x" * 32])

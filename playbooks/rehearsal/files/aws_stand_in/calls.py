@@ -25,6 +25,20 @@ EC2_RESOURCES = {
     "vpc": "vpc",
     "vpce": "vpc-endpoint",
 }
+# What a call makes has no id yet, and permission is asked for all of the kind.
+EC2_MADE = {
+    "AllocateAddress": ["elastic-ip"],
+    "CreateInternetGateway": ["internet-gateway"],
+    "CreateRouteTable": ["route-table"],
+    "CreateSecurityGroup": ["security-group"],
+    "CreateSubnet": ["subnet"],
+    "CreateVolume": ["volume"],
+    "CreateVpc": ["vpc"],
+    "CreateVpcEndpoint": ["vpc-endpoint"],
+    "RunInstances": ["instance", "network-interface", "volume"],
+}
+# Parameters that name things which a call does not touch.
+ONLY_NAMED = {"Filters", "GatewayId", "IpPermissions", "NatGatewayId", "TagSpecifications", "Tags", "UserData"}
 # Tags given when something is made need permission of their own.
 TAGGING = {
     "iam:CreateInstanceProfile": "iam:TagInstanceProfile",
@@ -67,10 +81,10 @@ def tags_of(parameters: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _values(parameters: Any) -> Iterator[str]:
-    """Yield all strings in the parameters, however deep; filters name what is looked for, not what is touched."""
+    """Yield all strings in the parameters, however deep."""
     if isinstance(parameters, Mapping):
         for name, value in parameters.items():
-            if name not in {"Filters", "TagSpecifications", "Tags", "UserData"}:
+            if name not in ONLY_NAMED:
                 yield from _values(value)
     elif isinstance(parameters, (list, tuple)):
         for value in parameters:
@@ -89,6 +103,10 @@ def _ec2(call: Call) -> Iterator[str]:
         if dash and kind in EC2_RESOURCES and number.isalnum():
             owner = "" if kind in {"ami", "snap"} else call.account
             yield f"arn:aws:ec2:{call.region}:{owner}:{EC2_RESOURCES[kind]}/{value}"
+    for made in EC2_MADE.get(call.action, []):
+        yield f"arn:aws:ec2:{call.region}:{call.account}:{made}/*"
+    if name := call.parameters.get("KeyName"):
+        yield f"arn:aws:ec2:{call.region}:{call.account}:key-pair/{name}"
 
 
 def _iam(call: Call) -> Iterator[str]:
@@ -159,5 +177,6 @@ def needs(call: Call) -> Iterator[Need]:
         yield Need(action, resource, context)
     if tags and action in TAGGING:
         yield Need(TAGGING[action], resources[0] if resources else UNKNOWN_RESOURCE, context)
-    if tags and call.service == "ec2" and call.action != "CreateTags":
-        yield Need("ec2:CreateTags", UNKNOWN_RESOURCE, {**context, "ec2:createaction": (call.action,)})
+    for specification in call.parameters.get("TagSpecifications") or [] if call.service == "ec2" else []:
+        made = f"arn:aws:ec2:{call.region}:{call.account}:{specification.get('ResourceType', '*')}/*"
+        yield Need("ec2:CreateTags", made, {**context, "ec2:createaction": (call.action,)})

@@ -15,7 +15,10 @@ from moto.ec2 import utils
 from moto.ec2.models import elastic_ip_addresses, elastic_network_interfaces
 from moto.ec2.models.elastic_block_store import Volume
 from moto.ec2.models.elastic_ip_addresses import ElasticAddressBackend
+from moto.ec2.models.elastic_network_interfaces import NetworkInterface
+from moto.ec2.models.iam_instance_profile import IamInstanceProfileAssociationBackend
 from moto.ec2.models.instances import Instance, InstanceBackend, InstanceState, StateReason
+from moto.ec2.models.vpcs import VPCBackend
 from moto.ec2.responses.general import General
 from moto.ec2.responses.instances import InstanceResponse
 
@@ -90,6 +93,37 @@ def gaps() -> None:
                 self.ec2_backend.disassociate_address(address=address.public_ip)
         return original(self)
 
+    # An Elastic IP stays when its instance is stopped and started; moto puts an automatic address in its place.
+    def has_elastic_ip(interface: Any) -> bool:
+        return any(
+            address.eni is interface and address.public_ip == interface.public_ip
+            for address in interface.ec2_backend.addresses
+        )
+
+    for name in ("stop", "check_auto_public_ip"):
+
+        @instead_of(NetworkInterface, name)
+        def unless_elastic(original: Any, self: Any) -> None:
+            if not has_elastic_ip(self):
+                original(self)
+
+    # The profile that replaces another is the instance's from then on; moto says so of the association only.
+    @instead_of(IamInstanceProfileAssociationBackend, "replace_iam_instance_profile_association")
+    def replace_profile(original: Any, self: Any, *args: Any, **kwargs: Any) -> Any:
+        association = original(self, *args, **kwargs)
+        association.instance.iam_instance_profile = {
+            "Arn": association.iam_instance_profile.arn,
+            "Id": association.iam_instance_profile.id,
+        }
+        return association
+
+    # An endpoint that is deleted is forgotten soon; moto goes on describing it, and modules take it for one that works.
+    @instead_of(VPCBackend, "delete_vpc_endpoints")
+    def delete_endpoints(original: Any, self: Any, vpce_ids: list[str] | None = None) -> None:
+        original(self, vpce_ids)
+        for endpoint_id in vpce_ids or []:
+            self.vpc_end_points.pop(endpoint_id, None)
+
     # An Elastic IP that moves leaves the instance that had it; with moto both have it.
     @instead_of(ElasticAddressBackend, "associate_address")
     def associate(original: Any, self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -135,44 +169,53 @@ class Instances:
         instance._state = InstanceState(*state)
 
     @staticmethod
-    def _public(instance: Instance) -> list[str]:
-        return [instance.public_ip] if instance.public_ip else []
-
-    def _fail(self, instance: Instance, error: MachineError) -> None:
-        """Give up an instance as AWS does when the machine cannot be had."""
-        instance.terminate()
+    def _blame(instance: Instance, error: MachineError) -> None:
+        """Say in the API why an instance is in the state that it is in."""
         instance.state_reason = StateReason(f"Server.InternalError: {error}", "Server.InternalError")
 
     def launch(self, instance: Instance) -> None:
         """Boot an instance for the first time."""
         with self._lock:
             try:
-                self.machines.launch(instance.id, str(instance.private_ip), self._public(instance))
+                self.machines.launch(instance.id, str(instance.private_ip))
                 self._set(instance, RUNNING)
+                self.update_addresses(instance)
             except MachineError as error:
-                self._fail(instance, error)
+                # As AWS gives up one whose machine cannot be had.
+                instance.terminate()
+                self.machines.remove(instance.id)
+                self._blame(instance, error)
 
     def start(self, instance: Instance) -> None:
         """Boot an instance again."""
         with self._lock:
             try:
-                self.machines.start(instance.id, self._public(instance))
+                self.machines.start(instance.id)
                 self._set(instance, RUNNING)
+                self.update_addresses(instance)
             except MachineError as error:
                 self._set(instance, STOPPED)
-                instance.state_reason = StateReason(f"Server.InternalError: {error}", "Server.InternalError")
+                self._blame(instance, error)
 
     def stop(self, instance: Instance) -> None:
         """Shut an instance down."""
         with self._lock:
-            self.machines.stop(instance.id)
+            try:
+                self.machines.stop(instance.id)
+            except MachineError as error:
+                self._blame(instance, error)
             self._set(instance, STOPPED)
 
     def reboot(self, instance: Instance) -> None:
-        """Shut an instance down and boot it."""
+        """Shut an instance down and boot it; all the while it counts as running."""
         with self._lock:
-            self.machines.stop(instance.id)
-            self.machines.start(instance.id, self._public(instance))
+            try:
+                self.machines.stop(instance.id)
+                self.machines.start(instance.id)
+                self.update_addresses(instance)
+            except MachineError as error:
+                self._set(instance, STOPPED)
+                self._blame(instance, error)
 
     def remove(self, instance: Instance) -> None:
         """Destroy an instance's machine."""
@@ -184,7 +227,7 @@ class Instances:
         """Let a machine answer to the public address that its instance has now."""
         if instance is not None and instance.state == "running" and self.has_machine(instance):
             with self._lock:
-                self.machines.set_public_addresses(instance.id, self._public(instance))
+                self.machines.set_public_addresses(instance.id, [instance.public_ip] if instance.public_ip else [])
 
 
 def _in_state(instances: list[Instance], state: tuple[str, int]) -> None:

@@ -31,7 +31,7 @@ from moto.sts.models import sts_backends
 
 from .calls import Call, Need, needs
 from .patching import instead_of
-from .policies import Decision, Request, decide, strongest
+from .policies import UNKNOWN_RESOURCE, Decision, Request, decide, strongest
 
 # Of these keys a request says all there is to say.
 KNOWN_KEYS = ("aws:requesttag/", "s3:x-amz-", "s3:prefix", "s3:delimiter")
@@ -49,9 +49,14 @@ def _speaks_json(headers: Mapping[str, str]) -> bool:
     return "X-Amz-Target" in headers
 
 
-def _denied(service: str, headers: Mapping[str, str], caller: str, action: str, resource: str) -> Refused:
-    on = f" on resource: {resource}" if resource not in {"", "*"} else ""
-    message = f"User: {caller} is not authorized to perform: {action}{on} because no identity-based policy allows the {action} action"
+def _denied(service: str, headers: Mapping[str, str], caller: str, need: Need, decision: Decision) -> Refused:
+    on = f" on resource: {need.resource}" if need.resource not in {UNKNOWN_RESOURCE, "*"} else ""
+    why = (
+        "with an explicit deny in an identity-based policy"
+        if decision is Decision.DENY
+        else f"because no identity-based policy allows the {need.action} action"
+    )
+    message = f"User: {caller} is not authorized to perform: {need.action}{on} {why}"
     if service == "ec2":
         return Refused(403, "UnauthorizedOperation", f"You are not authorized to perform this operation. {message}")
     if _speaks_json(headers):
@@ -118,6 +123,8 @@ class Caller:
         self.account = account
         self.arn: str = key.arn
         self.arns = {self.arn}
+        # As conditions see it: a session is its role.
+        self.principal_arn = self.arn
         self.boundary_arn = ""
         self._policies: list[Any] = []
         # A role may be deleted while its sessions live; they may do nothing any more.
@@ -126,6 +133,7 @@ class Caller:
             if role_name := getattr(key, "_owner_role_name", ""):
                 role = key.backend.get_role(role_name)
                 self.arns.add(role.arn)
+                self.principal_arn = role.arn
                 self.boundary_arn = role.permissions_boundary_arn or ""
 
     def decide(self, question: Request) -> Decision:
@@ -148,7 +156,7 @@ def _resource_tags(need: Need, call: Call) -> dict[str, tuple[str, ...]] | None:
 def _passed_roles(call: Call) -> Iterator[Need]:
     """Yield the roles that a call hands to EC2, which needs permission: otherwise one could make oneself anybody."""
     profile_name, role_name = "", ""
-    if call.service == "ec2" and call.action in {"RunInstances", "AssociateIamInstanceProfile"}:
+    if call.service == "ec2" and "IamInstanceProfile" in call.parameters:
         profile = call.parameters.get("IamInstanceProfile") or {}
         profile_name = profile.get("Name") or str(profile.get("Arn") or "").rpartition("/")[2]
     elif call.service == "iam" and call.action == "AddRoleToInstanceProfile":
@@ -208,7 +216,7 @@ class Enforcement:
         context: dict[str, tuple[str, ...]] = {
             "aws:requestedregion": (self.call.region,),
             "aws:securetransport": ("true" if is_secure() else "false",),
-            "aws:principalarn": (max(self.caller.arns),),
+            "aws:principalarn": (self.caller.principal_arn,),
             "aws:principalaccount": (self.caller.account,),
             "aws:resourceaccount": (self.call.account,),
             **need.context,
@@ -226,7 +234,7 @@ class Enforcement:
                     context[f"s3:{name}"] = (values[0] if isinstance(values, list) else values,)
         return context
 
-    def _allowed(self, need: Need) -> bool:
+    def _decide(self, need: Need) -> Decision:
         need = _with_key(_with_paths(need, self.call), self.call)
         context = self._context(need)
         complete: tuple[str, ...] = KNOWN_KEYS
@@ -237,9 +245,9 @@ class Enforcement:
         decisions = [self.caller.decide(question)]
         if self.call.service == "s3" and (policy := _bucket_policy(need.resource)):
             decisions.append(decide(policy, question))
-        if need.action == "sts:AssumeRole":
-            return strongest(decisions) is Decision.ALLOW and self._is_trusted(need.resource, question)
-        return strongest(decisions) is Decision.ALLOW
+        if need.action == "sts:AssumeRole" and not self._is_trusted(need.resource, question):
+            return Decision.NOTHING
+        return strongest(decisions)
 
     def _is_trusted(self, role_arn: str, question: Request) -> bool:
         for role in list(iam_backends[role_arn.split(":")[4]]["aws"].roles.values()):
@@ -254,8 +262,9 @@ class Enforcement:
             return
         wanted = [Need(self.iam_request._action, self.s3_resource)] if self.s3_resource else list(needs(self.call))
         for need in [*wanted, *_passed_roles(self.call)]:
-            if not self._allowed(need):
-                raise _denied(self.call.service, self.headers, self.caller.arn, need.action, need.resource)
+            decision = self._decide(need)
+            if decision is not Decision.ALLOW:
+                raise _denied(self.call.service, self.headers, self.caller.arn, need, decision)
 
 
 def _bucket_policy(resource: str) -> dict[str, Any] | None:

@@ -65,10 +65,11 @@ def first_boot_archive() -> bytes:
         "etc/systemd/system/first-boot-identity.service": (IDENTITY_UNIT, 0o644),
         "etc/systemd/system/first-boot-user-data.service": (USER_DATA_UNIT, 0o644),
     }
-    wanted_by = {
-        "first-boot-identity.service": "multi-user.target",
+    links = {
+        "etc/systemd/system/multi-user.target.wants/first-boot-identity.service": "../first-boot-identity.service",
         # After multi-user.target, and so wanted by the one that comes next.
-        "first-boot-user-data.service": "graphical.target",
+        "etc/systemd/system/graphical.target.wants/first-boot-user-data.service": "../first-boot-user-data.service",
+        "usr/bin/cloud-init": "/usr/local/sbin/first_boot",
     }
     result = io.BytesIO()
     with tarfile.open(fileobj=result, mode="w") as archive:
@@ -77,9 +78,9 @@ def first_boot_archive() -> bytes:
             content = text.encode()
             member.size, member.mode = len(content), mode
             archive.addfile(member, io.BytesIO(content))
-        for unit, target in wanted_by.items():
-            link = tarfile.TarInfo(f"etc/systemd/system/{target}.wants/{unit}")
-            link.type, link.linkname = tarfile.SYMTYPE, f"../{unit}"
+        for name, target in links.items():
+            link = tarfile.TarInfo(name)
+            link.type, link.linkname = tarfile.SYMTYPE, target
             archive.addfile(link)
     return result.getvalue()
 
@@ -105,7 +106,7 @@ class Machines:
         """Return the container's name."""
         return f"drydock-rehearsal-{instance_id}"
 
-    def launch(self, instance_id: str, address: str, public_addresses: Iterable[str]) -> None:
+    def launch(self, instance_id: str, address: str) -> None:
         """Make a machine and boot it."""
         name = self.name(instance_id)
         run(
@@ -122,15 +123,14 @@ class Machines:
         )
         try:
             run("docker", "cp", "-", f"{name}:/", stdin=first_boot_archive())
-            self.start(instance_id, public_addresses)
+            self.start(instance_id)
         except MachineError:
             self.remove(instance_id)
             raise
 
-    def start(self, instance_id: str, public_addresses: Iterable[str]) -> None:
-        """Boot a machine that exists."""
+    def start(self, instance_id: str) -> None:
+        """Boot a machine that exists; it has lost its public addresses."""
         run("docker", "start", self.name(instance_id))
-        self.set_public_addresses(instance_id, public_addresses)
 
     def stop(self, instance_id: str) -> None:
         """Shut a machine down."""
@@ -138,7 +138,11 @@ class Machines:
 
     def remove(self, instance_id: str) -> None:
         """Remove a machine with all that it stored; one that is gone is gone."""
-        run("docker", "rm", "--force", "--volumes", self.name(instance_id))
+        try:
+            run("docker", "rm", "--force", "--volumes", self.name(instance_id))
+        except MachineError as error:
+            if "No such container" not in str(error):
+                raise
 
     def set_public_addresses(self, instance_id: str, wanted: Iterable[str]) -> None:
         """Let a machine answer to these public addresses and to no others."""

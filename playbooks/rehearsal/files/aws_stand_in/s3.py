@@ -3,14 +3,14 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import Any
+from urllib.parse import unquote
 
 import xmltodict
 from moto.core.exceptions import ServiceException
 from moto.s3 import responses
-from moto.s3.exceptions import AccessDeniedByLock
-from moto.s3.models import s3_backends
+from moto.s3.exceptions import AccessDeniedByLock, S3ClientError
+from moto.s3.models import S3Backend, s3_backends
 
 from .patching import instead_of
 
@@ -46,6 +46,17 @@ def apply() -> None:
             region = s3_backends[account][partition].buckets[self.bucket_name].region_name
             return 403, {"x-amz-bucket-region": region}, ""
 
+    # The name of such a bucket is taken; moto, told as above, denies access to it.
+    @instead_of(S3Backend, "create_bucket")
+    def create_bucket(original: Any, self: Any, bucket_name: str, *args: Any, **kwargs: Any) -> Any:
+        _, account = s3_backends.bucket_accounts.get(bucket_name, ("", self.account_id))
+        if account != self.account_id:
+            raise S3ClientError(
+                "BucketAlreadyExists",
+                "The requested bucket name is not available. The bucket namespace is shared by all users of the system.",
+            )
+        return original(self, bucket_name, *args, **kwargs)
+
     # DeleteObjects asks permission for every key by itself. moto asks once, for the bucket.
     @instead_of(responses.S3Response, "_bucket_response_post")
     def bucket_post(original: Any, self: Any, request: Any, bucket_name: str) -> Any:
@@ -77,18 +88,13 @@ def apply() -> None:
                 body = "" if self.method == "HEAD" else _error(refused)
                 return self._send_response((status, {"content-type": "application/xml"}, body))
 
-    # A copy reads its source.
+    # A copy reads its source; moto asks for the writing only.
     @instead_of(responses.S3Response, "_key_response_put")
     def key_put(original: Any, self: Any, query: dict[str, Any], key_name: str) -> Any:
         if source := self.headers.get("x-amz-copy-source"):
-            bucket, _, key = source.partition("?")[0].lstrip("/").partition("/")
-            action = self.data.get("Action")
+            bucket, _, key = unquote(source.partition("?")[0]).lstrip("/").partition("/")
             self.data["Action"] = "GetObject"
             self._authenticate_and_authorize_s3_action(bucket_name=bucket, key_name=key)
-            with contextlib.suppress(KeyError):
-                del self.data["Action"]
-            if action is not None:
-                self.data["Action"] = action
         return original(self, query, key_name)
 
 

@@ -26,7 +26,7 @@ ARCHITECTURES = {"amd64": "x86_64", "arm64": "arm64"}
 
 
 def kms() -> None:
-    """Let a key be named by its ARN or alias everywhere; moto ends with a KeyError."""
+    """Let a key be named by its ARN everywhere; here moto ends with a KeyError."""
     for name in ("schedule_key_deletion", "cancel_key_deletion", "enable_key", "disable_key"):
 
         @instead_of(KmsBackend, name)
