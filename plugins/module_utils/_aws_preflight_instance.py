@@ -58,6 +58,13 @@ def look(account: Account, options: Mapping[str, Any]) -> dict[str, Any]:
         found["zone"] = _zone(account, options)
     with account.step():
         found["elastic_ip"] = _elastic_ip(account)
+    # A terminated instance is forgotten within an hour, its tags before. Its address stays, as a playbook gets one for a running
+    # instance only, and gives it back when it removes the instance.
+    if found["instance"] is None and found["elastic_ip"] and not options["replace"] and not account.removing:
+        account.refuse(
+            f"The Elastic IP {found['elastic_ip']['public_ip']} of this deployment has lost its instance, and no playbook did it: write "
+            "aws_instance_replace with the id that the instance had to make a new one, or run the teardown first."
+        )
     return found
 
 
@@ -127,11 +134,9 @@ def _may_be_replaced(account: Account, replace: str, ours: Sequence[Answer]) -> 
         return False
     others = account.ask_all("ec2", "describe_instances", "Reservations", Filters=filters(instance_id=replace))
     named = [instance for reservation in others for instance in reservation["Instances"]]
-    # The first step of a replacement takes our tag off: a run that was interrupted after it goes on here.
-    if any(
-        instance["State"]["Name"] in ENDED and tags_of(instance.get("Tags")).get("Name") == account.name
-        for instance in named
-    ):
+    # The first step of a replacement takes our tag off, and a terminated instance loses its tags and is forgotten: with none of ours
+    # left, there is nothing to be mistaken about.
+    if not ours and all(instance["State"]["Name"] in ENDED for instance in named):
         return False
     live = [instance["InstanceId"] for instance in ours if instance["State"]["Name"] in LIVE]
     have = f", whose instance is {live[0]}" if live else ""

@@ -158,9 +158,19 @@ def _read(account: Account, bucket: str, found: dict[str, Any]) -> None:
 
 
 def _count(account: Account, bucket: str) -> int:
-    """How many objects, old versions too, the first page shows; markers of deletion hold nothing."""
-    answer = account.ask("s3", "list_object_versions", Bucket=bucket, ExpectedBucketOwner=account.account_id)
-    return len((answer or {}).get("Versions", []))
+    """How many objects, old versions too, the first page with one shows; markers of deletion fill pages and hold nothing."""
+    more: dict[str, Any] = {}
+    while True:
+        page = (
+            account.ask("s3", "list_object_versions", Bucket=bucket, ExpectedBucketOwner=account.account_id, **more)
+            or {}
+        )
+        versions = page.get("Versions", [])
+        if versions or not page.get("IsTruncated"):
+            return len(versions)
+        more = {"KeyMarker": page["NextKeyMarker"]}
+        if page.get("NextVersionIdMarker"):
+            more["VersionIdMarker"] = page["NextVersionIdMarker"]
 
 
 def _plain(value: Any) -> Any:

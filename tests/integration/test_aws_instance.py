@@ -414,7 +414,7 @@ def test_a_host_that_somebody_terminated(here: Deployment) -> None:
 
 
 def test_half_of_a_deployment_is_completed_and_removed(here: Deployment) -> None:
-    # A run that ended between the address and its instance.
+    # A replacement that ended between the old instance, which AWS has forgotten, and the new one.
     here.ec2.allocate_address(
         Domain="vpc",
         TagSpecifications=[
@@ -422,11 +422,12 @@ def test_half_of_a_deployment_is_completed_and_removed(here: Deployment) -> None
         ],
     )
     [address] = here.addresses()
-    changes(here.run(public_key="", key_pair="theirs"))
+    assert "has lost its instance" in refusal(here.run("preflight", public_key="", key_pair="theirs"))
+    changes(here.run(public_key="", key_pair="theirs", replace="i-0123456789abcdef0"))
     assert here.instance()["KeyName"] == "theirs"
     assert [found["PublicIp"] for found in here.addresses()] == [address["PublicIp"]]
 
-    # A removal that ended after the instance.
+    # A removal that ended after the instance, or somebody's own hands.
     here.ec2.modify_instance_attribute(InstanceId=here.instance()["InstanceId"], DisableApiTermination={"Value": False})
     here.ec2.terminate_instances(InstanceIds=[here.instance()["InstanceId"]])
     changes(here.run("remove"))

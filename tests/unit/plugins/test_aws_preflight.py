@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import boto3
 import pytest
-from ansible_collections.drydock.registry.plugins.module_utils import _aws_account
+from ansible_collections.drydock.registry.plugins.module_utils import _aws_account, _aws_preflight_storage
 from ansible_collections.drydock.registry.plugins.module_utils._aws_account import Account, AwsProblem, open_account
 from ansible_collections.drydock.registry.plugins.module_utils._aws_checks import parse_public_key
 from ansible_collections.drydock.registry.plugins.module_utils._aws_preflight import SECTIONS, look
@@ -878,6 +878,13 @@ def existing(state: str, **options: Any) -> Callable[[], dict[str, Any]]:
     return prepare
 
 
+def lost() -> dict[str, Any]:
+    """The Elastic IP of a deployment whose instance AWS has forgotten."""
+    allocation = client("ec2").allocate_address(Domain="vpc")["AllocationId"]
+    client("ec2").create_tags(Resources=[allocation], Tags=OURS)
+    return {}
+
+
 def two_machines() -> dict[str, Any]:
     machine(OURS)
     machine(OURS)
@@ -930,7 +937,11 @@ INSTANCES: dict[str, tuple[Callable[[], dict[str, Any]], list[str]]] = {
         ["runs on arm64", "t3.small", "aws_instance_replace: i-"],
     ),
     "replace another's": (replacing(THEIRS), ["aws_instance_replace is i-", "no instance of the deployment drydock"]),
-    "replace unknown": (given(replace="i-0123456789abcdef0"), ["aws_instance_replace is i-0123456789abcdef0"]),
+    "replace unknown": (
+        existing("running", replace="i-0123456789abcdef0"),
+        ["aws_instance_replace is i-0123456789abcdef0", "whose instance is i-"],
+    ),
+    "address without instance": (lost, ["has lost its instance", "aws_instance_replace"]),
     "replace malformed": (given(replace="host"), ["aws_instance_replace (host) is no id"]),
     "unknown zone": (given(zone="example.com", domain="r.example.com"), ["no hosted zone example.com"]),
     "zone of another domain": (zoned(domain="r.example.net"), ["example.com", "does not hold r.example.net"]),
@@ -940,6 +951,32 @@ INSTANCES: dict[str, tuple[Callable[[], dict[str, Any]], list[str]]] = {
     "private zone": (zoned(private=True), ["is not public", "aws_instance_zone_private: true"]),
     "public zone": (zoned(zone_private=True), ["is not private", "aws_instance_zone_private: false"]),
 }
+
+
+def test_markers_of_deletion_hide_no_object_on_a_later_page() -> None:
+    pages = [
+        {"IsTruncated": True, "DeleteMarkers": [{}], "NextKeyMarker": "a", "NextVersionIdMarker": "1"},
+        {"IsTruncated": True, "DeleteMarkers": [{}], "NextKeyMarker": "b"},
+        {"IsTruncated": False, "Versions": [{}, {}]},
+    ]
+    asked: list[dict[str, Any]] = []
+
+    class Paged(Account):
+        def ask(self, *_call: Any, **parameters: Any) -> Any:
+            asked.append(parameters)
+            return pages[len(asked) - 1]
+
+    account = Paged(client, REGION, "drydock")
+    account.account_id = "123456789012"
+    assert _aws_preflight_storage._count(account, "bucket") == 2
+    markers = [(each.get("KeyMarker"), each.get("VersionIdMarker")) for each in asked]
+    assert markers == [(None, None), ("a", "1"), ("b", None)]
+
+
+def test_a_lost_instance_is_replaced_on_demand() -> None:
+    lost()
+    assert settled("instance", **some_image(), replace="i-0123456789abcdef0")["instance"] is None
+    assert ask("instance", removing=True).problems == []
 
 
 @pytest.mark.parametrize("name", INSTANCES)
