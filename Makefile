@@ -53,12 +53,13 @@ down: $(VENV)/.runtime ## Take it down; DESTROY=data,users,tls also destroys wha
 
 .PHONY: rehearsal
 rehearsal: $(VENV)/.rehearsal ## Rehearse production on AWS here, against stand-ins, before it costs anything
-	$(BIN)/ansible-playbook -i inventories/rehearsal $(BECOME) playbooks/rehearsal/start.yml
+	@# Its inventory asks the stand-ins, which do not run yet.
+	$(BIN)/ansible-playbook -i localhost, $(BECOME) playbooks/rehearsal/start.yml
 	$(BIN)/ansible-playbook -i inventories/rehearsal playbooks/site.yml
 
 .PHONY: rehearsal-down
 rehearsal-down: $(VENV)/.rehearsal ## End the rehearsal: the stand-ins and all that was made in them
-	$(BIN)/ansible-playbook -i inventories/rehearsal $(BECOME) playbooks/rehearsal/stop.yml
+	$(BIN)/ansible-playbook -i localhost, $(BECOME) playbooks/rehearsal/stop.yml
 
 .PHONY: credentials
 credentials: ## Print shell assignments to log in with, for eval (make -s credentials)
