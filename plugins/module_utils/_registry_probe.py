@@ -19,7 +19,7 @@ import secrets
 import tarfile
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 from urllib.parse import urlencode, urljoin, urlsplit, urlunsplit
 
@@ -62,6 +62,8 @@ class Request:
     url: str
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | None = None
+    # As a client that has no certificate of its own.
+    bare: bool = False
 
 
 class Transport(Protocol):
@@ -188,6 +190,13 @@ HINTS: Mapping[str, str] = {
     ),
     "anonymous": "anonymous requests must be challenged; look at the proxy's authentication",
     "credentials": "the right user name and password are refused; look at the users file that the proxy reads",
+    "uncertified": (
+        "clients without a certificate get in or are not told why they do not; look at registry_proxy_client_certificates"
+    ),
+    "certificate": (
+        "the client certificate is refused; see whether its CA and its CRL are the ones that the proxy reads, and "
+        "whether its name is a user's"
+    ),
     "api": "what answers is no registry; look at where the proxy forwards /v2/",
     "location": (
         "the proxy passes a wrong Host or X-Forwarded-Proto header, "
@@ -208,6 +217,9 @@ class Probe:
     username: str
     password: str
     transport: Transport
+    # Which client certificates the registry asks for: off, optional, required (and no password) or both.
+    client_certificates: str = "off"
+    anonymous_pull: bool = False
     repository: str = "drydock/probe"
     timeout: float = 60.0
     delete_enabled: bool = True
@@ -274,6 +286,23 @@ class Probe:
             raise ProbeFailedError(_sentence(step, hint))
 
     def _refusals(self, reading_only: bool) -> None:
+        if self.client_certificates in ("required", "both"):
+            self._uncertified(reading_only)
+        if self.client_certificates != "required":
+            self._challenged(reading_only)
+
+    def _uncertified(self, reading_only: bool) -> None:
+        right = basic(self.username, self.password) if self.password else {}
+        tries = [("GET", "/v2/", "GET /v2/"), ("GET", self._path("manifests/latest"), "GET of a manifest")]
+        if not reading_only:
+            tries.append(("POST", self._path("blobs/uploads/"), "POST of an upload"))
+        for method, path, what in tries:
+            request = Request(method, path, right, bare=True)
+            answer = self._expect(f"{what} without a client certificate", None, request, hint="uncertified")
+            self._drop_upload(path, answer)
+            self._judge_last(answer.status == 403, "403", "uncertified")
+
+    def _challenged(self, reading_only: bool) -> None:
         challenge = self._expect("anonymous GET /v2/", 401, Request("GET", "/v2/"), hint="anonymous")
         offered = challenge.headers.get("www-authenticate", "")
         self._judge(
@@ -299,15 +328,17 @@ class Probe:
             ]
         for method, path, what in tries:
             answer = self._expect(f"anonymous {method} {what}", None, Request(method, path), hint="anonymous")
-            if method == "POST" and answer.status == 202 and "location" in answer.headers:
-                # Somebody let the upload begin: leave nothing of it.
-                self._drop(urljoin(self.url + path, answer.headers["location"]))
-            self._judge_last(answer.status == 401, "401", "open" if answer.status < 400 else "anonymous")
+            self._drop_upload(path, answer)
+            # Where anonymous pull is on, it may cover this repository, in which there is nothing yet.
+            pulls = self.anonymous_pull and what in ("of a manifest", "of a blob") and method == "GET"
+            right, expected = ((401, 404), "401 or 404") if pulls else ((401,), "401")
+            self._judge_last(answer.status in right, expected, "open" if answer.status < 400 else "anonymous")
 
     def _login(self) -> None:
-        answer = self._expect(
-            "GET /v2/ with the right password", 200, Request("GET", "/v2/", self._auth), hint="credentials"
-        )
+        means = {"required": "client certificate", "both": "client certificate and password"}
+        name = f"GET /v2/ with the right {means.get(self.client_certificates, 'password')}"
+        hint = "certificate" if self.client_certificates in means else "credentials"
+        answer = self._expect(name, 200, Request("GET", "/v2/", self._auth), hint=hint)
         got = answer.headers.get("docker-distribution-api-version", "")
         self._judge(
             "header of GET /v2/",
@@ -414,6 +445,11 @@ class Probe:
                 self.left_behind.append(without_query(self._absolute(path)))
         self._to_clean.clear()
 
+    def _drop_upload(self, path: str, answer: Answer) -> None:
+        """Leave nothing of an upload that should not have been let begin."""
+        if answer.status == 202 and "location" in answer.headers:
+            self._drop(urljoin(self.url + path, answer.headers["location"]))
+
     def _drop(self, path: str) -> bool:
         if origin(self._absolute(path)) != origin(self.url):
             return False
@@ -426,7 +462,7 @@ class Probe:
 
     @property
     def _auth(self) -> dict[str, str]:
-        return basic(self.username, self.password)
+        return {} if self.client_certificates == "required" else basic(self.username, self.password)
 
     def _path(self, rest: str) -> str:
         return f"/v2/{self.repository}/{rest}"
@@ -439,7 +475,7 @@ class Probe:
         foreign = origin(url) != origin(self.url)
         headers = {k: v for k, v in request.headers.items() if not (foreign and k == "Authorization")}
         limit = self.timeout if timeout is None else timeout
-        return self.transport(Request(request.method, url, headers, request.body), limit, foreign)
+        return self.transport(replace(request, url=url, headers=headers), limit, foreign)
 
     def _expect(self, name: str, status: int | None, request: Request, *, hint: str) -> Answer:
         """Send and record a step. With status None the caller judges by _judge_last()."""

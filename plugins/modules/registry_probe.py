@@ -28,13 +28,35 @@ options:
     type: str
     required: true
   username:
-    description: A user who may push and delete.
+    description:
+      - A user who may push and delete.
+      - One who may not is enough with O(push_enabled=false).
     type: str
     required: true
   password:
-    description: The user's password.
+    description: The user's password. Only O(client_certificates=required) does without.
     type: str
-    required: true
+    default: ""
+  client_certificates:
+    description:
+      - Which client certificates the registry asks for. With V(off) and V(optional) the password is tried.
+      - With V(required) the certificate is, without a password, and with V(both) both are; then it is also checked that
+        nobody gets in without a certificate, not even with the right password.
+    type: str
+    choices: [ "off", optional, required, both ]
+    default: "off"
+  client_certificate:
+    description: PEM text of the user's certificate, for O(client_certificates=required) and O(client_certificates=both).
+    type: str
+    default: ""
+  client_key:
+    description: PEM text of its key, not encrypted.
+    type: str
+    default: ""
+  anonymous_pull_enabled:
+    description: Whether the registry lets everybody pull, at least from some repositories.
+    type: bool
+    default: false
   ca_certificate:
     description:
       - PEM text of the CA that signed the registry's certificate.
@@ -51,6 +73,12 @@ options:
     description: The repository into which the image is pushed. Its name stays in the catalog.
     type: str
     default: drydock/probe
+  push_enabled:
+    description:
+      - Whether O(username) may push and delete.
+      - With V(false) only who gets in and who does not is checked, and nothing is pushed.
+    type: bool
+    default: true
   delete_enabled:
     description:
       - Whether the registry is configured to delete.
@@ -159,11 +187,20 @@ _MAX_BODY_BYTES = 4 * 1024 * 1024
 class UrlTransport:
     """Sends requests with ansible's open_url: certificates verified, no redirect followed, no .netrc read."""
 
-    def __init__(self, ca_path: str | None = None, foreign_ca_path: str | None = None) -> None:
+    def __init__(
+        self,
+        ca_path: str | None = None,
+        foreign_ca_path: str | None = None,
+        client_certificate_path: str | None = None,
+        client_key_path: str | None = None,
+    ) -> None:
         self._ca_path = ca_path
         self._foreign_ca_path = foreign_ca_path
+        self._client_certificate_path = client_certificate_path
+        self._client_key_path = client_key_path
 
     def __call__(self, request: Request, timeout: float, foreign: bool) -> Answer:
+        bare = request.bare or foreign
         try:
             response = open_url(
                 request.url,
@@ -173,6 +210,8 @@ class UrlTransport:
                 timeout=timeout,
                 validate_certs=True,
                 ca_path=self._foreign_ca_path if foreign else self._ca_path,
+                client_cert=None if bare else self._client_certificate_path,
+                client_key=None if bare else self._client_key_path,
                 follow_redirects="none",
                 use_netrc=False,
                 decompress=False,
@@ -224,9 +263,13 @@ def _write(directory: str, text: str) -> str:
     return path
 
 
-def _transport(certificate: str, directory: str) -> UrlTransport:
+def _transport(params: dict[str, Any], directory: str) -> UrlTransport:
+    pair: tuple[str, ...] = ()
+    if params["client_certificates"] in ("required", "both"):
+        pair = tuple(_write(directory, params[name].strip() + "\n") for name in ("client_certificate", "client_key"))
+    certificate = params["ca_certificate"] or ""
     if not certificate.strip():
-        return UrlTransport()
+        return UrlTransport(None, None, *pair)
     # A presigned URL may point to a public storage service or to one with the deployment's own CA: trust both.
     system = ssl.get_default_verify_paths().cafile
     public = ""
@@ -234,7 +277,7 @@ def _transport(certificate: str, directory: str) -> UrlTransport:
         with open(system, encoding="utf-8") as file:
             public = file.read()
     own = certificate.strip() + "\n"
-    return UrlTransport(_write(directory, own), _write(directory, own + public))
+    return UrlTransport(_write(directory, own), _write(directory, own + public), *pair)
 
 
 def _input_problem(params: dict[str, Any]) -> str:
@@ -251,6 +294,12 @@ def _input_problem(params: dict[str, Any]) -> str:
             ipaddress.ip_address(params["connect_to"])
         except ValueError:
             return "connect_to: is no IP address; write one, or leave it out to go where the name leads."
+    if params["client_certificates"] != "required" and not params["password"]:
+        return "password: is empty; write the user's password."
+    if params["client_certificates"] in ("required", "both"):
+        for name in ("client_certificate", "client_key"):
+            if "-----BEGIN " not in params[name]:
+                return f"{name}: is no PEM text, which client_certificates={params['client_certificates']} needs."
     if params["timeout"] < 1:
         return "timeout: must be 1 second or more."
     certificate = params["ca_certificate"] or ""
@@ -272,7 +321,9 @@ def run(module: AnsibleModule) -> None:
         url=params["url"],
         username=params["username"],
         password=params["password"],
-        transport=_transport(params["ca_certificate"] or "", module.tmpdir),
+        transport=_transport(params, module.tmpdir),
+        client_certificates=params["client_certificates"],
+        anonymous_pull=params["anonymous_pull_enabled"],
         repository=params["repository"],
         timeout=float(params["timeout"]),
         delete_enabled=params["delete_enabled"],
@@ -285,7 +336,7 @@ def run(module: AnsibleModule) -> None:
     failure = ""
     try:
         if not module.check_mode:
-            probe.run()
+            (probe.run if params["push_enabled"] else probe.read)()
         elif probe.answers():
             probe.read()
         else:
@@ -306,10 +357,19 @@ def main() -> None:
             argument_spec={
                 "url": {"type": "str", "required": True},
                 "username": {"type": "str", "required": True},
-                "password": {"type": "str", "required": True, "no_log": True},
+                "password": {"type": "str", "default": "", "no_log": True},
+                "client_certificates": {
+                    "type": "str",
+                    "choices": ["off", "optional", "required", "both"],
+                    "default": "off",
+                },
+                "client_certificate": {"type": "str", "default": ""},
+                "client_key": {"type": "str", "default": "", "no_log": True},
+                "anonymous_pull_enabled": {"type": "bool", "default": False},
                 "ca_certificate": {"type": "str"},
                 "connect_to": {"type": "str", "default": ""},
                 "repository": {"type": "str", "default": "drydock/probe"},
+                "push_enabled": {"type": "bool", "default": True},
                 "delete_enabled": {"type": "bool", "default": True},
                 "timeout": {"type": "int", "default": 60},
             },

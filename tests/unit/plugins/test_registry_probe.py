@@ -20,6 +20,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Optional
@@ -90,6 +91,12 @@ class Handler(BaseHTTPRequestHandler):
             return True
         return (user, password) == (USER, PASSWORD)
 
+    def certified(self) -> bool:
+        connection = self.connection
+        return "X-Certificate" in self.headers or (
+            isinstance(connection, ssl.SSLSocket) and bool(connection.getpeercert())
+        )
+
     def handle_any(self) -> None:
         faults = self.server.faults
         data = self.rfile.read(int(self.headers.get("Content-Length") or 0))
@@ -102,10 +109,26 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(502 if self.server.not_ready >= 0 or "sick" in faults else 200)
         elif path.startswith("/presigned/"):
             self.answer(200, self.server.blobs[path.rpartition("/")[2]])
+        elif faults & {"required", "both"} and not ("no check" in faults or self.certified()):
+            self.answer(403)
+        elif (
+            "anonymous pull" in faults
+            and self.command == "GET"
+            and "Authorization" not in self.headers
+            and ("/manifests/" in path or "/blobs/" in path)
+        ):
+            self.answer(404)
+        elif "required" in faults:
+            self.registry(path, query, data)
         elif not self.allowed():
             challenge: dict[str, Any] = {} if "no challenge" in faults else {"WWW_Authenticate": 'Basic realm="r"'}
             self.answer(401, **challenge)
-        elif path == "/v2/":
+        else:
+            self.registry(path, query, data)
+
+    def registry(self, path: str, query: dict[str, list[str]], data: bytes) -> None:
+        faults = self.server.faults
+        if path == "/v2/":
             api: dict[str, Any] = {} if "no api" in faults else {"Docker_Distribution_Api_Version": "registry/2.0"}
             self.answer(200, b"{}", **api)
         elif f"500 {self.command}" in faults or f"500 {path.split('/')[4]}" in faults:
@@ -314,6 +337,46 @@ def test_a_good_registry(fault: str) -> None:
     assert "right" not in json.dumps(core.as_dicts(tried.steps)).replace("right password", "")
 
 
+class Certified(registry_probe.UrlTransport):
+    """A header stands for the certificate, since this server speaks no TLS."""
+
+    def __call__(self, request: core.Request, timeout: float, foreign: bool) -> core.Answer:
+        headers = request.headers if request.bare else {**request.headers, "X-Certificate": "alice"}
+        return super().__call__(replace(request, headers=headers), timeout, foreign)
+
+
+@pytest.mark.parametrize(
+    ("mode", "password", "steps"),
+    [
+        ("required", "", {"GET /v2/ without a client certificate", "GET /v2/ with the right client certificate"}),
+        ("both", PASSWORD, {"POST of an upload without a client certificate", "GET /v2/ with a wrong password"}),
+    ],
+)
+def test_client_certificates(mode: str, password: str, steps: set[str]) -> None:
+    with serve(mode) as server:
+        tried = probe(server, transport=Certified(small_ca(), small_ca()), client_certificates=mode, password=password)
+        tried.run()
+        assert server.empty()
+        if mode == "required":
+            assert not any(authorized for _method, _path, authorized in server.seen)
+    assert steps <= {step.name for step in tried.steps}
+
+
+@pytest.mark.parametrize("mode", ["required", "both"])
+def test_who_gets_in_without_a_certificate_is_found(mode: str) -> None:
+    with serve(mode, "no check") as server:
+        message, _tried = failure(server, transport=Certified(small_ca(), small_ca()), client_certificates=mode)
+    assert message.startswith("GET /v2/ without a client certificate answered ")
+    assert "instead of 403: clients without a certificate get in" in message
+
+
+def test_anonymous_pull_is_no_fault_where_it_is_on() -> None:
+    with serve("anonymous pull") as server:
+        probe(server, anonymous_pull=True).run()
+        message, _tried = failure(server)
+    assert message.startswith("anonymous GET of a manifest answered 404 instead of 401")
+
+
 def test_reading_only_writes_nothing() -> None:
     with serve() as server:
         probe(server).read()
@@ -439,8 +502,13 @@ class Module:
             "username": USER,
             "password": PASSWORD,
             "ca_certificate": None,
+            "client_certificates": "off",
+            "client_certificate": "",
+            "client_key": "",
+            "anonymous_pull_enabled": False,
             "connect_to": "",
             "repository": "drydock/probe",
+            "push_enabled": True,
             "delete_enabled": True,
             "timeout": 1,
             **params,
@@ -503,6 +571,25 @@ def test_module_over_tls(tmp_path: Path) -> None:
         dry = Module(tmp_path, url=server.url, ca_certificate=text, check_mode=True).run()
         assert dry.failed is False
         assert {method for method, _path, _auth in server.seen[seen:]} == {"GET"}
+
+
+def test_module_has_a_certificate(tmp_path: Path) -> None:
+    context, text = make_certificate(tmp_path, "127.0.0.1")
+    _own, certificate = make_certificate(tmp_path, "client")
+    key = (tmp_path / "client.pem").read_text(encoding="utf-8")
+    context.verify_mode = ssl.CERT_OPTIONAL
+    context.load_verify_locations(cadata=certificate)
+    with serve("required", context=context) as server:
+        settings: dict[str, Any] = {"url": server.url, "ca_certificate": text, "client_certificates": "required"}
+        settings["password"] = ""
+        pair: dict[str, Any] = {"client_certificate": certificate, "client_key": key}
+        done = Module(tmp_path, **settings, **pair).run()
+        assert done.failed is False, done.result
+        assert server.empty()
+        seen = len(server.seen)
+        assert Module(tmp_path, **settings, **pair, push_enabled=False).run().failed is False
+        assert {method for method, _path, _auth in server.seen[seen:]} == {"GET"}
+        assert Module(tmp_path, **settings).run().result["msg"].startswith("client_certificate: is no PEM text")
 
 
 def test_module_refuses_certificates(tmp_path: Path) -> None:
