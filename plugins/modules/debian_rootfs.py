@@ -28,7 +28,7 @@ options:
     required: true
   programs:
     description:
-      - Absolute paths of the programs, as the packages name them.
+      - Absolute paths of the programs, and of shared objects that a program loads by itself, as the packages name them.
     type: list
     elements: str
     required: true

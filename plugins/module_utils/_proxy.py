@@ -1,0 +1,256 @@
+# Copyright: The drydock authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What registry_proxy decides: the names that nginx answers to, and what is wrong with its settings."""
+
+from __future__ import annotations
+
+import datetime
+import ipaddress
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cryptography.x509 import Certificate, CertificateRevocationList
+
+try:
+    import cryptography
+    from cryptography import x509
+    from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+except ImportError:
+    HAS_CRYPTOGRAPHY = False
+else:
+    # 43 is the first release whose every call that is used below is there.
+    HAS_CRYPTOGRAPHY = int(cryptography.__version__.split(".", 1)[0]) >= 43
+
+_HOST_NAME = re.compile(r"(\*\.)?[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
+# They are no names to nginx: https://nginx.org/en/docs/http/ngx_http_map_module.html#map
+_WORDS_OF_NGINX = ("default", "hostnames", "include", "volatile")
+_CA_VARIABLE = "registry_proxy_client_ca_certificate"
+_CRL_VARIABLE = "registry_proxy_client_crl"
+
+
+# ---- names ---------------------------------------------------------------------------------------------------------
+
+
+def _as_host(name: str) -> str:
+    """A name or address as nginx compares it with the request's; empty when it is neither."""
+    try:
+        address = ipaddress.ip_address(name)
+    except ValueError:
+        lower = name.lower()
+        return lower if _HOST_NAME.fullmatch(lower) and lower not in _WORDS_OF_NGINX else ""
+    return f"[{address}]" if address.version == 6 else str(address)
+
+
+def hosts(domain: str, names: Sequence[str]) -> list[str]:
+    """Every name and address once, as nginx.conf writes them; `localhost` brings its two addresses along."""
+    if not domain:
+        return []
+    wanted = [domain, *names]
+    if domain.lower() == "localhost":
+        wanted += ["127.0.0.1", "::1"]
+    return list(dict.fromkeys(_as_host(name) for name in wanted if name))
+
+
+def _name_problems(domain: str, names: Sequence[str]) -> list[str]:
+    problems = []
+    if domain and (not _as_host(domain) or domain.startswith("*")):
+        problems.append(
+            f"registry_proxy_domain is {domain!r}, which is no host name: write the name alone, without scheme, port and path."
+        )
+    problems += [
+        f"registry_proxy_names holds {name!r}, which is no host name and no address: write it without scheme, port and path."
+        for name in names
+        if not _as_host(name)
+    ]
+    if names and not domain:
+        problems.append(
+            "registry_proxy_names has names, but registry_proxy_domain is empty: set it, or nginx answers to any name."
+        )
+    return problems
+
+
+# ---- ports, addresses, words ---------------------------------------------------------------------------------------
+
+
+def _address_problems(settings: Mapping[str, Any]) -> list[str]:
+    https, http = int(settings["https_port"]), int(settings["http_port"])
+    address = str(settings["listen_address"])
+    problems = []
+    if not 1 <= https <= 65535:
+        problems.append(f"registry_proxy_https_port is {https}; write a number from 1 to 65535.")
+    if not 0 <= http <= 65535:
+        problems.append(f"registry_proxy_http_port is {http}; write a number from 1 to 65535, or 0 to keep it closed.")
+    if http == https != 0:
+        problems.append(
+            f"registry_proxy_http_port is {http}, as registry_proxy_https_port; write another one, or 0 to keep it closed."
+        )
+    if http > 0 and not settings["domain"]:
+        problems.append(
+            "registry_proxy_http_port leads to registry_proxy_domain, which is empty; write the name that clients use."
+        )
+    if address:
+        try:
+            ipaddress.IPv4Address(address)
+        except ValueError:
+            problems.append(
+                f"registry_proxy_listen_address is `{address}`; write an IPv4 address of the host, or nothing for all of its addresses."
+            )
+    return problems
+
+
+def _text_problems(settings: Mapping[str, Any]) -> list[str]:
+    problems = []
+    if not re.fullmatch(r"[A-Za-z0-9 ._-]+", str(settings["realm"])) or settings["realm"] == "off":
+        problems.append(
+            "registry_proxy_realm may hold letters, digits, blanks, dots, underscores and hyphens only, and is not `off`; "
+            "write it without other characters."
+        )
+    if not re.fullmatch(r"(/[A-Za-z0-9._-]+)+", str(settings["reload_program"])):
+        problems.append(
+            f"registry_proxy_reload_program is {settings['reload_program']!r}; write an absolute path of letters, digits, dots, "
+            "underscores and hyphens."
+        )
+    return problems
+
+
+# ---- client certificates -------------------------------------------------------------------------------------------
+
+
+def library_problem() -> str:
+    """The sentence for a controller without the library that reads certificates; empty when it is there."""
+    if HAS_CRYPTOGRAPHY:
+        return ""
+    return (
+        "The Python that runs ansible-playbook has no cryptography of version 43 or newer, which reads certificates: "
+        f"run `{sys.executable} -m pip install 'cryptography>=43'`."
+    )
+
+
+def _ca_certificate(text: str) -> tuple[Certificate | None, str]:
+    """The one certificate in a text, or why there is none."""
+    if "PRIVATE KEY-----" in text:
+        return None, f"{_CA_VARIABLE} holds a private key, which no host may have: give it the CA's certificate only."
+    try:
+        found = x509.load_pem_x509_certificates(text.encode())
+    except (ValueError, UnsupportedAlgorithm):
+        return None, (
+            f"{_CA_VARIABLE} is no PEM text of a certificate: give it a file's content with lookup('ansible.builtin.file', 'ca.crt')."
+        )
+    if len(found) != 1:
+        return None, f"{_CA_VARIABLE} holds {len(found)} certificates: give it the one CA whose certificates count."
+    return found[0], ""
+
+
+def _ca_problem(ca: Certificate, now: datetime.datetime) -> str:
+    who = ca.subject.rfc4514_string()
+    try:
+        constraints = ca.extensions.get_extension_for_class(x509.BasicConstraints).value
+    except x509.ExtensionNotFound:
+        constraints = None
+    if constraints is None or not constraints.ca:
+        return f"{_CA_VARIABLE} is the certificate of {who!r}, which is no CA: give the one that signs the clients' certificates."
+    try:
+        usage = ca.extensions.get_extension_for_class(x509.KeyUsage).value
+    except x509.ExtensionNotFound:
+        usage = None
+    if usage is not None and not (usage.key_cert_sign and usage.crl_sign):
+        return f"{_CA_VARIABLE}: the CA {who!r} may not sign certificates and revocations (keyCertSign, cRLSign): use one that may."
+    if not _signed_by(ca, ca):
+        return (
+            f"{_CA_VARIABLE} is the intermediate CA {who!r}, below which nginx trusts nothing without the CA above it: "
+            "use a root CA for clients alone."
+        )
+    if not ca.not_valid_before_utc <= now < ca.not_valid_after_utc:
+        return (
+            f"{_CA_VARIABLE}: the CA {who!r} is valid from {_day(ca.not_valid_before_utc)} to {_day(ca.not_valid_after_utc)}: renew it, "
+            "or set this machine's clock right."
+        )
+    return ""
+
+
+def _signed_by(certificate: Certificate, issuer: Certificate) -> bool:
+    try:
+        certificate.verify_directly_issued_by(issuer)
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
+        return False
+    return True
+
+
+def _crl_problem(text: str, ca: Certificate, now: datetime.datetime) -> str:
+    try:
+        crl: CertificateRevocationList = x509.load_pem_x509_crl(text.encode())
+    except (ValueError, UnsupportedAlgorithm):
+        return (
+            f"{_CRL_VARIABLE} is no PEM text of a list of revoked certificates: "
+            "give it a file's content with lookup('ansible.builtin.file', 'crl.pem'); an empty list is one, too."
+        )
+    lists = text.count("-----BEGIN X509 CRL-----")
+    if lists != 1:
+        return f"{_CRL_VARIABLE} holds {lists} lists of revoked certificates: give it the newest one of the CA alone."
+    try:
+        signed = crl.issuer == ca.subject and crl.is_signature_valid(ca.public_key())  # type: ignore[arg-type]
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        signed = False
+    if not signed:
+        return (
+            f"{_CRL_VARIABLE} was not signed by {ca.subject.rfc4514_string()!r} of {_CA_VARIABLE} "
+            f"but by {crl.issuer.rfc4514_string()!r}: give the list of that CA."
+        )
+    if crl.last_update_utc > now:
+        return f"{_CRL_VARIABLE} is not valid before {_day(crl.last_update_utc)}: wait until then, or set this machine's clock right."
+    if crl.next_update_utc is not None and crl.next_update_utc <= now:
+        return (
+            f"{_CRL_VARIABLE} is out of date since {_day(crl.next_update_utc)}, so nginx would refuse every certificate: "
+            "have the CA write it anew."
+        )
+    return ""
+
+
+def _day(moment: datetime.datetime) -> str:
+    return moment.strftime("%Y-%m-%d %H:%M UTC")
+
+
+def client_trust_problems(settings: Mapping[str, Any], now: datetime.datetime, *, may_come: bool) -> list[str]:
+    """What keeps nginx from judging client certificates; `may_come` where the texts may be empty for now."""
+    mode = str(settings["client_certificates"])
+    if mode == "off":
+        return []
+    texts = {
+        _CA_VARIABLE: str(settings["client_ca_certificate"] or ""),
+        _CRL_VARIABLE: str(settings["client_crl"] or ""),
+    }
+    empty = [variable for variable, text in texts.items() if not text.strip()]
+    if empty:
+        if may_come:
+            return []
+        return [
+            f"{variable} is empty, but registry_proxy_client_certificates is {mode}: give it the PEM text, "
+            "or set registry_proxy_client_certificates to 'off'."
+            for variable in empty
+        ]
+    problem = library_problem()
+    if problem:
+        return [problem]
+    ca, problem = _ca_certificate(texts[_CA_VARIABLE])
+    if ca is None:
+        return [problem]
+    problem = _ca_problem(ca, now) or _crl_problem(texts[_CRL_VARIABLE], ca, now)
+    return [problem] if problem else []
+
+
+# ---- settings as a whole -------------------------------------------------------------------------------------------
+
+
+def settings_problems(settings: Mapping[str, Any], now: datetime.datetime, *, client_ca_may_come: bool) -> list[str]:
+    """What keeps registry_proxy from its outcome with these settings, a sentence each; needs no host."""
+    return [
+        *_name_problems(str(settings["domain"] or ""), [str(name) for name in settings["names"]]),
+        *_address_problems(settings),
+        *_text_problems(settings),
+        *client_trust_problems(settings, now, may_come=client_ca_may_come),
+    ]

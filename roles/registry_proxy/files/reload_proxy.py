@@ -1,0 +1,341 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Make nginx take what lies on disk: its configuration, certificates, revocations and access rules.
+
+    drydock-reload-proxy            reloads nginx where it has loaded something else; prints "changed" or "unchanged"
+    drydock-reload-proxy --check    changes nothing; prints "loaded" or "pending"
+
+Ends with 0 as well where there is no container, or one that is stopped or cannot start: that one reads the files when it starts.
+Otherwise ends with 1 and one sentence on standard error, and nginx goes on with what it had loaded.
+
+Folders and ports are those of the container. What is loaded, nginx itself says at /healthz, so a reload that was lost is noticed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import hashlib
+import http.client
+import json
+import os
+import re
+import ssl
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+CONTAINER = "drydock-proxy"
+# Where the container sees the folders.
+CONFIGURATION = "/etc/drydock/proxy"
+TLS = "/etc/drydock/tls"
+AUTH = "/etc/drydock/auth"
+
+# What nginx reads when it loads. It reads htpasswd at each request.
+READ_AT_LOAD = (
+    (CONFIGURATION, "nginx.conf"),
+    (CONFIGURATION, "access.js"),
+    (CONFIGURATION, "client-ca.crt"),
+    (CONFIGURATION, "client.crl"),
+    (AUTH, "access.json"),
+    (TLS, "tls.crt"),
+    (TLS, "tls.key"),
+)
+
+DOCKER_SECONDS = 30
+LOCK_SECONDS = 120
+RESTART_SECONDS = 30
+LOAD_SECONDS = 60
+# For a moment after a reload, old worker processes still accept connections.
+SETTLED_SECONDS = 0.5
+
+
+class Failed(Exception):
+    """Carries the sentence for the user."""
+
+
+class Proxy(NamedTuple):
+    """Where the container has its folders on this host, whether it runs, and where it answers then."""
+
+    folders: dict[str, Path]
+    runs: bool
+    address: str
+    port: int
+
+    def conf(self) -> Path:
+        """Return the file that nginx.conf includes."""
+        return self.folders[CONFIGURATION] / "loaded.conf"
+
+
+def docker(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run docker. Programs that call this one may have no PATH to speak of."""
+    path = ":".join(filter(None, (os.environ.get("PATH"), "/usr/local/bin:/usr/bin:/bin")))
+    try:
+        return subprocess.run(
+            ["docker", *arguments],
+            env={**os.environ, "PATH": path},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=DOCKER_SECONDS,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise Failed(
+            f"Docker does not answer within {DOCKER_SECONDS} seconds; look at `systemctl status docker`."
+        ) from error
+
+
+def find_proxy() -> Proxy | None:
+    """Look for the container; None where there is none or Docker is not installed."""
+    try:
+        done = docker("container", "inspect", CONTAINER)
+    except FileNotFoundError:
+        return None
+    if done.returncode != 0:
+        if "no such container" in done.stderr.lower():
+            return None
+        raise Failed(f"Docker cannot tell whether there is a container {CONTAINER}: {complaint(done.stderr)}")
+    return proxy_of(json.loads(done.stdout)[0])
+
+
+def proxy_of(details: dict[str, Any]) -> Proxy:
+    """Read what `docker container inspect` says of the container."""
+    folders = {mount["Destination"]: Path(mount["Source"]) for mount in details["Mounts"]}
+    missing = [folder for folder in (CONFIGURATION, TLS, AUTH) if folder not in folders]
+    if missing:
+        raise Failed(f"the container {CONTAINER} has no {missing[0]}; run the playbook that made it once more.")
+    (port, *_) = details["HostConfig"]["PortBindings"]["443/tcp"]
+    address = port["HostIp"]
+    return Proxy(
+        folders,
+        details["State"]["Running"] and not details["State"]["Restarting"],
+        "127.0.0.1" if address in {"", "0.0.0.0", "::"} else address,  # noqa: S104 (a comparison)
+        int(port["HostPort"]),
+    )
+
+
+def complaint(text: str) -> str:
+    """Return the line of a program's complaint that names the cause."""
+    lines = text.strip().splitlines() or ["no reason given"]
+    return next((line for line in lines if "[emerg]" in line), lines[-1])
+
+
+def cause(proxy: Proxy, stderr: str) -> str:
+    """Say why nginx refuses the files. Of rules that are no JSON it says nothing."""
+    rules = proxy.folders[AUTH] / "access.json"
+    try:
+        json.loads(rules.read_bytes() if rules.exists() else "{}")
+    except ValueError as error:
+        return f"{rules} is no JSON: {error}"
+    return complaint(stderr)
+
+
+def fingerprint(folders: dict[str, Path]) -> str:
+    """Name the present content of all that nginx reads when it loads."""
+    digest = hashlib.sha256()
+    for folder, name in READ_AT_LOAD:
+        path = folders[folder] / name
+        content = path.read_bytes() if path.exists() else b""
+        digest.update(f"{name} {path.exists()} {len(content)}\n".encode() + content)
+    return digest.hexdigest()[:12]
+
+
+def loaded_conf(name: str, *, asks_for_certificates: bool) -> str:
+    """Return what nginx.conf includes. The cache's name goes with the content: no TLS session outlives what it was made under."""
+    lines = [
+        "# Written by drydock-reload-proxy at each reload.",
+        f"set $loaded_configuration {name};",
+        f"ssl_session_cache shared:tls_{name}:10m;",
+    ]
+    if asks_for_certificates:
+        lines += [
+            # Whether there must be one is decided for each request, so that /healthz stays open and the answer says why.
+            "ssl_verify_client optional;",
+            # Directly below the CA.
+            "ssl_verify_depth 0;",
+            f"ssl_client_certificate {CONFIGURATION}/client-ca.crt;",
+            f"ssl_crl {CONFIGURATION}/client.crl;",
+        ]
+    else:
+        lines += [
+            "# Without a CA and its list of revoked certificates, no certificate counts.",
+            "ssl_verify_client off;",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def wanted_conf(proxy: Proxy) -> str:
+    """Return what nginx.conf shall include now."""
+    there = all((proxy.folders[CONFIGURATION] / name).exists() for name in ("client-ca.crt", "client.crl"))
+    return loaded_conf(fingerprint(proxy.folders), asks_for_certificates=there)
+
+
+def written_conf(proxy: Proxy) -> str:
+    """Return what nginx.conf includes so far."""
+    return proxy.conf().read_text(encoding="utf-8") if proxy.conf().exists() else ""
+
+
+def ask(proxy: Proxy) -> str:
+    """Ask nginx what it has loaded; nothing where it does not answer."""
+    # Which certificate it has is part of the answer.
+    context = ssl._create_unverified_context()  # noqa: S323
+    connection = http.client.HTTPSConnection(proxy.address, proxy.port, timeout=5, context=context)
+    try:
+        connection.request("GET", "/healthz")
+        return connection.getresponse().getheader("Drydock-Configuration") or ""
+    except (OSError, http.client.HTTPException):
+        return ""
+    finally:
+        connection.close()
+
+
+def replace(path: Path, text: str, like: Path) -> None:
+    """Replace a file in one step, with the group of another one, which the container can read."""
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fchown(file.fileno(), 0, like.stat().st_gid)
+            os.fchmod(file.fileno(), 0o640)
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink()
+        raise
+
+
+def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
+    """Wait for something; tell whether it came."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.1)
+    return True
+
+
+@contextmanager
+def only_one(folder: Path) -> Iterator[None]:
+    """Let nobody else reload at the same time. The lock ends with this process, however that ends."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+
+    def locked() -> bool:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    try:
+        if not wait_until(locked, LOCK_SECONDS):
+            raise Failed(f"Another reload holds {folder} since {LOCK_SECONDS} seconds; `fuser {folder}` names it.")
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def write(proxy: Proxy, text: str) -> None:
+    """Write what nginx.conf includes."""
+    replace(proxy.conf(), text, proxy.conf().with_name("nginx.conf"))
+
+
+def nginx(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run nginx in the container, which may be about to restart."""
+    done = None
+
+    def answered() -> bool:
+        nonlocal done
+        done = docker("exec", CONTAINER, "nginx", "-e", "stderr", "-c", f"{CONFIGURATION}/nginx.conf", *arguments)
+        return done.returncode == 0 or not re.search("is restarting|is not running|stopped container", done.stderr)
+
+    wait_until(answered, RESTART_SECONDS)
+    assert done is not None  # noqa: S101 (for the reader and for mypy)
+    return done
+
+
+def load(proxy: Proxy) -> None:
+    """Let nginx check what lies on disk and take it."""
+    before = written_conf(proxy)
+    accepted = False
+    write(proxy, wanted_conf(proxy))
+    try:
+        checked = nginx("-t", "-q")
+        if checked.returncode != 0:
+            raise Failed(
+                f"nginx goes on with what it had loaded, for it refuses what is new: {cause(proxy, checked.stderr)}"
+            )
+        # Not `docker kill --signal HUP`: Docker takes any signal for a stop by hand, and would not start nginx after a reboot.
+        signalled = nginx("-s", "reload")
+        if signalled.returncode != 0:
+            raise Failed(f"nginx cannot be told to reload: {complaint(signalled.stderr)}")
+        accepted = True
+    finally:
+        # A container that crashes starts with what nginx has accepted.
+        if not accepted and before:
+            write(proxy, before)
+    name = fingerprint(proxy.folders)
+    if not settled(proxy, name):
+        raise Failed(
+            f"nginx does not say within {LOAD_SECONDS} seconds that it has loaded {name}; see `docker logs {CONTAINER}`."
+        )
+
+
+def settled(proxy: Proxy, name: str) -> bool:
+    """Wait until nobody but new worker processes answers."""
+    since = time.monotonic()
+
+    def only_new_ones() -> bool:
+        nonlocal since
+        if ask(proxy) != name:
+            since = time.monotonic()
+        return time.monotonic() - since > SETTLED_SECONDS
+
+    return wait_until(only_new_ones, LOAD_SECONDS)
+
+
+def is_loaded(proxy: Proxy) -> bool:
+    """Tell whether nginx has loaded what lies on disk, or will when it starts."""
+    if written_conf(proxy) != wanted_conf(proxy):
+        return False
+    return not proxy.runs or ask(proxy) == fingerprint(proxy.folders)
+
+
+def run(*, check: bool) -> str:
+    """Do what was asked; return the word that says so."""
+    proxy = find_proxy()
+    if check:
+        return "loaded" if proxy is None or is_loaded(proxy) else "pending"
+    if proxy is None:
+        return "unchanged"
+    with only_one(proxy.folders[CONFIGURATION]):
+        if is_loaded(proxy):
+            return "unchanged"
+        if proxy.runs:
+            load(proxy)
+        else:
+            write(proxy, wanted_conf(proxy))
+        return "changed"
+
+
+def main() -> int:
+    """Run as a program."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="only look")
+    arguments = parser.parse_args()
+    try:
+        print(run(check=arguments.check))
+    except (Failed, OSError, KeyError, ValueError) as error:
+        print(f"{Path(sys.argv[0]).name}: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,974 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Attempts to get past nginx: users beyond their rights, strangers, clients with certificates that should not count.
+
+One host serves all tests, which run in the order of this file: first with passwords only, then with client certificates in each
+mode. What the registry gets is written down on the way, so "refused" means that nothing of a request came through.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import ssl
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.x509.oid import ExtendedKeyUsageOID
+from deployment import ADDRESS, MANIFEST_TYPE, deployed_hosts
+from proxy_host import DAY, PROXY, RELOAD, Answer, Authority, Pair, Site, basic, pem
+
+NO_DIGEST = "sha256:" + "0" * 64
+NO_UPLOAD = "00000000-0000-4000-8000-000000000000"
+
+USERS: list[dict[str, Any]] = [
+    {"name": "admin", "password": "the admin's", "access": "admin", "repositories": ["**"]},
+    {"name": "alice", "password": "alice: with a colon", "access": "push", "repositories": ["team-a/*"]},
+    {"name": "bob", "password": "the pass of bob", "access": "pull", "repositories": ["team-b/**", "*/shared"]},
+    {"name": "carla", "password": "the pass of carla", "access": "admin", "repositories": ["team-a/**"]},
+    {"name": "jörg", "password": "pass of jörg", "access": "pull", "repositories": ["team-a/app"]},
+    {"name": "constructor", "password": "pass of constructor", "access": "pull", "repositories": ["nothing"]},
+    {"name": "machine", "certificate_only": True, "access": "push", "repositories": ["team-a/*"]},
+]
+# What that means, written out. Nobody else has any right in these repositories.
+RIGHTS = {
+    "": {"public/tool": "pull"},
+    "admin": dict.fromkeys(
+        ("team-a/app", "team-a/shared", "team-a/deep/app", "team-a", "team-b/app", "public/tool", "other"), "admin"
+    ),
+    "alice": {"team-a/app": "push", "team-a/shared": "push", "public/tool": "pull"},
+    "bob": {"team-a/shared": "pull", "team-b/app": "pull", "public/tool": "pull"},
+    "carla": {"team-a/app": "admin", "team-a/shared": "admin", "team-a/deep/app": "admin", "public/tool": "pull"},
+    "jörg": {"team-a/app": "pull", "public/tool": "pull"},
+    "constructor": {"public/tool": "pull"},
+}
+INCLUDED = {"": (), "pull": ("pull",), "push": ("pull", "push"), "admin": ("pull", "push", "admin")}
+CALLS = (
+    ("GET", "manifests/1", "pull"),
+    ("HEAD", "manifests/1", "pull"),
+    ("GET", f"manifests/{NO_DIGEST}", "pull"),
+    ("GET", f"blobs/{NO_DIGEST}", "pull"),
+    ("HEAD", f"blobs/{NO_DIGEST}", "pull"),
+    ("GET", "tags/list", "pull"),
+    ("GET", f"referrers/{NO_DIGEST}", "pull"),
+    ("POST", "blobs/uploads/", "push"),
+    ("GET", f"blobs/uploads/{NO_UPLOAD}", "push"),
+    ("PATCH", f"blobs/uploads/{NO_UPLOAD}", "push"),
+    ("PUT", f"blobs/uploads/{NO_UPLOAD}", "push"),
+    ("DELETE", f"blobs/uploads/{NO_UPLOAD}", "push"),
+    ("PUT", "manifests/new", "push"),
+    ("DELETE", f"manifests/{NO_DIGEST}", "admin"),
+    ("DELETE", f"blobs/{NO_DIGEST}", "admin"),
+)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """Start the host with Docker, users and a registry, but without nginx."""
+    made = Site(tmp_path_factory.mktemp("access"))
+    made.passwords = {user["name"]: user["password"] for user in USERS if "password" in user}
+    with deployed_hosts(made):
+        made.settings = {
+            "registry_auth_users": USERS,
+            "registry_auth_anonymous_pull_enabled": True,
+            "registry_auth_anonymous_repositories": ["public/**"],
+            # For clients outside of the host, which do not know its name.
+            "registry_tls_names": [made.ip],
+            "registry_proxy_names": [made.ip],
+            "registry_proxy_client_certificates": "off",
+        }
+        yield made
+
+
+@pytest.fixture(scope="module")
+def layers(site: Site) -> dict[str, str]:
+    """Push an image to some repositories; return the digests of their layers."""
+    return {name: site.push(name, "admin") for name in ("team-a/app", "team-b/app", "public/tool")}
+
+
+def refusal(answer: Answer, status: int, code: str) -> bool:
+    """Tell whether an answer refuses as registries do."""
+    assert (answer.status, answer.headers["content-type"], answer.code) == (status, "application/json", code), answer
+    return True
+
+
+# ---- the role ------------------------------------------------------------------------------------------------------
+
+
+def test_dry_run_on_a_clean_host_changes_nothing(site: Site) -> None:
+    modes = {"registry_proxy_client_certificates": "optional", "registry_proxy_http_port": 80}
+    site.settings |= modes
+    site.deploy("--check")
+    assert site.host("ls", "/etc/drydock", check=False).returncode != 0
+    site.settings |= {"registry_proxy_client_certificates": "off", "registry_proxy_http_port": 0}
+
+
+def test_nginx_does_not_start_without_the_access_rules(site: Site) -> None:
+    site.deploy("--skip-tags=proxy")
+    site.start_recorder()
+    rules = "/etc/drydock/auth/access.json"
+    site.host("mv", rules, "/srv/access.json")
+    reason = site.refused("--tags=proxy")
+    assert "registry_proxy_access_rules_enabled" in reason
+    assert "no /etc/drydock/auth/access.json" in reason
+    site.host("mv", "/srv/access.json", rules)
+
+
+def test_second_run_changes_nothing(site: Site) -> None:
+    site.settings["registry_proxy_http_port"] = 80
+    site.deploy("--tags=proxy")
+    before = site.containers()["drydock-proxy"]
+    assert site.deploy("--tags=tls,users,proxy").changed == []
+    assert site.containers()["drydock-proxy"] == before
+    assert site.code("/healthz") == 200
+
+
+# ---- rights --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("user", RIGHTS)
+def test_each_right_ends_where_it_should(site: Site, user: str) -> None:
+    """Every method on every repository, and what of it the registry got."""
+    expected = []
+    with site.recording() as recorded, site.connect() as client:
+        for repository in RIGHTS["admin"]:
+            rights = INCLUDED[RIGHTS[user].get(repository, "")]
+            for method, rest, right in CALLS:
+                target = f"/v2/{repository}/{rest}"
+                answer = client.ask(target, method, site.auth(user))
+                if right in rights:
+                    expected.append((method, target))
+                    assert answer.status not in {401, 403, 405}, (method, target, answer)
+                elif method == "HEAD":
+                    assert answer.status == (403 if user else 401)
+                else:
+                    assert refusal(answer, *((403, "DENIED") if user else (401, "UNAUTHORIZED")))
+    assert [(one.method, one.target) for one in recorded] == expected
+
+
+@pytest.mark.parametrize("user", RIGHTS)
+def test_catalog_is_for_those_who_may_see_everything(site: Site, user: str) -> None:
+    for path in ("/v2/_catalog", "/v2/_catalog?n=1", "/v2/_catalog?last=team-a"):
+        assert site.code(path, user=user) == {"": 401, "admin": 200}.get(user, 403)
+
+
+@pytest.mark.parametrize("user", RIGHTS)
+def test_login_takes_the_right_password(site: Site, user: str) -> None:
+    assert site.code("/v2/", user=user) == (200 if user else 401)
+    if user:
+        for wrong in ("", "wrong", site.passwords[user] + " ", site.passwords[user][:-1], "x" * 5000):
+            answer = site.answer("/v2/", headers=basic(user, wrong))
+            assert refusal(answer, 401, "UNAUTHORIZED")
+            assert answer.headers["www-authenticate"] == 'Basic realm="Registry"'
+
+
+def test_empty_credentials_are_none(site: Site, layers: dict[str, str]) -> None:
+    assert layers
+    nobody = basic("", "")
+    assert site.answer("/v2/public/tool/tags/list", headers=nobody).status == 200
+    for target in ("/v2/", "/v2/team-a/app/tags/list", "/v2/_catalog"):
+        assert refusal(site.answer(target, headers=nobody), 401, "UNAUTHORIZED")
+
+
+@pytest.mark.parametrize("name", ["Alice", "alice ", "toString", "__proto__", "", "machine", "nobody"])
+def test_other_names_are_nobody(site: Site, name: str) -> None:
+    for path in ("/v2/", "/v2/team-a/app/tags/list", "/v2/public/tool/tags/list"):
+        assert site.answer(path, headers=basic(name, site.passwords["alice"])).status == 401
+
+
+def test_password_without_an_entry_in_the_rules_is_worth_nothing(site: Site) -> None:
+    """As between the two writes of a run that adds a user."""
+    path = "/etc/drydock/auth/htpasswd"
+    before = site.host("cat", path).stdout
+    hashed = site.host("openssl", "passwd", "-apr1", "right").stdout.strip()
+    site.write(path, f"{before}toString:{hashed}\nhasOwnProperty:{hashed}\nnewcomer:{hashed}\n")
+    for name in ("newcomer", "toString", "hasOwnProperty"):
+        assert site.answer("/v2/", headers=basic(name, "wrong")).status == 401
+        for target in ("/v2/", "/v2/team-a/app/tags/list", "/v2/public/tool/tags/list", "/v2/_catalog"):
+            assert refusal(site.answer(target, headers=basic(name, "right")), 403, "DENIED")
+    site.write(path, before)
+
+
+# Ways to write a repository that alice may not see, or the catalog.
+TARGETS = (
+    "/v2/team-b/app/manifests/1",
+    "/v2/team-b/app/manifests/1?x=/v2/team-a/app/manifests/1",
+    "/v2/team-b/app/manifests/1#/v2/team-a/app/manifests/1",
+    "/v2/team-b%2Fapp/manifests/1",
+    "/v2/team-b%2fapp/tags/list",
+    "/v2/team-b%252Fapp/manifests/1",
+    "/v2/%74eam-b/app/manifests/1",
+    "/v2/team-b/app%2Fmanifests%2F1",
+    "/v2/team-a/../team-b/app/manifests/1",
+    "/v2/team-a/%2e%2e/team-b/app/manifests/1",
+    "/v2/team-a/.%2e/team-b/app/manifests/1",
+    "/v2/team-a/..%2fteam-b/app/manifests/1",
+    "/v2/team-a/..%252fteam-b/app/manifests/1",
+    "/v2/team-a/%252e%252e/team-b/app/manifests/1",
+    "/v2/team-a/app/manifests/../../../team-b/app/manifests/1",
+    "/v2/team-a/app/manifests/1/../../../../team-b/app/manifests/1",
+    "/v2/team-a/app/blobs/uploads/../../../../team-b/app/manifests/1",
+    "/v2/./team-b/app/manifests/1",
+    "/v2//team-b/app/manifests/1",
+    "//v2/team-b/app/manifests/1",
+    "/v2/team-b//app/manifests/1",
+    "/v2/team-b/app//manifests/1",
+    "/v2/team-a/app/..;/..;/team-b/app/manifests/1",
+    "/v2/team-a/app;/../../team-b/app/manifests/1",
+    "/v2/team-b/app;x=1/manifests/1",
+    "/v2/team-b/app/manifests/1;/v2/team-a/app",
+    "/v2/team-a\\..\\team-b/app/manifests/1",
+    "/v2/team-a/..%5cteam-b/app/manifests/1",
+    "/v2/team-a/..%c0%afteam-b/app/manifests/1",
+    "/v2/TEAM-B/app/manifests/1",
+    "/v2/Team-b/app/manifests/1",
+    "/V2/team-b/app/manifests/1",
+    "/%76%32/team-b/app/manifests/1",
+    "/v2/team-b/app/manifests/1/",
+    "/v2/team-b/app/Manifests/1",
+    "/v2/team-b/app/manifests/1%00",
+    "/v2/team-b/app/manifests/%31",
+    "/v2/team-b/app%20/manifests/1",
+    "/v2/team-b/app%0d%0aX-Injected:%201/manifests/1",
+    "/v2/team-b/app/manifests/1%",
+    "/v2/team-b/app/manifests/%zz",
+    "/v2/registry.test/team-b/app/manifests/1",
+    "/v2/localhost:443/team-b/app/manifests/1",
+    "/v2/team-a/app/tags/list/../../../../team-b/app/tags/list",
+    "/v2/team-b/app/tags/list?n=1",
+    f"/v2/team-b/app/referrers/{NO_DIGEST}?artifactType=x",
+    "/v2/_catalog",
+    "/v2/_catalog/",
+    "/v2/%5Fcatalog",
+    "/v2/team-a/../_catalog",
+    "/v2//_catalog",
+    "/healthz/../v2/_catalog",
+    "/healthz/..%2fv2/_catalog",
+    "/v2/%2e./healthz/../v2/_catalog",
+    "https://registry.test/v2/team-b/app/manifests/1",
+    "https://registry.test/v2/team-a/../team-b/app/manifests/1",
+    "https://alice@registry.test/v2/team-b/app/manifests/1",
+    "http://registry.test:443/v2/_catalog",
+    "/v2/" + "team-a/" * 40 + "app/tags/list",
+    "/v2/team-a/" + "a" * 250 + "/tags/list",
+    "/v2/team-a/app/manifests/" + "a" * 129,
+    "/v2/team-a/app/manifests/.hidden",
+    "/v2/team-a/app/blobs/sha256:0",
+    "/v2/team-a/app/blobs/uploads/..",
+    "/v2/team-a/app/blobs/uploads/%2e%2e",
+    "/v2/team-a/app/blobs/uploads",
+)
+
+
+@pytest.mark.parametrize("user", ["", "alice", "bob"])
+def test_other_repositories_are_out_of_reach_however_they_are_written(
+    site: Site, layers: dict[str, str], user: str
+) -> None:
+    theirs = "team-a" if user == "bob" else "team-b"
+    targets = [target.replace("team-b", theirs) for target in TARGETS if user != "bob" or "team-a" not in target]
+    targets.append(f"/v2/{theirs}/app/blobs/{layers[f'{theirs}/app']}")
+    with site.recording() as recorded, site.connect() as client:
+        for target in targets:
+            for method, headers in (("GET", {}), ("GET", {"Range": "bytes=0-3"}), ("HEAD", {})):
+                answer = client.ask(target, method, {**site.auth(user), **headers})
+                assert answer.status in ({400, 403, 404} if user else {400, 401, 404}), (method, target, answer)
+    assert recorded == []
+
+
+def test_only_the_grammar_gets_through_even_for_admin(site: Site) -> None:
+    """What is refused to everybody cannot mean one thing to nginx and another to the registry."""
+    plain = ("/v2/team-b/app/manifests/1", "/v2/team-b/app/tags/list?n=1", "/v2/_catalog", "https://registry.test/v2/")
+    known = (*plain, f"/v2/team-b/app/referrers/{NO_DIGEST}?artifactType=x")
+    odd = [
+        target
+        for target in TARGETS
+        if target not in known and "?x=" not in target and "registry.test/v2/team-b" not in target
+    ]
+    with site.recording() as recorded, site.connect() as client:
+        for target in odd:
+            if not target.startswith(("/v2/registry.test/", "http://registry.test:443/v2/_catalog")):
+                assert client.ask(target, headers=site.auth("admin")).status in {400, 404}, target
+    assert recorded == []
+
+
+def test_what_was_read_is_what_is_passed_on(site: Site) -> None:
+    state = "abc_DEF-123" * 60 + "%3D%3D"
+    upload = f"/v2/team-a/app/blobs/uploads/{NO_UPLOAD}"
+    cases = {
+        f"/v2/team-a/app/blobs/sha256%3a{'0' * 64}": f"/v2/team-a/app/blobs/{NO_DIGEST}",
+        "/v2/team-a/app/tags/list?n=10&last=v1.0&ns=docker.io": "/v2/team-a/app/tags/list?n=10&last=v1.0",
+        "/v2/team-a/app/manifests/1?ns=docker.io&x=1": "/v2/team-a/app/manifests/1",
+        f"{upload}?_state={state}&digest=sha256%3A{'0' * 64}": f"{upload}?_state={state}&digest=sha256%3A{'0' * 64}",
+        f"{upload}?digest={NO_DIGEST}&_state={state}": f"{upload}?digest={NO_DIGEST}&_state={state}",
+        f"https://{ADDRESS}/v2/team-a/app/tags/list": "/v2/team-a/app/tags/list",
+        f"/v2/team-a/app/referrers/{NO_DIGEST}?artifactType=application/vnd.x%2Bjson": (
+            f"/v2/team-a/app/referrers/{NO_DIGEST}?artifactType=application/vnd.x%2Bjson"
+        ),
+    }
+    with site.recording() as recorded, site.connect() as client:
+        for target in cases:
+            assert client.ask(target, headers=site.auth("alice")).status not in {401, 403}
+    assert [one.target for one in recorded] == list(cases.values())
+
+
+@pytest.mark.parametrize(
+    "query", ["n=1&n=2", "n=1;last=x", "n", "n=%zz", "n=1%", "n=<x>", "n=1&last=a&last=b", "=1", "n=1&%00=2", "n=1 2"]
+)
+def test_ambiguous_queries_are_refused(site: Site, query: str) -> None:
+    with site.recording() as recorded:
+        assert site.code(f"/v2/team-a/app/tags/list?{query}", user="alice") == 400
+    assert recorded == []
+
+
+# ---- mounts --------------------------------------------------------------------------------------------------------
+
+
+def mounts(digest: str) -> dict[str, tuple[str, dict[str, str], bytes]]:
+    """Ways to ask for a blob of team-b: the query, the headers, the body."""
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    body = f"mount={digest}&from=team-b/app".encode()
+    part = '--x\r\nContent-Disposition: form-data; name="{}"\r\n\r\n{}\r\n'
+    multipart = (part.format("mount", digest) + part.format("from", "team-b/app") + "--x--\r\n").encode()
+    return {
+        "plain": (f"mount={digest}&from=team-b/app", {}, b""),
+        "encoded value": (f"mount={digest.replace(':', '%3A')}&from=team-b%2Fapp", {}, b""),
+        "encoded letters": (f"mount={digest}&from=%74eam-b/app", {}, b""),
+        "encoded keys": (f"%6dount={digest}&%66rom=team-b/app", {}, b""),
+        "one encoded key": (f"mount={digest}&%66rom=team-b/app", {}, b""),
+        "twice": (f"mount={digest}&from=team-a/app&from=team-b/app", {}, b""),
+        "twice, other order": (f"mount={digest}&from=team-b/app&from=team-a/app", {}, b""),
+        "second encoded": (f"mount={digest}&from=team-a/app&%66rom=team-b/app", {}, b""),
+        "first encoded": (f"mount={digest}&%66rom=team-b/app&from=team-a/app", {}, b""),
+        "semicolon": (f"mount={digest};from=team-b/app", {}, b""),
+        "semicolon in a value": (f"mount={digest}&from=team-a/app;from=team-b/app", {}, b""),
+        "upper case": (f"mount={digest}&from=TEAM-B/app", {}, b""),
+        "upper case keys": (f"MOUNT={digest}&FROM=team-b/app", {}, b""),
+        "blank": (f"mount={digest}&from=+team-b/app", {}, b""),
+        "dots": (f"mount={digest}&from=team-a/../team-b/app", {}, b""),
+        "double encoded": (f"mount={digest}&from=team-b%252Fapp", {}, b""),
+        "nul": (f"mount={digest}&from=team-b/app%00", {}, b""),
+        "form": ("", form, body),
+        "form with a charset": ("", {"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"}, body),
+        "form and query": (f"mount={digest}&from=team-a/app", form, b"from=team-b/app"),
+        "two types": ("", {**form, "content-type": "text/plain"}, body),
+        "multipart": ("", {"Content-Type": "multipart/form-data; boundary=x"}, multipart),
+    }
+
+
+@pytest.mark.parametrize("way", mounts(NO_DIGEST))
+def test_blobs_of_other_repositories_cannot_be_mounted(site: Site, layers: dict[str, str], way: str) -> None:
+    digest = layers["team-b/app"]
+    query, headers, body = mounts(digest)[way]
+    target = f"/v2/team-a/app/blobs/uploads/{'?' if query else ''}{query}"
+    with site.recording() as recorded:
+        answer = site.answer(target, "POST", user="alice", headers=headers, body=body)
+    assert answer.status in {202, 400}, answer
+    for one in recorded:
+        assert "team-b" not in one.target
+        assert one.headers["content-type"] == "application/octet-stream"
+    assert site.code(f"/v2/team-a/app/blobs/{digest}", user="alice") == 404
+
+
+def test_blobs_of_own_and_public_repositories_can_be_mounted(site: Site, layers: dict[str, str]) -> None:
+    for source, user, target in (("team-a/app", "alice", "team-a/new"), ("public/tool", "alice", "team-a/new")):
+        digest = layers[source]
+        for query in (
+            f"mount={digest}&from={source}",
+            f"from={source.replace('/', '%2F')}&mount={digest.replace(':', '%3A')}",
+        ):
+            answer = site.answer(f"/v2/{target}/blobs/uploads/?{query}", "POST", user=user)
+            assert (answer.status, answer.headers["docker-content-digest"]) == (201, digest)
+        assert site.code(f"/v2/{target}/blobs/{digest}", user=user) == 200
+    # The right to push somewhere is none to read there.
+    assert site.code(f"/v2/team-a/new/blobs/uploads/?mount={digest}&from=team-a/app", "POST", user="bob") == 403
+
+
+# ---- what a request claims -----------------------------------------------------------------------------------------
+
+PASSED_ON = {
+    *(
+        "host",
+        "x-forwarded-proto",
+        "x-forwarded-for",
+        "x-real-ip",
+        "x-request-id",
+        "user-agent",
+        "accept",
+        "content-type",
+    ),
+    *("content-length", "transfer-encoding", "content-range", "range", "if-range", "if-match", "if-none-match"),
+    "if-modified-since",
+}
+
+
+def test_claims_of_a_client_never_reach_the_registry(site: Site) -> None:
+    claims = {
+        "X-Forwarded-Proto": "http",
+        "X-Forwarded-Host": "evil.example",
+        "X-Forwarded-Port": "80",
+        "X-Forwarded-For": "192.0.2.1",
+        "X-Forwarded-Ssl": "off",
+        "X-Forwarded-Client-Cert": "By=x",
+        "X-Real-IP": "192.0.2.1",
+        "X-Remote-User": "admin",
+        "X-User": "admin",
+        "Remote-User": "admin",
+        "X-SSL-Client-S-DN": "CN=admin",
+        "X-SSL-Client-Verify": "SUCCESS",
+        "X-Client-Cert": "x",
+        "SSL-Client-Cert": "x",
+        "Forwarded": "host=evil.example;proto=http",
+        "X-Original-URL": "/v2/team-b/app/manifests/1",
+        "X-Rewrite-URL": "/v2/team-b/app/manifests/1",
+        "X-HTTP-Method-Override": "DELETE",
+        "Cookie": "a=b",
+        "Connection": "keep-alive, X-Forwarded-Proto, Host",
+        "Proxy-Authorization": "Basic x",
+        "Upgrade": "websocket",
+        "X-Request-Id": "mine",
+    }
+    with site.recording() as recorded:
+        answer = site.answer("/v2/team-a/app/blobs/uploads/", "POST", user="alice", headers=claims)
+    assert answer.status == 202
+    assert answer.headers["location"].startswith(f"https://{ADDRESS}/v2/team-a/app/blobs/uploads/")
+    (one,) = recorded
+    assert set(one.headers) <= PASSED_ON
+    assert (one.headers["host"], one.headers["x-forwarded-proto"]) == (ADDRESS, "https")
+    assert not {"192.0.2.1", "mine"} & set(one.headers.values())
+
+
+def test_what_a_client_needs_does_reach_the_registry(site: Site, layers: dict[str, str]) -> None:
+    types = ["application/vnd.oci.image.manifest.v1+json", MANIFEST_TYPE]
+    accepts = [("Accept", name) for name in types]
+    with site.recording() as recorded, site.connect() as client:
+        answer = client.ask("/v2/team-a/app/manifests/1", headers=[*accepts, *site.auth("alice").items()])
+        assert (answer.status, answer.headers["content-type"]) == (200, MANIFEST_TYPE)
+        ranged = {**site.auth("alice"), "Range": "bytes=0-4"}
+        part = client.ask(f"/v2/team-a/app/blobs/{layers['team-a/app']}", headers=ranged)
+        assert (part.status, part.body) == (206, b"layer")
+    assert recorded[0].headers["accept"] == ", ".join(types)
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:443", "registry.test.evil.example", "10.0.0.1", "x", "[::1]"]
+)
+def test_other_hosts_are_not_served(site: Site, host: str) -> None:
+    with site.recording() as recorded, site.connect() as client:
+        for target in ("/v2/team-a/app/blobs/uploads/", f"https://{host}/v2/team-a/app/blobs/uploads/"):
+            assert refusal(client.ask(target, "POST", site.auth("alice"), host=host), 421, "UNSUPPORTED")
+        # A load balancer asks an address.
+        assert client.ask("/healthz", host=host).status == 200
+        moved = client.ask("/v2", host=host)
+        assert (moved.status, moved.headers["location"]) == (308, "/v2/")
+    assert recorded == []
+
+
+def test_addresses_in_answers_are_those_of_a_known_host(site: Site) -> None:
+    path = "/v2/team-a/app/blobs/uploads/"
+    with site.connect() as client:
+        for target, host, expected in (
+            (path, "REGISTRY.test", ADDRESS),
+            (path, f"{ADDRESS}:8443", f"{ADDRESS}:8443"),
+            (path, site.ip, site.ip),
+            (f"https://{ADDRESS}{path}", "evil.example", ADDRESS),
+        ):
+            answer = client.ask(target, "POST", site.auth("alice"), host=host)
+            assert answer.status == 202, (target, host, answer)
+            assert answer.headers["location"].startswith(f"https://{expected}{path}")
+
+
+def test_nginx_answers_what_is_no_request(site: Site) -> None:
+    known = f"Host: {ADDRESS}\r\nAuthorization: {site.auth('alice')['Authorization']}\r\n"
+    own = "/v2/team-a/app/tags/list"
+    cases = {
+        f"GET {own} HTTP/1.0\r\n{known}\r\n": {200},
+        f"GET {own} HTTP/1.1\r\n\r\n": {400},
+        f"GET {own}\r\n": {0, 400},
+        f"GET {own} HTTP/2.0\r\n{known}\r\n": {400, 505},
+        f"get {own} HTTP/1.1\r\n{known}\r\n": {400},
+        f"PROPFIND {own} HTTP/1.1\r\n{known}\r\n": {405},
+        f"OPTIONS {own} HTTP/1.1\r\n{known}\r\n": {405},
+        f"TRACE {own} HTTP/1.1\r\n{known}\r\n": {405},
+        f"MOVE {own} HTTP/1.1\r\n{known}Destination: /v2/x\r\n\r\n": {405},
+        f"CONNECT {ADDRESS}:443 HTTP/1.1\r\n{known}\r\n": {400, 405},
+        f"OPTIONS * HTTP/1.1\r\n{known}\r\n": {400, 404, 405},
+        f"GET /v2/\0 HTTP/1.1\r\n{known}\r\n": {400},
+        f"GET {own}?{'n' * 40000} HTTP/1.1\r\n{known}\r\n": {414},
+        f"GET {own} HTTP/1.1\r\n{known}X: {'y' * 40000}\r\n\r\n": {400},
+        f"GET {own} HTTP/1.1\r\n{known}Authorization: Basic eDp4\r\n\r\n": {400},
+        f"GET {own} HTTP/1.1\r\n{known}Host: evil.example\r\n\r\n": {400},
+        f"GET {own} HTTP/1.1\r\n{known}Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n": {400},
+        f"GET {own} HTTP/1.1\r\nHost: {ADDRESS}\r\nAuthorization: Bearer abc\r\n\r\n": {401},
+        f"GET {own} HTTP/1.1\r\nHost: {ADDRESS}\r\nAuthorization: Basic !!!\r\n\r\n": {401},
+        f"GET {own} HTTP/1.1\r\nHost: {ADDRESS}\r\nAuthorization:\r\n\r\n": {401},
+        f"GET {own} HTTP/1.1\r\nHost: {ADDRESS}\r\nAuthorization : {known.split()[-2]} x\r\n\r\n": {400, 401},
+    }
+    with site.recording() as recorded:
+        for request, statuses in cases.items():
+            with site.connect() as client:
+                assert client.raw(request.encode()).status in statuses, request[:120]
+    assert [one.target for one in recorded] == [own]
+
+
+def test_encrypted_port_speaks_nothing_else(site: Site) -> None:
+    with socket.create_connection((site.ip, 443), timeout=20) as plain:
+        plain.sendall(f"GET /v2/ HTTP/1.1\r\nHost: {ADDRESS}\r\n\r\n".encode())
+        assert b" 400 " in plain.recv(4096).split(b"\r\n")[0]
+
+
+def test_port_80_shows_proofs_and_leads_on(site: Site) -> None:
+    folder = "/var/lib/drydock/acme/.well-known/acme-challenge"
+    site.host(
+        "sh",
+        "-c",
+        f"mkdir -p {folder} && printf proof > {folder}/tok-EN_1 && ln -s /etc/drydock/proxy/nginx.conf {folder}/x",
+    )
+
+    def ask(target: str, host: str = ADDRESS) -> tuple[bytes, bytes, bytes]:
+        with socket.create_connection((site.ip, 80), timeout=20) as plain:
+            plain.sendall(f"GET {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+            text = b"".join(iter(lambda: plain.recv(65536), b""))
+        head, _, body = text.partition(b"\r\n\r\n")
+        location = [line.partition(b": ")[2] for line in head.split(b"\r\n") if line.startswith(b"Location")]
+        return head.split()[1], location[0] if location else b"", body
+
+    assert ask("/.well-known/acme-challenge/tok-EN_1") == (b"200", b"", b"proof")
+    assert ask("/.well-known/acme-challenge/none")[0] == b"404"
+    assert ask("/.well-known/acme-challenge/tok-EN_1", "evil.example")[2] == b"proof"
+    for target in (
+        "/v2/",
+        "/v2/_catalog?n=1",
+        "/.well-known/acme-challenge/",
+        "/.well-known/acme-challenge/a.b",
+        "/healthz",
+    ):
+        assert ask(target, "evil.example")[:2] == (b"308", f"https://{ADDRESS}{target}".encode())
+    # A link of root's to a file that nginx can read is the one way to it.
+    site.host("rm", f"{folder}/x")
+    assert ask("/.well-known/acme-challenge/../../../../etc/drydock/proxy/nginx.conf")[0] in {b"400", b"308"}
+
+
+# ---- real clients --------------------------------------------------------------------------------------------------
+
+
+def local(*command: str | Path, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    """Run a client on this machine."""
+    return subprocess.run(command, input=stdin, capture_output=True, text=True, check=False, timeout=120)
+
+
+def docker_uses(site: Site, pair: Pair | None, user: str) -> None:
+    """Log in where there is a user, push to team-a, pull it again, and fail to push to team-b."""
+    site.give_docker(pair)
+    image, theirs = (f"{ADDRESS}/{team}/docker:1" for team in ("team-a", "team-b"))
+    script = 'tar --create --directory /etc hostname | docker import - "$1" && docker tag "$1" "$2"'
+    site.host("sh", "-c", script, "sh", image, theirs)
+    if user:
+        login = ("login", "--username", user, "--password-stdin", ADDRESS)
+        if site.settings["registry_proxy_client_certificates"] != "required":
+            assert site.docker(*login, stdin="wrong", check=False).returncode != 0
+        site.docker(*login, stdin=site.passwords[user])
+    site.docker("push", image)
+    denied = site.docker("push", theirs, check=False)
+    assert denied.returncode != 0
+    assert "denied" in denied.stderr
+    site.docker("rmi", image, theirs)
+    site.docker("pull", image)
+    site.docker("rmi", image)
+    site.docker("logout", ADDRESS)
+    site.give_docker(None)
+    assert site.docker("pull", image, check=False).returncode != 0
+
+
+def skopeo_and_podman_use(site: Site, pair: Pair | None, user: str) -> None:
+    """Look at what is allowed and at what is not, and pull it."""
+    folder = site.client_folder(pair)
+    auth = folder / "auth.json"
+    own, theirs = f"{site.ip}/team-a/app:1", f"{site.ip}/team-b/app:1"
+    client = (f"--cert-dir={folder}", f"--authfile={auth}")
+    auth.write_text("{}", encoding="ascii")
+    # podman takes no path of over 50 characters for its sockets.
+    with tempfile.TemporaryDirectory(prefix="drydock-") as short:
+        podman = ("podman", "--root", folder / "root", "--runroot", short, "--storage-driver", "vfs")
+        if user:
+            login = (*podman, "login", *client, "--username", user, "--password-stdin", site.ip)
+            done = local(*login, stdin=site.passwords[user])
+            assert done.returncode == 0, done.stderr
+        seen = local("skopeo", "inspect", *client, f"docker://{own}")
+        assert seen.returncode == 0, seen.stderr
+        hidden = local("skopeo", "inspect", *client, f"docker://{theirs}")
+        assert hidden.returncode != 0
+        assert "denied" in hidden.stderr
+        pulled = local(*podman, "pull", *client, own)
+        assert pulled.returncode == 0, pulled.stderr
+        local(*podman, "rmi", "--all", "--force")
+
+
+def everybody_pulls(site: Site) -> None:
+    """Pull what is public without credentials, and nothing else. Docker itself wants some wherever a registry has passwords."""
+    client = f"--cert-dir={site.client_folder(None)}"
+    for repository, allowed in (("public/tool", True), ("team-a/app", False)):
+        seen = local("skopeo", "inspect", "--no-creds", client, f"docker://{site.ip}/{repository}:1")
+        assert (seen.returncode == 0) == allowed, seen.stderr
+
+
+def test_clients_with_passwords_and_without(site: Site, layers: dict[str, str]) -> None:
+    assert layers
+    docker_uses(site, None, "alice")
+    skopeo_and_podman_use(site, None, "alice")
+    everybody_pulls(site)
+
+
+# ---- what goes wrong -----------------------------------------------------------------------------------------------
+
+
+def test_rules_that_the_script_trips_over_refuse(site: Site) -> None:
+    path = "/etc/drydock/auth/access.json"
+    before = site.host("cat", path).stdout
+    for text in ('{"anonymous": {}, "users": {"alice": {}, "bob": 1}}', "{}", "[]", '"x"', '{"users": null}'):
+        site.write(path, text)
+        assert site.reload() == "changed"
+        with site.recording() as recorded:
+            for user in ("alice", "bob", "admin", ""):
+                for target in ("/v2/team-a/app/tags/list", "/v2/public/tool/tags/list", "/v2/_catalog"):
+                    assert site.code(target, user=user) == (403 if user else 401), (text, user, target)
+        assert recorded == []
+    site.write(path, before)
+    assert site.reload() == "changed"
+    assert site.code("/v2/team-a/app/tags/list", user="alice") == 200
+
+
+def test_removed_user_is_out(site: Site) -> None:
+    site.settings["registry_auth_users"] = [user for user in USERS if user["name"] != "bob"]
+    with site.connect() as client:
+        assert client.ask("/v2/team-b/app/tags/list", headers=site.auth("bob")).status == 200
+        changed = site.deploy("--tags=users,proxy").changed
+        assert "drydock.registry.registry_proxy : run | Reload nginx" in changed
+        assert client.ask("/v2/team-b/app/tags/list", headers=site.auth("bob")).status in {0, 401}
+    assert site.code("/v2/team-b/app/tags/list", user="bob") == 401
+    assert site.code("/v2/", user="alice") == 200
+    site.settings["registry_auth_users"] = USERS
+
+
+def test_reload_program_keeps_what_works(site: Site) -> None:
+    path = "/etc/drydock/auth/access.json"
+    before = site.host("cat", path).stdout
+    loaded = site.host("cat", f"{PROXY}/loaded.conf").stdout
+    assert site.reload() == "unchanged"
+    assert site.host(RELOAD, "--check").stdout == "loaded\n"
+    site.write(path, "{ no json")
+    pending = site.host(RELOAD, "--check").stdout
+    failed = site.host(RELOAD, check=False)
+    status = site.code("/v2/team-a/app/tags/list", user="alice")
+    site.write(path, before)
+    assert (pending, failed.returncode, failed.stdout) == ("pending\n", 1, "")
+    assert "nginx goes on with what it had loaded" in failed.stderr
+    assert f"{path} is no JSON" in failed.stderr
+    assert len(failed.stderr.splitlines()) == 1
+    assert status == 200
+    assert site.host("cat", f"{PROXY}/loaded.conf").stdout == loaded
+    assert site.reload() == "unchanged"
+
+
+def test_reload_program_copes_with_a_container_that_is_away(site: Site) -> None:
+    # Many at once: one reloads, the others find it done.
+    site.host("sh", "-c", f"echo '# another' >> {PROXY}/nginx.conf")
+    words: list[str] = []
+    threads = [threading.Thread(target=lambda: words.append(site.reload())) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(words) == ["changed", "unchanged", "unchanged", "unchanged"]
+    # Stopped: the files are for its next start.
+    site.docker("stop", "drydock-proxy")
+    site.host("sed", "-i", "$d", f"{PROXY}/nginx.conf")
+    assert [site.reload(), site.reload()] == ["changed", "unchanged"]
+    site.docker("start", "drydock-proxy")
+    site.healthy_again()
+    assert site.host(RELOAD, "--check").stdout == "loaded\n"
+    # No Docker on the path of what calls it, and none at all.
+    assert site.host("env", "--ignore-environment", RELOAD).stdout == "unchanged\n"
+    hidden = site.host(
+        "unshare", "--mount", "sh", "-c", f"mount --bind /dev/null $(command -v docker) && {RELOAD}", check=False
+    )
+    assert (hidden.returncode, hidden.stdout) in {(0, "unchanged\n"), (1, "")}
+    assert "Traceback" not in hidden.stderr
+
+
+def test_log_names_users_and_holds_no_password(site: Site) -> None:
+    site.answer("/v2/team-a/app/tags/list?n=7", user="jörg")
+    site.answer("/v2/team-a/app/tags/list?n=8", headers=basic("alice", "mistyped secret"))
+    site.answer("/v2/public/tool/tags/list?n=9")
+    lines = [site.logged(f"?n={number}") for number in (7, 8, 9)]
+    assert [(line["user"], line["status"]) for line in lines] == [("jörg", 200), ("", 401), ("", 200)]
+    done = site.docker("logs", "drydock-proxy")
+    text = done.stdout + done.stderr
+    encoded = [site.auth(user)["Authorization"].split()[1] for user in site.passwords]
+    for secret in (*site.passwords.values(), *encoded, "mistyped secret"):
+        assert secret not in text
+
+
+# ---- TLS -----------------------------------------------------------------------------------------------------------
+
+
+def test_sslyze_finds_mozillas_intermediate_profile(site: Site, tmp_path: Path) -> None:
+    report = tmp_path / "sslyze.json"
+    ca = tmp_path / "ca.crt"
+    ca.write_text(site.ca, encoding="ascii")
+    program = Path(sys.executable).with_name("sslyze")
+    command = (
+        program,
+        f"--json_out={report}",
+        f"--certinfo_ca_file={ca}",
+        "--mozilla_config=intermediate",
+        f"--sni={ADDRESS}",
+    )
+    done = subprocess.run([*command, f"{site.ip}:443"], capture_output=True, text=True, check=False, timeout=300)
+    assert f"{site.ip}:443: OK - Compliant" in done.stdout, done.stdout
+    found = json.loads(report.read_text(encoding="utf-8"))["server_scan_results"][0]["scan_result"]
+    for version in ("ssl_2_0", "ssl_3_0", "tls_1_0", "tls_1_1"):
+        assert found[f"{version}_cipher_suites"]["result"]["accepted_cipher_suites"] == [], version
+    renegotiation = found["session_renegotiation"]["result"]
+    assert renegotiation["is_vulnerable_to_client_renegotiation_dos"] is False
+    assert renegotiation["supports_secure_renegotiation"] is True
+    assert found["tls_compression"]["result"]["supports_compression"] is False
+
+
+# ---- client certificates: optional ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def pairs(site: Site) -> dict[str, Pair]:
+    """Certificates of all kinds, and the CA that nginx trusts."""
+    ca = site.authority
+    names = {name: ca.issue(name) for name in ("alice", "bob", "admin", "machine", "stranger", "constructor")}
+    return {
+        **names,
+        "resumed": ca.issue("machine"),
+        "open": ca.issue("machine"),
+        "revoked": ca.issue("machine"),
+    }
+
+
+def bad_pairs(site: Site, pairs: dict[str, Pair]) -> dict[str, Pair]:
+    """Certificates that TLS itself must not accept."""
+    ca, folder = site.authority, site.folder
+    return {
+        "self-made CA": Authority(folder, "Client CA").issue("admin"),
+        "below a CA that the CA issued": Authority(folder, "Sub CA", ca).issue("admin"),
+        "expired": ca.issue("admin", begins=-3 * DAY, ends=-DAY),
+        "not yet valid": ca.issue("admin", begins=DAY, ends=2 * DAY),
+        "for servers": ca.issue("admin", usage=[ExtendedKeyUsageOID.SERVER_AUTH]),
+        "for signing code": ca.issue("admin", usage=[ExtendedKeyUsageOID.CODE_SIGNING]),
+        "revoked": pairs["revoked"],
+    }
+
+
+def nameless_pairs(site: Site) -> dict[str, Pair]:
+    """Certificates that the CA issued for no user."""
+    ca = site.authority
+    return {
+        "no name": ca.issue(organization="admin"),
+        "two names": ca.issue("admin", "alice"),
+        "a name in a name": ca.issue("x,CN=admin"),
+        "a name in an organization": ca.issue(organization="x,CN=admin"),
+        "a name after a plus": ca.issue(organization="x+CN=admin"),
+        "a line in a name": ca.issue("admin\nCN=admin"),
+        "a blank": ca.issue("admin "),
+        "a backslash": ca.issue("admin\\"),
+        "beyond ASCII": ca.issue("jörg"),
+        "nothing": ca.issue("."),
+        "a prototype": ca.issue("__proto__"),
+    }
+
+
+def set_mode(site: Site, mode: str, *revoked: Pair) -> list[str]:
+    """Let the role change the mode; return what changed."""
+    site.settings |= {
+        "registry_proxy_client_certificates": mode,
+        "registry_proxy_client_ca_certificate": pem(site.authority.certificate),
+        "registry_proxy_client_crl": site.authority.crl(*revoked),
+    }
+    return site.deploy("--tags=users,proxy").changed
+
+
+def test_certificates_count_for_nothing_until_they_are_wanted(site: Site, pairs: dict[str, Pair]) -> None:
+    assert site.code("/v2/", pair=pairs["admin"]) == 401
+    before = site.containers()["drydock-proxy"]
+    set_mode(site, "optional", pairs["revoked"])
+    assert site.containers()["drydock-proxy"] == before, "only files changed"
+    assert site.code("/v2/", pair=pairs["admin"]) == 200
+
+
+def test_certificate_gives_its_users_rights(site: Site, pairs: dict[str, Pair]) -> None:
+    for name, target, status in (
+        ("machine", "/v2/team-a/app/tags/list", 200),
+        ("machine", "/v2/team-b/app/tags/list", 403),
+        ("machine", "/v2/public/tool/tags/list", 200),
+        ("machine", "/v2/_catalog", 403),
+        ("admin", "/v2/_catalog", 200),
+        ("bob", "/v2/team-b/app/tags/list", 200),
+        ("stranger", "/v2/", 403),
+        ("stranger", "/v2/public/tool/tags/list", 403),
+        ("constructor", "/v2/team-a/app/tags/list", 403),
+    ):
+        assert site.code(target, pair=pairs[name]) == status, (name, target)
+    assert site.code("/v2/team-a/new/blobs/uploads/", "POST", pair=pairs["machine"]) == 202
+    assert site.code("/v2/team-b/app/blobs/uploads/", "POST", pair=pairs["machine"]) == 403
+    assert site.code("/v2/team-a/app/tags/list?n=10", pair=pairs["machine"]) == 200
+    assert site.logged("?n=10")["user"] == "machine"
+
+
+def test_password_counts_where_both_are_sent(site: Site, pairs: dict[str, Pair]) -> None:
+    assert site.code("/v2/team-b/app/tags/list", user="bob", pair=pairs["machine"]) == 200
+    assert site.code("/v2/team-a/app/tags/list", user="bob", pair=pairs["machine"]) == 403
+    wrong = basic("machine", "")
+    assert site.answer("/v2/", pair=pairs["machine"], headers=wrong).status == 401
+    assert site.answer("/v2/", pair=pairs["admin"], headers=basic("admin", "wrong")).status == 401
+    assert site.answer("/v2/", pair=pairs["admin"], headers={"Authorization": "Bearer x"}).status == 401
+
+
+def test_certificates_that_do_not_count(site: Site, pairs: dict[str, Pair]) -> None:
+    with site.recording() as recorded:
+        for kind, pair in bad_pairs(site, pairs).items():
+            for target in ("/v2/", "/v2/team-a/app/tags/list", "/v2/public/tool/tags/list", "/healthz"):
+                answer = site.answer(target, pair=pair)
+                assert refusal(answer, 403, "DENIED"), (kind, target)
+                assert "the client certificate is not accepted" in answer.body.decode()
+            # The right password does not make up for it.
+            assert site.code("/v2/", user="admin", pair=pair) == 403, kind
+        for kind, pair in nameless_pairs(site).items():
+            for target in ("/v2/", "/v2/team-a/app/tags/list"):
+                assert refusal(site.answer(target, pair=pair), 403, "DENIED"), kind
+    assert recorded == []
+
+
+def test_passwords_and_nobody_are_as_before(site: Site) -> None:
+    assert site.code("/v2/") == 401
+    assert site.code("/v2/public/tool/tags/list") == 200
+    assert site.code("/v2/team-a/app/tags/list") == 401
+    assert site.code("/v2/team-a/app/tags/list", user="alice") == 200
+    claims = {"X-SSL-Client-Verify": "SUCCESS", "X-SSL-Client-S-DN": "CN=admin", "ssl_client_s_dn": "CN=admin"}
+    assert site.answer("/v2/", headers=claims).status == 401
+
+
+def test_clients_with_a_certificate_and_without(site: Site, layers: dict[str, str], pairs: dict[str, Pair]) -> None:
+    assert layers
+    docker_uses(site, pairs["machine"], "")
+    skopeo_and_podman_use(site, pairs["machine"], "")
+    docker_uses(site, None, "alice")
+    everybody_pulls(site)
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_revocation_reaches_sessions_and_connections(
+    site: Site, pairs: dict[str, Pair], version: ssl.TLSVersion
+) -> None:
+    site.trust(site.authority.crl(pairs["revoked"]))
+    context = site.context(pairs["resumed"], version)
+    with site.connect(context=context) as client:
+        assert client.ask("/v2/team-a/app/tags/list").status == 200
+        session = client.socket.session
+    with site.connect(context=context, session=session) as client:
+        assert client.socket.session_reused, "the session itself works"
+        assert client.ask("/v2/team-a/app/tags/list").status == 200
+        session = client.socket.session or session
+    with site.connect(pairs["open"]) as opened:
+        assert opened.ask("/v2/team-a/app/tags/list").status == 200
+
+        site.settings["registry_proxy_client_crl"] = site.authority.crl(
+            pairs["revoked"], pairs["resumed"], pairs["open"]
+        )
+        before = site.containers()["drydock-proxy"]
+        changed = site.deploy("--tags=trust").changed
+        assert {task.partition(" : ")[2] for task in changed} == {
+            "client_trust_files | Write the CA of client certificates and what it has revoked",
+            "client_trust | Reload nginx",
+        }
+        assert site.containers()["drydock-proxy"] == before
+        assert opened.ask("/v2/team-a/app/tags/list").status in {0, 403}
+    with site.connect(context=context, session=session) as client:
+        assert not client.socket.session_reused
+        assert client.ask("/v2/team-a/app/tags/list").status == 403
+    assert site.code("/v2/", pair=pairs["machine"]) == 200, "another certificate of the same name"
+
+
+@pytest.mark.parametrize("how", ["out of date", "of another CA", "missing", "CA missing"])
+def test_without_a_valid_list_no_certificate_counts(site: Site, pairs: dict[str, Pair], how: str) -> None:
+    if how in {"missing", "CA missing"}:
+        site.host("rm", f"{PROXY}/{'client.crl' if how == 'missing' else 'client-ca.crt'}")
+        assert site.reload() == "changed"
+    else:
+        other = Authority(site.folder, "Another CA")
+        site.trust(site.authority.crl(ends=-DAY) if how == "out of date" else other.crl())
+    assert site.code("/v2/", pair=pairs["admin"]) in {401, 403}
+    assert site.code("/v2/team-a/app/tags/list", pair=pairs["machine"]) in {401, 403}
+    assert site.code("/v2/team-a/app/tags/list", user="alice") == 200
+    assert site.code("/v2/public/tool/tags/list") == 200
+    site.write(f"{PROXY}/client-ca.crt", pem(site.authority.certificate))
+    site.trust(site.authority.crl(pairs["revoked"]))
+    assert site.code("/v2/", pair=pairs["admin"]) == 200
+
+
+def test_nginx_that_cannot_start_for_a_missing_list_is_mended(site: Site, pairs: dict[str, Pair]) -> None:
+    site.host("rm", f"{PROXY}/client.crl")
+    site.docker("restart", "drydock-proxy")
+    assert site.code("/v2/") == 0
+    assert site.reload() == "changed"
+    site.healthy_again()
+    assert site.code("/v2/", pair=pairs["admin"]) == 401
+    assert site.code("/v2/", user="alice") == 200
+    site.trust(site.authority.crl(pairs["revoked"]))
+    assert site.code("/v2/", pair=pairs["admin"]) == 200
+
+
+# ---- client certificates: required, both ---------------------------------------------------------------------------
+
+
+def test_required_certificate_leaves_passwords_no_meaning(site: Site, pairs: dict[str, Pair]) -> None:
+    set_mode(site, "required", pairs["revoked"])
+    for target in ("/v2/", "/v2/team-a/app/tags/list", "/v2/public/tool/tags/list", "/v2/_catalog", "/v2/%5fcatalog"):
+        for user in ("", "admin", "alice"):
+            answer = site.answer(target, user=user)
+            assert refusal(answer, 403, "DENIED")
+            assert "a client certificate is required" in answer.body.decode()
+    assert site.code("/healthz") == 200
+    assert site.code("/v2/", pair=pairs["machine"]) == 200
+    assert site.answer("/v2/", pair=pairs["machine"], headers=basic("machine", "wrong")).status == 200
+    # The certificate's rights, not the password's.
+    assert site.code("/v2/_catalog", user="admin", pair=pairs["machine"]) == 403
+    assert site.code("/v2/team-a/app/tags/list", user="bob", pair=pairs["machine"]) == 200
+    assert site.code("/v2/", pair=pairs["stranger"]) == 403
+    for kind, pair in {**bad_pairs(site, pairs), **nameless_pairs(site)}.items():
+        assert site.code("/v2/", user="admin", pair=pair) == 403, kind
+    docker_uses(site, pairs["machine"], "")
+    skopeo_and_podman_use(site, pairs["machine"], "")
+    # Logging in does no harm.
+    docker_uses(site, pairs["alice"], "alice")
+
+
+def test_both_must_be_of_the_same_user(site: Site, pairs: dict[str, Pair]) -> None:
+    set_mode(site, "both", pairs["revoked"])
+    alice = pairs["alice"]
+    assert site.code("/v2/", user="alice", pair=alice) == 200
+    assert site.code("/v2/team-a/app/tags/list", user="alice", pair=alice) == 200
+    assert site.code("/v2/team-b/app/tags/list", user="alice", pair=alice) == 403
+    assert refusal(site.answer("/v2/", pair=alice), 401, "UNAUTHORIZED")
+    assert site.code("/v2/public/tool/tags/list", pair=alice) == 401
+    assert site.answer("/v2/", pair=alice, headers=basic("alice", "wrong")).status == 401
+    assert site.answer("/v2/", pair=alice, headers=basic("admin", "wrong")).status == 401
+    assert refusal(site.answer("/v2/", user="admin", pair=alice), 403, "DENIED")
+    assert refusal(site.answer("/v2/_catalog", user="alice", pair=pairs["admin"]), 403, "DENIED")
+    for user in ("", "alice", "admin"):
+        for target in ("/v2/", "/v2/public/tool/tags/list", "/v2/team-a/app/tags/list"):
+            assert refusal(site.answer(target, user=user), 403, "DENIED")
+    for kind, pair in {**bad_pairs(site, pairs), **nameless_pairs(site)}.items():
+        assert site.code("/v2/", user="admin", pair=pair) == 403, kind
+    assert site.code("/healthz") == 200
+    docker_uses(site, alice, "alice")
+    skopeo_and_podman_use(site, alice, "alice")

@@ -1,0 +1,279 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What registry_proxy refuses before it touches a host, the names nginx answers to, and what its reload program decides."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.drydock.registry.plugins.module_utils._proxy import hosts, settings_problems
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+ROOT = Path(__file__).parents[3]
+NOW = datetime.datetime(2030, 1, 1, tzinfo=datetime.timezone.utc)
+DAY = datetime.timedelta(days=1)
+KEY = ec.generate_private_key(ec.SECP256R1())
+SETTINGS: dict[str, Any] = {
+    "domain": "registry.example.com",
+    "names": [],
+    "https_port": 443,
+    "http_port": 0,
+    "listen_address": "",
+    "realm": "Registry",
+    "client_certificates": "off",
+    "client_ca_certificate": "",
+    "client_crl": "",
+    "reload_program": "/usr/local/sbin/drydock-reload-proxy",
+}
+
+
+def pem(thing: Any) -> str:
+    return str(thing.public_bytes(serialization.Encoding.PEM).decode())
+
+
+def name(text: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
+
+
+def ca(
+    *,
+    is_ca: bool = True,
+    signs: bool = True,
+    key: Any = KEY,
+    issuer: str = "CA",
+    issuer_key: Any = None,
+    begins: datetime.timedelta = -DAY,
+    ends: datetime.timedelta = DAY,
+) -> str:
+    others = "digital_signature content_commitment key_encipherment data_encipherment key_agreement"
+    usage = dict.fromkeys([*others.split(), "encipher_only", "decipher_only"], False)
+    return pem(
+        x509.CertificateBuilder(name(issuer), name("CA"), key.public_key(), 1)
+        .not_valid_before(NOW + begins)
+        .not_valid_after(NOW + ends)
+        .add_extension(x509.BasicConstraints(ca=is_ca, path_length=None), critical=True)
+        .add_extension(x509.KeyUsage(**usage, key_cert_sign=signs, crl_sign=signs), critical=True)
+        .sign(issuer_key or key, hashes.SHA256())
+    )
+
+
+def crl(
+    *, key: Any = KEY, issuer: str = "CA", begins: datetime.timedelta = -DAY, ends: datetime.timedelta = DAY
+) -> str:
+    builder = x509.CertificateRevocationListBuilder(name(issuer), NOW + begins, NOW + ends)
+    return pem(builder.sign(key, hashes.SHA256()))
+
+
+def problems(*, client_ca_may_come: bool = False, **settings: Any) -> list[str]:
+    return settings_problems({**SETTINGS, **settings}, NOW, client_ca_may_come=client_ca_may_come)
+
+
+@pytest.mark.parametrize(
+    ("domain", "names", "expected"),
+    [
+        ("", [], []),
+        ("Registry.Example.com", [], ["registry.example.com"]),
+        (
+            "registry",
+            ["*.example.com", "10.0.0.5", "2001:DB8::0:1"],
+            ["registry", "*.example.com", "10.0.0.5", "[2001:db8::1]"],
+        ),
+        ("localhost", ["127.0.0.1", "localhost"], ["localhost", "127.0.0.1", "[::1]"]),
+    ],
+)
+def test_names_are_written_as_nginx_compares_them(domain: str, names: list[str], expected: list[str]) -> None:
+    assert hosts(domain, names) == expected
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"domain": ""},
+        {"names": ["10.0.0.5", "::1", "*.example.com"]},
+        {"http_port": 80, "listen_address": "192.0.2.1", "realm": "Our images 1.0"},
+        # Without a mode, nobody reads them.
+        {"client_ca_certificate": "x", "client_crl": "x"},
+        *(
+            {"client_certificates": mode, "client_ca_certificate": ca(), "client_crl": crl()}
+            for mode in ("optional", "required", "both")
+        ),
+    ],
+)
+def test_good_settings_have_no_problems(settings: dict[str, Any]) -> None:
+    assert problems(**settings) == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"domain": "https://registry"}, ("registry_proxy_domain is 'https://registry'", "without scheme")),
+        ({"domain": "*.example.com"}, ("registry_proxy_domain",)),
+        ({"domain": "a; return 200"}, ("registry_proxy_domain",)),
+        ({"names": ["a:443"]}, ("registry_proxy_names holds 'a:443'",)),
+        ({"names": ["a b"]}, ("registry_proxy_names",)),
+        ({"names": ["default"]}, ("registry_proxy_names holds 'default'",)),
+        ({"names": ["10.0.0.5"], "domain": ""}, ("registry_proxy_domain is empty",)),
+        ({"https_port": 0}, ("registry_proxy_https_port is 0", "65535")),
+        ({"https_port": 65536}, ("registry_proxy_https_port",)),
+        ({"http_port": -1}, ("registry_proxy_http_port is -1",)),
+        ({"http_port": 443}, ("as registry_proxy_https_port",)),
+        ({"http_port": 80, "domain": ""}, ("registry_proxy_domain, which is empty",)),
+        ({"listen_address": "eth0"}, ("registry_proxy_listen_address is `eth0`", "IPv4 address")),
+        ({"listen_address": "300.1.1.1"}, ("registry_proxy_listen_address",)),
+        ({"realm": 'a"; b'}, ("registry_proxy_realm",)),
+        ({"realm": "off"}, ("registry_proxy_realm", "not `off`")),
+        ({"reload_program": "reload"}, ("registry_proxy_reload_program", "absolute path")),
+        ({"reload_program": "/a b"}, ("registry_proxy_reload_program",)),
+    ],
+)
+def test_settings_that_lead_nowhere_are_refused(settings: dict[str, Any], words: tuple[str, ...]) -> None:
+    (sentence,) = problems(**settings)
+    for word in words:
+        assert word in sentence
+
+
+OTHER = ec.generate_private_key(ec.SECP256R1())
+KEY_TEXT = KEY.private_bytes(
+    serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+).decode()
+
+
+@pytest.mark.parametrize(
+    ("ca_text", "crl_text", "words"),
+    [
+        (ca(), "", "registry_proxy_client_crl is empty, but registry_proxy_client_certificates is optional"),
+        ("", crl(), "registry_proxy_client_ca_certificate is empty"),
+        ("/etc/ca.crt", crl(), "registry_proxy_client_ca_certificate is no PEM text"),
+        (ca() + KEY_TEXT, crl(), "holds a private key"),
+        (ca() + ca(), crl(), "holds 2 certificates"),
+        (ca(is_ca=False), crl(), "which is no CA"),
+        (ca(signs=False), crl(), "may not sign"),
+        (ca(issuer="Root", issuer_key=OTHER), crl(), "is the intermediate CA"),
+        (ca(begins=-3 * DAY, ends=-DAY), crl(), "renew it"),
+        (ca(begins=DAY, ends=2 * DAY), crl(), "clock"),
+        (ca(), "/etc/crl.pem", "registry_proxy_client_crl is no PEM text"),
+        (ca(), crl() + crl(), "holds 2 lists"),
+        (ca(), crl(key=OTHER), "was not signed by 'CN=CA'"),
+        (ca(), crl(issuer="Other", key=OTHER), "but by 'CN=Other'"),
+        (ca(), crl(begins=-3 * DAY, ends=-DAY), "is out of date since 2029-12-31"),
+        (ca(), crl(begins=DAY, ends=2 * DAY), "is not valid before 2030-01-02"),
+    ],
+)
+def test_client_trust_that_nginx_could_not_use_is_refused(ca_text: str, crl_text: str, words: str) -> None:
+    (sentence,) = problems(client_certificates="optional", client_ca_certificate=ca_text, client_crl=crl_text)
+    assert words in sentence
+    assert "PRIVATE KEY" not in sentence
+
+
+def test_a_dry_run_may_come_before_the_ca() -> None:
+    assert problems(client_certificates="both", client_ca_may_come=True) == []
+    assert len(problems(client_certificates="both")) == 2
+    # What is there is checked all the same.
+    there = problems(client_certificates="both", client_ca_certificate="x", client_crl="x", client_ca_may_come=True)
+    assert len(there) == 1
+
+
+# ---- the reload program --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def program() -> Any:
+    """Import the program that the role installs."""
+    path = ROOT / "roles/registry_proxy/files/reload_proxy.py"
+    spec = importlib.util.spec_from_file_location("reload_proxy", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def folders(tmp_path: Path, program: Any) -> dict[str, Path]:
+    """Folders as the container has them, without client certificates."""
+    made = {target: tmp_path / Path(target).name for target in (program.CONFIGURATION, program.TLS, program.AUTH)}
+    for folder in made.values():
+        folder.mkdir()
+    for folder, file in program.READ_AT_LOAD:
+        if not file.startswith("client"):
+            (made[folder] / file).write_text(file, encoding="ascii")
+    return made
+
+
+def test_each_file_is_part_of_the_name(program: Any, folders: dict[str, Path]) -> None:
+    names = {program.fingerprint(folders)}
+    for folder, file in program.READ_AT_LOAD:
+        path = folders[folder] / file
+        before = path.read_bytes() if path.exists() else None
+        path.write_text("another", encoding="ascii")
+        names.add(program.fingerprint(folders))
+        path.write_text("", encoding="ascii")
+        names.add(program.fingerprint(folders))
+        path.unlink()
+        if before is not None:
+            names.add(program.fingerprint(folders))
+            path.write_bytes(before)
+    assert len(names) == 1 + 3 * len(program.READ_AT_LOAD) - 2
+    assert program.fingerprint(folders) in names
+
+
+def test_content_that_moves_to_another_file_changes_the_name(program: Any, folders: dict[str, Path]) -> None:
+    configuration = folders[program.CONFIGURATION]
+    (configuration / "client-ca.crt").write_text("ab", encoding="ascii")
+    (configuration / "client.crl").write_text("c", encoding="ascii")
+    before = program.fingerprint(folders)
+    (configuration / "client-ca.crt").write_text("a", encoding="ascii")
+    (configuration / "client.crl").write_text("bc", encoding="ascii")
+    assert program.fingerprint(folders) != before
+
+
+def test_certificates_are_asked_for_only_with_a_ca_and_its_list(program: Any, folders: dict[str, Path]) -> None:
+    proxy = program.Proxy(folders, True, "127.0.0.1", 443)
+    configuration = folders[program.CONFIGURATION]
+    for present in ((), ("client-ca.crt",), ("client.crl",), ("client-ca.crt", "client.crl")):
+        for file in ("client-ca.crt", "client.crl"):
+            (configuration / file).unlink(missing_ok=True)
+        for file in present:
+            (configuration / file).write_text("x", encoding="ascii")
+        conf = program.wanted_conf(proxy)
+        assert ("ssl_verify_client off;" in conf) == (len(present) < 2)
+        assert ("ssl_crl" in conf) == (len(present) == 2)
+        assert f"shared:tls_{program.fingerprint(folders)}:" in conf
+
+
+def inspected(**changes: Any) -> dict[str, Any]:
+    targets = ("/etc/drydock/proxy", "/etc/drydock/tls", "/etc/drydock/auth", "/run/drydock")
+    return {
+        "State": {"Running": True, "Restarting": False},
+        "Mounts": [{"Destination": target, "Source": f"/srv{target}"} for target in targets],
+        "HostConfig": {
+            "PortBindings": {"443/tcp": [{"HostIp": "", "HostPort": "8443"}], "80/tcp": [{"HostPort": "80"}]}
+        },
+        **changes,
+    }
+
+
+def test_container_tells_its_folders_and_ports(program: Any) -> None:
+    proxy = program.proxy_of(inspected())
+    assert (proxy.runs, proxy.address, proxy.port) == (True, "127.0.0.1", 8443)
+    assert str(proxy.conf()) == "/srv/etc/drydock/proxy/loaded.conf"
+    bound = {"PortBindings": {"443/tcp": [{"HostIp": "192.0.2.1", "HostPort": "443"}]}}
+    assert program.proxy_of(inspected(HostConfig=bound)).address == "192.0.2.1"
+    for state in ({"Running": False, "Restarting": False}, {"Running": True, "Restarting": True}):
+        assert program.proxy_of(inspected(State=state)).runs is False
+    with pytest.raises(program.Failed, match="has no /etc/drydock/proxy"):
+        program.proxy_of(inspected(Mounts=[]))
+
+
+def test_complaint_names_the_cause(program: Any) -> None:
+    text = 'nginx: [warn] x\nnginx: [emerg] cannot load "a.crt"\nnginx: configuration file nginx.conf test failed\n'
+    assert program.complaint(text) == 'nginx: [emerg] cannot load "a.crt"'
+    assert program.complaint("one\ntwo") == "two"
+    assert program.complaint("") == "no reason given"
