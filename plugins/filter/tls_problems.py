@@ -13,13 +13,13 @@ author:
 description:
   - Checks, on the controller and without any host, what the argument specification of the role C(registry_tls) cannot express.
   - Names that are no host names, periods that contradict each other, directories that expose the CA's key, and a provided pair
-    that no nginx would load or no client would trust.
+    that no nginx would load or no client would trust; for V(acme) an account, a directory and names that no order would succeed with.
 options:
   _input:
     description:
       - The settings of the role C(registry_tls), each without its prefix.
       - The keys are V(provider), V(domain), V(names), V(directory), V(ca_directory), V(valid_days), V(renew_before_days),
-        V(ca_valid_days) and V(provided).
+        V(ca_valid_days), V(provided), V(key) and V(acme), a dictionary of the settings that begin with C(registry_tls_acme_).
     type: dict
     required: true
 notes:
@@ -47,14 +47,15 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.drydock.registry.plugins.module_utils._tls import settings_problems
+from ansible_collections.drydock.registry.plugins.module_utils import _acme, _tls
 
 
 def tls_problems(settings: Any) -> list[str]:
     """The problems of all settings together."""
     if not isinstance(settings, Mapping):
         raise AnsibleFilterError("drydock.registry.tls_problems takes a dictionary of settings.")
-    return settings_problems(settings, datetime.datetime.now(datetime.timezone.utc))
+    problems = _tls.settings_problems(settings, datetime.datetime.now(datetime.timezone.utc))
+    return problems + (_acme.settings_problems(settings) if settings["provider"] == "acme" else [])
 
 
 class FilterModule:

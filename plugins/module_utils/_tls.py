@@ -56,7 +56,7 @@ def library_problem() -> str:
 # ---- names ---------------------------------------------------------------------------------------------------------
 
 
-def _as_address(name: str) -> str:
+def as_address(name: str) -> str:
     """The IP address in its one canonical form, or nothing."""
     try:
         return "" if "%" in name else str(ipaddress.ip_address(name))
@@ -79,7 +79,7 @@ def name_problem(variable: str, name: str, *, wildcard: bool = False) -> str:
     """Why no client could reach a registry under this name, as a sentence with the fix; empty when it can."""
     if not name.strip():
         return f"{variable} is empty: write the name that clients use, such as registry.example.com or localhost."
-    if _as_address(name):
+    if as_address(name):
         return ""
     start = f"{variable} is {name!r}, which "
     bare = _bare_host(name)
@@ -136,18 +136,18 @@ def wanted_names(domain: str, names: Sequence[str]) -> list[str]:
     wanted = [domain, *names]
     if domain.lower() == "localhost":
         wanted += ["127.0.0.1", "::1"]
-    return list(dict.fromkeys(_as_address(name) or name.lower() for name in wanted if name))
+    return list(dict.fromkeys(as_address(name) or name.lower() for name in wanted if name))
 
 
 def subject_alt_names(domain: str, names: Sequence[str]) -> list[str]:
     """The names as community.crypto takes them: `DNS:registry.example.com`, `IP:192.0.2.1`."""
-    return [f"IP:{name}" if _as_address(name) else f"DNS:{name}" for name in wanted_names(domain, names)]
+    return [f"IP:{name}" if as_address(name) else f"DNS:{name}" for name in wanted_names(domain, names)]
 
 
 # ---- reading certificates ------------------------------------------------------------------------------------------
 
 
-def _certificates(pem: str) -> list[Certificate]:
+def certificates(pem: str) -> list[Certificate]:
     """All certificates of a PEM text in their order; none when it cannot be read."""
     try:
         return x509.load_pem_x509_certificates(pem.encode())
@@ -183,7 +183,7 @@ def _extension(certificate: Certificate, kind: type[Any]) -> Any:
         return None
 
 
-def _alt_names(certificate: Certificate) -> list[str]:
+def names_of(certificate: Certificate) -> list[str]:
     """The names a client compares with, in canonical form. Clients have stopped reading the common name."""
     extension = _extension(certificate, x509.SubjectAlternativeName)
     if extension is None:
@@ -196,7 +196,7 @@ def _covers(alt_names: Sequence[str], name: str) -> bool:
     """Whether a client that asks for this name is content. `*` stands for exactly one leftmost label."""
     if name in alt_names:
         return True
-    if _as_address(name) or "." not in name:
+    if as_address(name) or "." not in name:
         return False
     return "*." + name.split(".", 1)[1] in alt_names
 
@@ -218,14 +218,14 @@ def _who(certificate: Certificate) -> str:
     return repr(certificate.subject.rfc4514_string())
 
 
-def _day(moment: datetime.datetime) -> str:
+def day(moment: datetime.datetime) -> str:
     return moment.strftime("%Y-%m-%d %H:%M UTC")
 
 
 # ---- a pair that the user provides ---------------------------------------------------------------------------------
 
 
-def _certificate_text_problem(variable: str, text: str) -> str:
+def certificate_text_problem(variable: str, text: str) -> str:
     """Why a text is no PEM certificate; empty when it reads like one."""
     if not text.strip():
         return f"{variable} is empty: give it the PEM text, for example with lookup('ansible.builtin.file', 'tls.crt')."
@@ -240,7 +240,7 @@ def _certificate_text_problem(variable: str, text: str) -> str:
             f"{variable} is no PEM text, which begins with {_CERTIFICATE_BLOCK}: "
             "give it a file's content with lookup('ansible.builtin.file', 'tls.crt'), not its path; `openssl x509 -inform DER` converts."
         )
-    if not _certificates(text):
+    if not certificates(text):
         return f"{variable} holds a PEM block that is damaged: copy the whole file again, with all its line breaks."
     return ""
 
@@ -291,14 +291,14 @@ def _validity_problems(variable: str, certificate: Certificate, now: datetime.da
     if certificate.not_valid_after_utc <= now:
         return [
             (
-                f"{variable}: the certificate of {_who(certificate)} expired on {_day(certificate.not_valid_after_utc)}: "
+                f"{variable}: the certificate of {_who(certificate)} expired on {day(certificate.not_valid_after_utc)}: "
                 "provide a renewed one."
             )
         ]
     if certificate.not_valid_before_utc > now:
         return [
             (
-                f"{variable}: the certificate of {_who(certificate)} is not valid before {_day(certificate.not_valid_before_utc)}: "
+                f"{variable}: the certificate of {_who(certificate)} is not valid before {day(certificate.not_valid_before_utc)}: "
                 "wait until then, or set this machine's clock right."
             )
         ]
@@ -349,17 +349,17 @@ def provided_problems(provided: Mapping[str, Any], names: Sequence[str], now: da
     text = {key: str(provided.get(key) or "") for key in ("certificate", "private_key", "ca_certificate")}
     variable = "registry_tls_provided.certificate"
     ca_variable = "registry_tls_provided.ca_certificate"
-    problems = [problem for problem in [_certificate_text_problem(variable, text["certificate"])] if problem]
+    problems = [problem for problem in [certificate_text_problem(variable, text["certificate"])] if problem]
     key, problem = _load_key(text["private_key"])
     problems += [problem] if problem else []
     if text["ca_certificate"].strip():
-        problem = _certificate_text_problem(ca_variable, text["ca_certificate"])
+        problem = certificate_text_problem(ca_variable, text["ca_certificate"])
         problems += [problem] if problem else []
     if problems or key is None:
         return problems
 
-    chain = _certificates(text["certificate"])
-    anchors = _certificates(text["ca_certificate"])
+    chain = certificates(text["certificate"])
+    anchors = certificates(text["ca_certificate"])
     fingerprint = _fingerprint(key.public_key())
     problem = _key_kind_problem(key)
     problems += [problem] if problem else []
@@ -380,7 +380,7 @@ def provided_problems(provided: Mapping[str, Any], names: Sequence[str], now: da
             ),
         ]
 
-    alt_names = _alt_names(chain[0])
+    alt_names = names_of(chain[0])
     missing = [name for name in names if not _covers(alt_names, name)]
     if missing:
         problems.append(
@@ -468,7 +468,7 @@ def settings_problems(settings: Mapping[str, Any], now: datetime.datetime) -> li
             int(settings["valid_days"]), int(settings["renew_before_days"]), int(settings["ca_valid_days"])
         )
     if provider == "provided":
-        wanted = [_as_address(name) or name.lower() for name in [domain, *names]] if names_are_good else []
+        wanted = [as_address(name) or name.lower() for name in [domain, *names]] if names_are_good else []
         problems += provided_problems(settings["provided"], wanted, now)
     return problems
 
@@ -487,11 +487,11 @@ def reasons_to_issue(
     ca: bool = False,
 ) -> list[str]:
     """Why this certificate must be made (anew); nothing when it serves on."""
-    found = _certificates(certificate) if certificate.strip() else []
+    found = certificates(certificate) if certificate.strip() else []
     if not found:
         return ["there is none that can be read"]
     leaf = found[0]
-    signers = [leaf] if ca else _certificates(issuer)
+    signers = [leaf] if ca else certificates(issuer)
     reasons = []
     if not _key_matches(leaf, key_fingerprint):
         reasons.append("it does not belong to the private key")
@@ -500,10 +500,10 @@ def reasons_to_issue(
     if ca != _is_ca(leaf):
         reasons.append("it is no CA's" if ca else "it is a CA's")
     wanted = [name.split(":", 1)[1] for name in alt_names]
-    if not ca and set(wanted) != set(_alt_names(leaf)):
+    if not ca and set(wanted) != set(names_of(leaf)):
         reasons.append("its names changed")
     if leaf.not_valid_before_utc > now:
-        reasons.append(f"it is not valid before {_day(leaf.not_valid_before_utc)}")
+        reasons.append(f"it is not valid before {day(leaf.not_valid_before_utc)}")
     if leaf.not_valid_after_utc - now < datetime.timedelta(days=days_left):
         reasons.append(f"fewer than {days_left} days are left")
     return reasons
