@@ -1,0 +1,254 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The report on a registry: on a bare host, where all is well, and with one thing after another broken and mended again.
+
+One host serves all tests, which run in the order of this file.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from deployment import ADDRESS, Deployment, deployed_hosts, results
+
+TLS = "/etc/drydock/tls/tls.crt"
+ACCESS = "/etc/drydock/auth/access.json"
+CRL = "/etc/drydock/proxy/client.crl"
+STORAGE = "/var/lib/drydock/registry"
+HOUR = datetime.timedelta(hours=1)
+
+
+class Status(NamedTuple):
+    """What a run of the playbook says and does."""
+
+    returncode: int
+    report: dict[str, Any]
+    screen: list[str]
+    changed: list[str]
+    failures: list[str]
+    reports: dict[str, Any]
+
+    def about(self, level: str) -> list[str]:
+        """What the problems of a level are about."""
+        return [problem["about"] for problem in self.report["problems"] if problem["level"] == level]
+
+    def message(self, about: str) -> str:
+        """The sentence on a problem, which is also on the screen."""
+        found = [problem["message"] for problem in self.report["problems"] if problem["about"] == about]
+        assert found, self.report["problems"]
+        assert found[0] in " ".join(" ".join(self.screen).split()).replace("CRITICAL ", "").replace("WARNING ", "")
+        return str(found[0])
+
+
+def look(deployment: Deployment, *options: str) -> Status:
+    """Run the playbook."""
+    path = deployment.folder / "status.json"
+    path.unlink(missing_ok=True)
+    with deployment.start("status.yml", f"--extra-vars=drydock_status_json={path}", *options) as process:
+        stdout, stderr = process.communicate(timeout=120)
+    done = results(process.returncode, stdout, stderr)
+    tasks = json.loads(stdout[stdout.index("{") :])["plays"][0]["tasks"]
+    shown = [task["hosts"][ADDRESS]["msg"] for task in tasks if task["task"]["name"] == "Show the report"]
+    assert shown, f"{done.failures}\n{stderr}"
+    reports = json.loads(path.read_text(encoding="utf-8"))
+    return Status(done.returncode, reports[ADDRESS], shown[0].splitlines(), done.changed, done.failures, reports)
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    """A host on which nothing is installed."""
+    with deployed_hosts(Deployment("status", tmp_path_factory.mktemp("status"))) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def deployment(bare: Deployment) -> Deployment:
+    """The host as a registry, and one client with a certificate."""
+    bare.play("configure.yml")
+    bare.play("client_certificates.yml", "--extra-vars=drydock_client_issue=ci")
+    return bare
+
+
+@contextmanager
+def different(deployment: Deployment, path: str, text: str) -> Iterator[None]:
+    """Put something else into a file on the host, and back."""
+    before = deployment.host("cat", path).stdout
+    deployment.host("sh", "-c", f"cat >{path}", stdin=text)
+    try:
+        yield
+    finally:
+        deployment.host("sh", "-c", f"cat >{path}", stdin=before)
+
+
+def test_a_bare_host_makes_a_report(bare: Deployment) -> None:
+    made = look(bare)
+    assert made.returncode == 2
+    assert made.report["status"] == "critical"
+    assert {"service", "containers", "server's certificate", "users", "storage"} <= set(made.about("critical"))
+    assert "docker is not installed" in made.message("containers")
+    assert made.failures
+    assert made.changed == []
+
+
+def test_all_is_well(deployment: Deployment) -> None:
+    before = deployment.containers()
+    made = look(deployment)
+    assert (made.returncode, made.report["problems"], made.failures) == (0, [], [])
+    assert made.report["status"] == "ok"
+    assert made.screen[0].startswith(f"{ADDRESS} on {ADDRESS}: all is well (")
+    assert max(map(len, made.screen)) <= 94
+
+    certificates = {one["what"]: one for one in made.report["certificates"]}
+    assert set(certificates) == {"server's", "server CA's", "client CA's"}
+    assert certificates["server's"]["loaded"] is True
+    assert certificates["server's"]["names"] == [ADDRESS]
+    assert 89 < certificates["server's"]["days_left"] <= 90
+    assert [one["revoked"] for one in made.report["crls"]] == [0]
+    users = {user["name"]: user for user in made.report["users"]}
+    assert (users["alice"]["access"], users["alice"]["password"], users["alice"]["certificate"]) == (
+        "admin",
+        True,
+        False,
+    )
+    assert (users["ci"]["repositories"], users["ci"]["password"], users["ci"]["certificate"]) == (
+        ["team-a/*"],
+        False,
+        True,
+    )
+    assert [one["name"] for one in made.report["client_certificates"]] == ["ci"]
+    assert {one["name"]: (one["state"], one["answer"]) for one in made.report["containers"]} == {
+        "drydock-proxy": ("running", 200),
+        "drydock-registry-a": ("running", 200),
+        "drydock-registry-b": ("running", 200),
+    }
+    assert made.report["service"]["loaded"] is True
+    assert 0 < made.report["storage"]["free_percent"] <= 100
+    # No hash leaves the host.
+    assert "$2" not in json.dumps(made.reports)
+
+    dry = look(deployment, "--check")
+    assert (dry.returncode, dry.changed, dry.report["problems"]) == (0, [], [])
+    for part in ("renewal", "users", "service", "containers"):
+        assert dry.report[part] == made.report[part]
+    assert deployment.containers() == before
+
+
+def test_warnings_fail_only_when_asked(deployment: Deployment) -> None:
+    warned = look(deployment, "--extra-vars=drydock_status_warn_days=91")
+    assert (warned.returncode, warned.report["status"]) == (0, "warning")
+    assert warned.about("warning") == ["server's certificate", "client certificates"]
+    options = ("--extra-vars=drydock_status_warn_days=91", "--extra-vars=drydock_status_strict=true")
+    strict = look(deployment, *options)
+    assert (strict.returncode, strict.report["status"]) == (2, "warning")
+    assert warned.message("client certificates") in strict.failures[0]
+
+
+def test_a_stopped_container_and_a_host_that_is_gone(deployment: Deployment) -> None:
+    gone = deployment.folder / "gone.json"
+    variables = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}
+    gone.write_text(json.dumps({"registry": {"hosts": {"gone.test": variables}}}), encoding="utf-8")
+    deployment.host("docker", "stop", "drydock-registry-b")
+    try:
+        made = look(deployment, f"--inventory={gone}")
+    finally:
+        deployment.host("docker", "start", "drydock-registry-b")
+    assert made.returncode == 2
+    # The other registry serves on, and one of two is to be mended all the same.
+    assert made.report["service"]["status"] == 200
+    assert made.about("critical") == ["container drydock-registry-b"]
+    assert "docker start drydock-registry-b" in made.message("container drydock-registry-b")
+    assert made.reports["gone.test"]["status"] == "critical"
+    assert "gone.test cannot be reached" in made.reports["gone.test"]["problems"][0]["message"]
+
+
+def expired_certificate() -> str:
+    """A certificate for the registry that ended an hour ago, from an authority that nobody knows."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, ADDRESS)])
+    now = datetime.datetime.now(datetime.timezone.utc)
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - 90 * 24 * HOUR)
+        .not_valid_after(now - HOUR)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(ADDRESS)]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    return made.public_bytes(serialization.Encoding.PEM).decode()
+
+
+def expired_crl(folder: Path) -> str:
+    """A revocation list of the deployment's own client CA that ended an hour ago."""
+    key = serialization.load_pem_private_key((folder / "ca.key").read_bytes(), None)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    issuer = x509.load_pem_x509_certificate((folder / "ca.crt").read_bytes()).subject
+    now = datetime.datetime.now(datetime.timezone.utc)
+    made = x509.CertificateRevocationListBuilder(issuer, now - 48 * HOUR, now - HOUR).sign(key, hashes.SHA256())
+    return made.public_bytes(serialization.Encoding.PEM).decode()
+
+
+def test_expired_and_not_loaded(deployment: Deployment) -> None:
+    clients = deployment.folder / "credentials/clients"
+    with different(deployment, TLS, expired_certificate()), different(deployment, CRL, expired_crl(clients)):
+        made = look(deployment)
+    assert made.returncode == 2
+    assert made.about("critical").count("server's certificate") == 2
+    assert "run playbooks/site.yml, which renews it" in made.message("server's certificate")
+    assert any("nginx still shows another certificate" in problem["message"] for problem in made.report["problems"])
+    assert "nginx refuses every client certificate" in made.message("client CA's revocation list")
+    assert made.report["certificates"][0]["loaded"] is False
+    assert made.report["service"]["loaded"] is False
+
+
+def test_broken_users_and_a_full_disk(deployment: Deployment) -> None:
+    deployment.host("mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", STORAGE)
+    try:
+        # It ends when nothing is left.
+        deployment.host("dd", "if=/dev/zero", f"of={STORAGE}/layer", "bs=100k", check=False)
+        with different(deployment, ACCESS, '{"users": '):
+            made = look(deployment)
+    finally:
+        deployment.host("umount", STORAGE)
+    assert made.returncode == 2
+    assert "is no list of users" in made.message("users")
+    assert "is full but for" in made.message("storage")
+    assert made.report["storage"]["own_file_system"] is True
+    assert made.report["storage"]["used_bytes"] == 4 * 1024**2
+
+
+def test_docker_is_down(deployment: Deployment) -> None:
+    deployment.host("systemctl", "stop", "docker.socket", "docker.service")
+    try:
+        made = look(deployment)
+    finally:
+        deployment.host("systemctl", "start", "docker.service")
+        deployment.healthy_again()
+    assert made.returncode == 2
+    assert "Docker does not answer" in made.message("containers")
+    assert {one["state"] for one in made.report["containers"]} == {""}
+    # What lies on the disk is told all the same.
+    assert 89 < made.report["certificates"][0]["days_left"] <= 90
+    assert [user["name"] for user in made.report["users"]] == ["alice", "ci"]
+
+
+@pytest.mark.parametrize(
+    "setting", ["drydock_status_warn_days=soon", "drydock_status_json=-", "drydock_status_json=/dev/stdout"]
+)
+def test_refuses_settings_that_make_no_sense(bare: Deployment, setting: str) -> None:
+    refused = bare.attempt("status.yml", f"--extra-vars={setting}")
+    assert refused.returncode == 2
+    assert setting.partition("=")[0] in refused.failures[0]
+
+
+def test_all_is_well_in_the_end(deployment: Deployment) -> None:
+    made = look(deployment)
+    # A registry that was just started again after it failed is told; here none was.
+    assert (made.returncode, made.report["problems"]) == (0, [])
