@@ -6,7 +6,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: aws_registry_policy
-short_description: Write the IAM policy of a registry that stores images in a bucket
+short_description: Write the IAM policy of the host of a registry that stores images in a bucket
 version_added: 0.2.0
 author:
   - The drydock authors (@drydock)
@@ -18,6 +18,9 @@ description:
     to narrow that, but Amazon S3 knows this key for C(s3:ListBucket) only and not for C(s3:ListBucketMultipartUploads), and answers
     a request for an object that is not there with 403 in place of 404 to who may not list everything, which fails pushes. Share a
     bucket with nobody who may not know its names.
+  - With O(acme_zone_id), certbot on the same host may answer ACME's challenges of the kind dns-01 for O(acme_names). It may write and
+    delete their TXT records C(_acme-challenge.NAME), no other record of that zone and none of other zones. The names of all zones of
+    the account may be listed, which certbot does to find this one.
 options:
   _input:
     description:
@@ -39,10 +42,24 @@ options:
       - The partition that the ARNs begin with, such as V(aws-cn).
     type: str
     default: aws
+  acme_zone_id:
+    description:
+      - The id of the hosted zone of Route 53 in which challenges are answered. Empty when there are none.
+    type: str
+    default: ""
+  acme_names:
+    description:
+      - The domains of the certificate; a wildcard counts as its domain.
+    type: list
+    elements: str
+    default: []
 seealso:
   - name: Actions and condition keys of Amazon S3
     description: Which condition keys an action knows.
     link: https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazons3.html
+  - name: Conditions for records
+    description: What Route 53 tells a policy about a change of records.
+    link: https://docs.aws.amazon.com/Route53/latest/DeveloperGuide/specifying-conditions-route53.html
   - name: The S3 storage driver
     description: What the registry needs.
     link: https://distribution.github.io/distribution/storage-drivers/s3/
@@ -61,17 +78,27 @@ _value:
   type: dict
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.drydock.registry.plugins.module_utils._aws_policy import PolicyError, registry_policy
 
 
-def aws_registry_policy(bucket: Any, prefix: str = "", kms_key_arn: str = "", partition: str = "aws") -> dict[str, Any]:
+def aws_registry_policy(
+    bucket: Any,
+    prefix: str = "",
+    kms_key_arn: str = "",
+    partition: str = "aws",
+    acme_zone_id: str = "",
+    acme_names: Sequence[str] = (),
+) -> dict[str, Any]:
     """The policy of the registry's role."""
+    names = [str(name) for name in acme_names]
     try:
-        return registry_policy(str(bucket), str(prefix or ""), str(kms_key_arn or ""), partition)
+        return registry_policy(
+            str(bucket), str(prefix or ""), str(kms_key_arn or ""), partition, str(acme_zone_id or ""), names
+        )
     except PolicyError as error:
         raise AnsibleFilterError(f"drydock.registry.aws_registry_policy: {error}") from error
 

@@ -119,6 +119,15 @@ def domain_problem(domain: str) -> str:
     return ""
 
 
+def is_address(name: str) -> bool:
+    """Tell an IP address from a name, some of which look like names."""
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
 def tags_problems(tags: Mapping[str, object], variable: str) -> list[str]:
     """Tags that no service would refuse, and none of ours."""
     problems = []

@@ -1,21 +1,28 @@
 # Copyright: The drydock authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The policies of a deployment: what a registry may do with its bucket, and that nobody reaches the bucket without TLS."""
+"""The policies of a deployment: what a registry's host may do, and that nobody reaches the bucket without TLS."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ansible_collections.drydock.registry.plugins.module_utils._aws_checks import bucket_problem, prefix_problem
+from ansible_collections.drydock.registry.plugins.module_utils._aws_checks import (
+    bucket_problem,
+    domain_problem,
+    prefix_problem,
+)
 
 Policy = dict[str, Any]
 
 VERSION = "2012-10-17"
 TLS_SID = "DrydockDenyInsecureTransport"
 KMS_ARN = re.compile(r"arn:(?P<partition>aws[\w-]*):kms:(?P<region>[a-z0-9-]+):\d{12}:key/[A-Za-z0-9-]+")
+ZONE_ID = re.compile(r"[A-Z0-9]{1,32}")
+# What Route 53 tells conditions about a change of records.
+CHANGE = "route53:ChangeResourceRecordSets"
 # Where the registry keeps images, and where a pull-through one keeps what it will delete and when.
 OBJECTS = ("docker/registry/v2/*", "scheduler-state.json")
 # Elements whose value may be one string or a list of them; AWS gives back one where one was in the list.
@@ -26,8 +33,15 @@ class PolicyError(ValueError):
     """Something that no policy can be made of; the text is a sentence for the user."""
 
 
-def registry_policy(bucket: str, prefix: str = "", kms_key_arn: str = "", partition: str = "aws") -> Policy:
-    """What a registry calls, and nothing else."""
+def registry_policy(
+    bucket: str,
+    prefix: str = "",
+    kms_key_arn: str = "",
+    partition: str = "aws",
+    acme_zone_id: str = "",
+    acme_names: Iterable[str] = (),
+) -> Policy:
+    """What a registry calls, what certbot beside it calls to answer ACME's challenges, and nothing else."""
     _check_bucket(bucket)
     prefix = prefix.strip("/")
     if prefix_problem(prefix):
@@ -73,7 +87,48 @@ def registry_policy(bucket: str, prefix: str = "", kms_key_arn: str = "", partit
                 "Condition": {"StringEquals": {"kms:ViaService": f"s3.{key['region']}.{suffix}"}},
             }
         )
+    if acme_zone_id:
+        statements += _challenges(acme_zone_id, acme_names, partition)
     return {"Version": VERSION, "Statement": statements}
+
+
+def challenge_name(domain: str) -> str:
+    """The record that answers a challenge for a domain (RFC 8555, 8.4); that of a wildcard is its domain's."""
+    return f"_acme-challenge.{domain.removeprefix('*.').rstrip('.').lower()}"
+
+
+def _challenges(zone_id: str, names: Iterable[str], partition: str) -> list[dict[str, Any]]:
+    """Allow the records of challenges for these domains, and no other record of the zone."""
+    if not ZONE_ID.fullmatch(zone_id):
+        raise PolicyError(f"{zone_id} is no id of a hosted zone: write one such as Z0123456789ABCDEFGHIJ.")
+    for name in names:
+        if domain_problem(name.removeprefix("*.").rstrip(".")):
+            raise PolicyError(f"The name {name!r} {domain_problem(name.removeprefix('*.').rstrip('.'))}.")
+    wanted = {
+        f"{CHANGE}NormalizedRecordNames": sorted({challenge_name(name) for name in names}),
+        f"{CHANGE}RecordTypes": ["TXT"],
+        f"{CHANGE}Actions": ["UPSERT", "DELETE"],
+    }
+    return [
+        # certbot looks for the zone itself, and waits until all of Route 53's servers have the record. Neither knows conditions.
+        {
+            "Sid": "FindZone",
+            "Effect": "Allow",
+            "Action": ["route53:ListHostedZones", "route53:GetChange"],
+            "Resource": ["*"],
+        },
+        {
+            "Sid": "AnswerChallenges",
+            "Effect": "Allow",
+            "Action": [CHANGE],
+            "Resource": [f"arn:{partition}:route53:::hostedzone/{zone_id}"],
+            "Condition": {
+                "ForAllValues:StringEquals": wanted,
+                # All of none are equal to anything.
+                "Null": dict.fromkeys(wanted, "false"),
+            },
+        },
+    ]
 
 
 def bucket_policy(existing: Mapping[str, Any], bucket: str, partition: str = "aws") -> Policy:

@@ -1,15 +1,18 @@
 # Copyright: The drydock authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a deployment meets in IAM."""
+"""What a deployment meets in IAM, and in Route 53 where its role may answer ACME's challenges."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ansible_collections.drydock.registry.plugins.module_utils import _aws_zones
 from ansible_collections.drydock.registry.plugins.module_utils._aws_account import TAG, Account, Answer, tags_of
+from ansible_collections.drydock.registry.plugins.module_utils._aws_checks import domain_problem, is_address
+from ansible_collections.drydock.registry.plugins.module_utils._aws_policy import challenge_name
 
 MISSING = ("NoSuchEntity",)
 PATH = re.compile(r"/(?:[!-.0-~]{1,126}/)*")
@@ -23,6 +26,7 @@ def look(account: Account, options: Mapping[str, Any]) -> dict[str, Any]:
         "policy": {"name": "", "arn": "", "ours": False},
         "policy_arn": "",
         "instance_profile": {"name": "", "arn": "", "ours": False},
+        "acme_zone": {"id": "", "name": ""},
     }
     name, path = account.iam_name, options["path"]
     if not PATH.fullmatch(path):
@@ -49,6 +53,9 @@ def look(account: Account, options: Mapping[str, Any]) -> dict[str, Any]:
                     )
     with account.step():
         _check_boundary(account, options["permissions_boundary"])
+    if options["acme_names"] and not account.removing:
+        with account.step():
+            found["acme_zone"] = _acme_zone(account, options)
     return found
 
 
@@ -93,3 +100,60 @@ def _check_boundary(account: Account, boundary: str) -> None:
         account.refuse(
             f"There is no policy {boundary} (aws_identity_permissions_boundary): correct it, or leave it out."
         )
+
+
+def _acme_zone(account: Account, options: Mapping[str, Any]) -> dict[str, str]:
+    """The zone in which the challenges of all names are answered. A public CA sees public zones only, and so does certbot."""
+    none = {"id": "", "name": ""}
+    zone = options["acme_zone"].rstrip(".").lower()
+    if not zone:
+        account.refuse(
+            "aws_identity_acme_names is set, but aws_identity_acme_zone is not: write the public hosted zone of Route 53 that holds these "
+            "names, or let the CA prove them in another way than dns-01."
+        )
+        return none
+    challenges = []
+    for name in options["acme_names"]:
+        if is_address(name):
+            account.refuse(f"{name} in aws_identity_acme_names is an address, which no record proves: leave it out.")
+        elif problem := domain_problem(name.removeprefix("*.").rstrip(".")):
+            account.refuse(f"{name} in aws_identity_acme_names {problem}.")
+        elif not _aws_zones.holds(zone, challenge_name(name)):
+            account.refuse(
+                f"The hosted zone {zone} in aws_identity_acme_zone does not hold {name}: write the zone whose name {name} ends with, or "
+                "leave the name out of the certificate."
+            )
+        else:
+            challenges.append(challenge_name(name))
+    zones = _aws_zones.listed_from(account, zone)
+    named = [each for each in zones if _aws_zones.name_of(each) == zone]
+    public = [each for each in named if not _aws_zones.is_private(each)]
+    if not named:
+        account.refuse(f"{_aws_zones.not_found(zone, zones)}: correct aws_identity_acme_zone.")
+    elif not public:
+        account.refuse(
+            f"The hosted zone {zone} is private, where a CA does not look for answers: write a public one as aws_identity_acme_zone."
+        )
+    elif len(public) > 1:
+        account.refuse(_aws_zones.several("public", zone, public, "aws_identity_acme_zone"))
+    else:
+        _check_closer_zones(account, zone, challenges)
+        return {"id": _aws_zones.id_of(public[0]), "name": zone}
+    return none
+
+
+def _check_closer_zones(account: Account, zone: str, challenges: Sequence[str]) -> None:
+    """Refuse where certbot would write into another zone: it takes the closest one, as resolvers do."""
+    depth = zone.count(".") + 1
+    closer = {
+        ".".join(labels[number:])
+        for labels in (challenge.split(".") for challenge in challenges)
+        for number in range(len(labels) - depth)
+    }
+    for name in sorted(closer):
+        found = [each for each in _aws_zones.listed_from(account, name) if _aws_zones.name_of(each) == name]
+        if any(not _aws_zones.is_private(each) for each in found):
+            account.refuse(
+                f"aws_identity_acme_zone is {zone}, but the account has the hosted zone {name} as well, and challenges are answered in the "
+                f"closest one: write {name}."
+            )

@@ -5,11 +5,11 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
+from ansible_collections.drydock.registry.plugins.module_utils import _aws_zones
 from ansible_collections.drydock.registry.plugins.module_utils._aws_account import (
     TAG,
     Account,
@@ -409,21 +409,18 @@ def _zone(account: Account, options: Mapping[str, Any]) -> dict[str, Any]:
         account.refuse(
             "aws_instance_zone is set, but drydock_domain is not: write the name that clients use, or leave the zone out."
         )
-    elif domain != name and not domain.endswith(f".{name}"):
+    elif not _aws_zones.holds(name, domain):
         account.refuse(
             f"The hosted zone {name} in aws_instance_zone does not hold {domain} (drydock_domain): write the zone whose name {domain} ends "
             "with."
         )
-    # The answer is sorted by name (labels reversed) and begins with the zones of this one.
-    answer = account.ask("route53", "list_hosted_zones_by_name", missing=["InvalidDomainName"], DNSName=name)
-    zones = (answer or {}).get("HostedZones", [])
-    named = [zone for zone in zones if zone["Name"].rstrip(".").lower() == name]
-    private = options["zone_private"]
-    fitting = [zone for zone in named if bool(zone.get("Config", {}).get("PrivateZone")) == private]
+    zones = _aws_zones.listed_from(account, name)
+    named = [zone for zone in zones if _aws_zones.name_of(zone) == name]
+    fitting = [zone for zone in named if _aws_zones.is_private(zone) == options["zone_private"]]
     if len(fitting) != 1:
-        _refuse_zones(account, options, name, named, fitting, [zone["Name"].rstrip(".") for zone in zones])
+        _refuse_zones(account, options, name, named, fitting, zones)
         return none
-    zone_id = _zone_id(fitting[0])
+    zone_id = _aws_zones.id_of(fitting[0])
     return {"id": zone_id, "name": name, "record": _record(account, zone_id, domain) if domain else {}}
 
 
@@ -433,25 +430,20 @@ def _refuse_zones(
     name: str,
     named: Sequence[Answer],
     fitting: Sequence[Answer],
-    others: Sequence[str],
+    others: Sequence[Answer],
 ) -> None:
     private = options["zone_private"]
     kind = "private" if private else "public"
     if fitting:
-        ids = " and ".join(_zone_id(zone) for zone in fitting)
-        account.refuse(
-            f"There are several {kind} hosted zones {name} ({ids}), and aws_instance_zone cannot tell them apart: delete all but one."
-        )
+        account.refuse(_aws_zones.several(kind, name, fitting, "aws_instance_zone"))
     elif named:
         other = "false" if private else "true"
         account.refuse(
             f"The hosted zone {name} is not {kind}: write aws_instance_zone_private: {other}, or another aws_instance_zone."
         )
     else:
-        similar = difflib.get_close_matches(name, others, n=1)
-        hint = f" (did you mean {similar[0]}?)" if similar else ""
         account.refuse(
-            f"The account has no hosted zone {name}{hint}: correct aws_instance_zone, or leave it out and make the record of the domain "
+            f"{_aws_zones.not_found(name, others)}: correct aws_instance_zone, or leave it out and make the record of the domain "
             "elsewhere."
         )
 
@@ -472,10 +464,6 @@ def _record(account: Account, zone_id: str, domain: str) -> dict[str, Any]:
             alias = record.get("AliasTarget", {}).get("DNSName", "")
             return {"values": values or [alias.rstrip(".")], "ttl": int(record.get("TTL") or 0)}
     return {}
-
-
-def _zone_id(zone: Answer) -> str:
-    return str(zone["Id"]).rsplit("/", 1)[-1]
 
 
 def _elastic_ip(account: Account) -> Optional[dict[str, Any]]:

@@ -128,6 +128,16 @@ options:
         description: The ARN of a policy.
         type: str
         default: ""
+      acme_names:
+        description: The domains of a certificate whose challenges (ACME's dns-01) the role may answer.
+        type: list
+        elements: str
+        default: []
+      acme_zone:
+        description:
+          - The name of the public hosted zone of Route 53 in which it answers them. Without O(identity.acme_names) none is looked for.
+        type: str
+        default: ""
   instance:
     description:
       - Ask what the role C(aws_instance) has to know.
@@ -212,7 +222,8 @@ notes:
     C(s3:GetBucketVersioning), C(s3:GetLifecycleConfiguration), C(s3:GetBucketLogging), C(s3:GetBucketPublicAccessBlock),
     C(s3:GetBucketOwnershipControls), with KMS C(kms:DescribeKey) and C(kms:ListResourceTags), with O(removing=true)
     C(s3:ListBucketVersions), and to tell a foreign bucket from one that may not be seen C(s3:ListAllMyBuckets);
-  - for O(identity) C(iam:GetRole), C(iam:GetPolicy), C(iam:GetInstanceProfile);
+  - for O(identity) C(iam:GetRole), C(iam:GetPolicy), C(iam:GetInstanceProfile), and with
+    O(identity.acme_names) C(route53:ListHostedZonesByName);
   - for O(instance) C(ec2:DescribeInstances), C(ec2:DescribeVolumes), C(ec2:DescribeInstanceTypes), C(ec2:DescribeImages),
     C(ec2:DescribeKeyPairs), C(ec2:DescribeAddresses), and where they are used C(ssm:GetParameter) and
     C(route53:ListHostedZonesByName) and C(route53:ListResourceRecordSets).
@@ -415,6 +426,11 @@ instance_profile:
   description: The instance profile of that name, as RV(role).
   returned: with O(identity)
   type: dict
+acme_zone:
+  description: The hosted zone for ACME's challenges, with C(id) and C(name), both empty without O(identity.acme_names).
+  returned: with O(identity)
+  type: dict
+  sample: {id: Z0123456789ABCDEFGHIJ, name: example.com}
 instance:
   description:
     - The deployment's instance, or V(null). With O(removing=true), one that has ended counts as none.
@@ -502,7 +518,12 @@ ARGUMENTS: dict[str, Any] = {
     },
     "identity": {
         "type": "dict",
-        "options": {"path": {"type": "str", "default": "/"}, "permissions_boundary": TEXT},
+        "options": {
+            "path": {"type": "str", "default": "/"},
+            "permissions_boundary": TEXT,
+            "acme_names": STRINGS,
+            "acme_zone": TEXT,
+        },
     },
     "instance": {
         "type": "dict",

@@ -24,6 +24,9 @@ CREDENTIALS = INVENTORY / ".credentials"
 STATE = Path("/run/drydock-rehearsal")
 AWS_CONFIG = STATE / "aws_config"
 LOG = STATE / "aws_api.log"
+# Who signs for what stands in for AWS, and the root of the CA that speaks ACME.
+STAND_INS_CA = STATE / "ca.crt"
+ACME_ROOT = STATE / "acme_root.crt"
 REGION = "eu-central-1"
 LABEL = "drydock.rehearsal"
 # There is one network of this name on a machine, so tests that run side by side take turns.
@@ -117,14 +120,19 @@ class Rehearsal:
         """Return boto3's client of a service, as somebody who may do everything."""
         return self.client(service, "administrator")
 
-    def role_client(self, instance_id: str, service: str) -> Any:
-        """Return boto3's client of a service, with the credentials that an instance gets for its role."""
+    def role_keys(self, instance_id: str) -> dict[str, str]:
+        """Return the credentials that an instance gets for its role, as it gets them."""
         folder = "http://169.254.169.254/latest/meta-data/iam/security-credentials/"
         command = (
             "token=$(curl -sf -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' http://169.254.169.254/latest/api/token);"
             f'ask() {{ curl -sf -H "X-aws-ec2-metadata-token: $token" "$1"; }}; ask {folder}$(ask {folder})'
         )
-        found = json.loads(self.ssh(instance_id, command).stdout)
+        found: dict[str, str] = json.loads(self.ssh(instance_id, command).stdout)
+        return found
+
+    def role_client(self, instance_id: str, service: str) -> Any:
+        """Return boto3's client of a service, with these credentials."""
+        found = self.role_keys(instance_id)
         return self._client(service, found["AccessKeyId"], found["SecretAccessKey"], found["Token"])
 
     def ssh(self, instance_id: str, command: str, check: bool = True) -> subprocess.CompletedProcess[str]:

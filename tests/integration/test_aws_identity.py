@@ -200,6 +200,31 @@ def test_settings_change_what_is_there(account: Account) -> None:
     assert account.client("iam").get_role(RoleName=NAME)["Role"]["PermissionsBoundary"]
 
 
+def test_the_host_may_answer_challenges_in_one_zone(account: Account) -> None:
+    route53 = account.client("route53")
+    zone = route53.create_hosted_zone(Name="example.com", CallerReference="1")["HostedZone"]["Id"].rpartition("/")[2]
+    settings = {"acme_zone": "example.com", "acme_names": ["registry.example.com", "*.mirror.example.com"]}
+    try:
+        assert len(changed_tasks(run(account, "main", **settings))) == 1
+        assert changes(run(account, "main", **settings)) == 0
+        *of_bucket, finding, answering = document(account)["Statement"]
+        assert of_bucket == statements("arn:aws:s3:::team-images/")
+        assert finding["Action"] == ["route53:ListHostedZones", "route53:GetChange"]
+        assert answering["Resource"] == [f"arn:aws:route53:::hostedzone/{zone}"]
+        assert answering["Action"] == ["route53:ChangeResourceRecordSets"]
+        conditions = answering["Condition"]["ForAllValues:StringEquals"]
+        assert conditions["route53:ChangeResourceRecordSetsNormalizedRecordNames"] == [
+            "_acme-challenge.mirror.example.com",
+            "_acme-challenge.registry.example.com",
+        ]
+        assert "aws_identity_acme_zone" in refusal(run(account, "main", **settings | {"acme_zone": "example.org"}))
+    finally:
+        route53.delete_hosted_zone(Id=zone)
+    # Without names, the zone says nothing.
+    assert len(changed_tasks(run(account, "main", acme_zone="example.com"))) == 1
+    assert document(account)["Statement"] == statements("arn:aws:s3:::team-images/")
+
+
 def test_what_cannot_work_is_refused(account: Account) -> None:
     assert "aws_identity_bucket is empty" in refusal(run(account, "main", bucket=""))
     # IAM cannot move a role.

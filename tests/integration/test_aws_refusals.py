@@ -106,6 +106,20 @@ def cases(account: Account) -> dict[str, Case]:
         "CIDR": Case({"aws_network_admin_cidrs": ["10.0.0.1/8/9"]}, ("aws_network_admin_cidrs", "10.0.0.1/8/9")),
         "no zone": Case({"aws_instance_zone": "example.org"}, ("aws_instance_zone", "example.org")),
         "zone of another domain": Case({"drydock_domain": "registry.example.net"}, ("registry.example.net", ZONE)),
+        "zone is private": Case(
+            {"aws_identity_acme_zone": "inside.example.com", "drydock_domain": "registry.inside.example.com"},
+            ("aws_identity_acme_zone", "inside.example.com", "public"),
+        ),
+        "no zone for records": Case(
+            {"aws_instance_zone": ""}, ("registry_tls_acme_challenge", "dns-01", "aws_identity_acme_zone", "http-01")
+        ),
+        "zone for records of another domain": Case(
+            {"registry_tls_names": ["registry.example.net"]}, ("aws_identity_acme_zone", "registry.example.net")
+        ),
+        "address in the certificate": Case({"registry_tls_names": ["192.0.2.1"]}, ("192.0.2.1", "is an address")),
+        "port 80 is closed": Case(
+            {"registry_tls_acme_challenge": "http-01"}, ("registry_tls_acme_challenge", "aws_network_acme_cidrs", "80")
+        ),
         "architecture": Case({"aws_instance_type": "t3.small"}, ("t3.small", "aws_instance_architecture", "amd64")),
         "image of another architecture": Case(
             {
@@ -160,6 +174,12 @@ def outcome() -> Iterator[Outcome]:
     """One run with all cases."""
     with aws_account() as account:
         account.client("route53").create_hosted_zone(Name=ZONE, CallerReference="1")
+        account.client("route53").create_hosted_zone(
+            Name=f"inside.{ZONE}",
+            CallerReference="2",
+            HostedZoneConfig={"Comment": "", "PrivateZone": True},
+            VPC={"VPCRegion": "eu-central-1", "VPCId": "vpc-00000000"},
+        )
         other = account.client("sts").assume_role(
             RoleArn=f"arn:aws:iam::{OTHER_ACCOUNT}:role/any", RoleSessionName="other"
         )

@@ -16,22 +16,25 @@ import os
 import re
 import shlex
 import shutil
+import socket
 import ssl
 import subprocess
 import tarfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import aws_controls
 import pytest
 from aws_account import changes, refusal
-from rehearsal import Rehearsal, rehearsal
+from botocore.exceptions import ClientError
+from rehearsal import ACME_ROOT, Rehearsal, rehearsal
 
 NAME = "rehearsal-registry"
 BUCKET = "example-prod-registry"
 DOMAIN = "registry.rehearsal.test"
+ACME_DAYS = 90
 MIB = 2**20
 # A part of a multipart upload is 10 MiB unless the configuration says otherwise, and the last one takes what is left over.
 PARTS_OF_64_MIB = 6
@@ -157,7 +160,8 @@ def made_by_us(rehearsed: Rehearsal) -> dict[str, list[str]]:
             each["PolicyName"] for each in iam.list_policies(Scope="Local")["Policies"] if NAME in each["PolicyName"]
         ],
         "profiles": [each["InstanceProfileName"] for each in iam.list_instance_profiles()["InstanceProfiles"]],
-        "records": [each["Name"] for each in records if each["Type"] == "A"],
+        # A zone comes with these two.
+        "records": [f"{each['Type']} {each['Name']}" for each in records if each["Type"] not in {"NS", "SOA"}],
         "buckets": [each["Name"] for each in rehearsed.administrator("s3").list_buckets()["Buckets"]],
     }
     return {kind: names for kind, names in found.items() if names}
@@ -220,8 +224,74 @@ def test_one_run_makes_a_working_registry(rehearsed: Rehearsal) -> None:
     )
 
 
+class Served(NamedTuple):
+    """The certificate that a client gets."""
+
+    issuer: str
+    names: list[str]
+    serial: str
+    days: int
+
+
+def served(trusted: Path) -> Served:
+    """Connect as a client does that trusts one CA; a connection that it would refuse fails here."""
+    context = ssl.create_default_context(cafile=trusted)
+    with (
+        socket.create_connection((DOMAIN, 443), timeout=60) as plain,
+        context.wrap_socket(plain, server_hostname=DOMAIN) as secure,
+    ):
+        found = cast("dict[str, Any]", secure.getpeercert())
+    issuer = dict(pair for part in found["issuer"] for pair in part)
+    first, last = (ssl.cert_time_to_seconds(found[name]) for name in ("notBefore", "notAfter"))
+    return Served(
+        issuer["commonName"],
+        [name for _, name in found["subjectAltName"]],
+        found["serialNumber"],
+        round((last - first) / 86400),
+    )
+
+
+def changes_of_records(rehearsed: Rehearsal) -> int:
+    """Return how often a machine, not this one, has asked Route 53 to change records."""
+    return len(re.findall(r'^172\.31\.(?!0\.1 ).* "POST /\S+/rrset/ HTTP', rehearsed.api_log(), re.MULTILINE))
+
+
+def test_the_certificate_is_of_a_ca_that_was_answered_in_route_53(rehearsed: Rehearsal) -> None:
+    certificate = served(ACME_ROOT)
+    assert certificate.issuer.startswith("Pebble Intermediate CA")
+    assert certificate.names == [DOMAIN]
+    assert certificate.days == ACME_DAYS
+    # One record written and taken away again, by the host.
+    assert changes_of_records(rehearsed) == 2
+    assert made_by_us(rehearsed)["records"] == [f"A {DOMAIN}."]
+    # Clients are given what to trust, as with every CA that they do not know by themselves.
+    assert (rehearsed.credentials / "ca.crt").read_text(encoding="utf-8").strip() == ACME_ROOT.read_text(
+        encoding="utf-8"
+    ).strip()
+
+
+def test_the_host_renews_by_itself(rehearsed: Rehearsal, instance: str) -> None:
+    """The timer's service, on a certificate that is due, with nobody at the controller: ordered, proven, swapped, served."""
+    before = served(ACME_ROOT)
+    start = "sudo systemctl start certbot.service"
+    rehearsed.ssh(instance, start)
+    # It is not due.
+    assert served(ACME_ROOT) == before
+    assert changes_of_records(rehearsed) == 2
+    # Due is what has fewer days left than this says, which is written anew after a renewal.
+    due = "s/^renew_before_expiry.*/renew_before_expiry = 1000 days/"
+    rehearsed.ssh(instance, f"sudo sed -i '{due}' /etc/letsencrypt/renewal/drydock.conf && {start}")
+    renewed = served(ACME_ROOT)
+    assert renewed.serial != before.serial
+    assert renewed._replace(serial="") == before._replace(serial="")
+    assert changes_of_records(rehearsed) == 4
+    assert rehearsed.ssh(instance, "systemctl is-active certbot.timer").stdout.strip() == "active"
+
+
 def test_a_second_run_changes_nothing(rehearsed: Rehearsal) -> None:
+    """Also after a renewal that it knows nothing of."""
     assert changes(rehearsed.play("site.yml")) == 0
+    assert changes_of_records(rehearsed) == 4
 
 
 def test_a_dry_run_afterwards_changes_nothing(rehearsed: Rehearsal) -> None:
@@ -257,12 +327,21 @@ def deployment(rehearsed: Rehearsal, instance: str) -> aws_controls.Deployment:
 
 
 def test_no_static_key_is_on_the_host(rehearsed: Rehearsal, instance: str) -> None:
-    """Neither what the deployer has nor any other key of IAM's, in files, containers or the environment of processes."""
+    """Neither what the deployer has nor any other key of IAM's, in files, containers or the environment of processes.
+
+    certbot's log, which root alone can read, holds the ids and tokens of the role's keys with which it asked Route 53. Without the
+    secret, which must not be there, they open nothing.
+    """
     key, secret = rehearsed.environment["AWS_ACCESS_KEY_ID"], rehearsed.environment["AWS_SECRET_ACCESS_KEY"]
+    roles_secret = rehearsed.role_keys(instance)["SecretAccessKey"]
+    # What is looked for is not written on a command line, which sudo would log and the search then find.
+    secrets = [re.escape(text) for text in (secret, roles_secret)]
+    search_for = "sudo grep --recursive --files-with-matches --binary-files=text --extended-regexp --file=-"
     search = (
-        "sudo grep --recursive --files-with-matches --binary-files=text --extended-regexp"
-        f" -e {shlex.quote(re.escape(secret))} -e {key} -e 'AKIA[A-Z0-9]{{16}}' -e 'ASIA[A-Z0-9]{{16}}'"
+        f"printf '%s\\n' {shlex.join([*secrets, key, 'AKIA[A-Z0-9]{16}', 'ASIA[A-Z0-9]{16}'])} | {search_for}"
         " /etc /root /home /var/lib/drydock /var/lib/cloud /tmp /var/tmp /var/lib/docker/containers 2>/dev/null"
+        f" ; printf '%s\\n' {shlex.join(secrets)} | {search_for} /var/log /var/lib/letsencrypt"
+        " ; sudo find /var/log/letsencrypt -maxdepth 0 -perm /0077"
         " ; sudo cat /proc/[0-9]*/environ | tr '\\0' '\\n' | grep AWS_"
         " ; sudo docker inspect $(sudo docker ps --quiet) | grep -i -e AKIA -e accesskey -e secretkey -e AWS_"
     )
@@ -473,6 +552,57 @@ def test_the_role_may_do_nothing_else(rehearsed: Rehearsal, instance: str) -> No
                 attempt()
     finally:
         rehearsed.administrator("s3").delete_bucket(Bucket="someone-elses")
+
+
+def test_the_role_changes_the_records_of_its_own_challenges_alone(rehearsed: Rehearsal, instance: str) -> None:
+    """With the credentials that the host gets: other names, types, zones; what is there already, too."""
+    administrator = rehearsed.administrator("route53")
+    route53 = rehearsed.role_client(instance, "route53")
+    (zone,) = administrator.list_hosted_zones_by_name(DNSName="rehearsal.test")["HostedZones"]
+    other = administrator.create_hosted_zone(Name="other.test", CallerReference="test")["HostedZone"]
+    challenge = f"_acme-challenge.{DOMAIN}"
+
+    def change(*changes_: tuple[str, str, str, str], zone_id: str = zone["Id"]) -> None:
+        batch = [
+            {
+                "Action": action,
+                "ResourceRecordSet": {"Name": name, "Type": kind, "TTL": 10, "ResourceRecords": [{"Value": value}]},
+            }
+            for action, name, kind, value in changes_
+        ]
+        route53.change_resource_record_sets(HostedZoneId=zone_id, ChangeBatch={"Changes": batch})
+
+    before = administrator.list_resource_record_sets(HostedZoneId=zone["Id"])["ResourceRecordSets"]
+    (address,) = (each["ResourceRecords"][0]["Value"] for each in before if each["Type"] == "A")
+    try:
+        change(("UPSERT", challenge, "TXT", '"x"'))
+        change(("DELETE", challenge, "TXT", '"x"'))
+        for attempt in (
+            [("UPSERT", DOMAIN, "A", "192.0.2.1")],
+            [("DELETE", DOMAIN, "A", address)],
+            [("UPSERT", DOMAIN, "TXT", '"x"')],
+            [("UPSERT", challenge, "CNAME", "elsewhere.example.com")],
+            [("UPSERT", challenge, "NS", "ns.example.com")],
+            [("CREATE", challenge, "TXT", '"x"')],
+            [("UPSERT", "_acme-challenge.rehearsal.test", "TXT", '"x"')],
+            [("UPSERT", f"sub.{challenge}", "TXT", '"x"')],
+            # One that is allowed does not carry another.
+            [("UPSERT", challenge, "TXT", '"x"'), ("UPSERT", DOMAIN, "TXT", '"x"')],
+        ):
+            with pytest.raises(ClientError, match="AccessDenied"):
+                change(*attempt)
+        with pytest.raises(ClientError, match="AccessDenied"):
+            change(("UPSERT", "_acme-challenge.other.test", "TXT", '"x"'), zone_id=other["Id"])
+        for call, zone_id in (
+            ("list_resource_record_sets", {"HostedZoneId": zone["Id"]}),
+            ("get_hosted_zone", {"Id": zone["Id"]}),
+            ("delete_hosted_zone", {"Id": other["Id"]}),
+        ):
+            with pytest.raises(ClientError, match="AccessDenied"):
+                getattr(route53, call)(**zone_id)
+        assert administrator.list_resource_record_sets(HostedZoneId=zone["Id"])["ResourceRecordSets"] == before
+    finally:
+        administrator.delete_hosted_zone(Id=other["Id"])
 
 
 def test_with_redirects_clients_fetch_layers_from_s3(

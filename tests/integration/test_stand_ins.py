@@ -7,17 +7,22 @@ import contextlib
 import json
 import re
 import socket
+import ssl
 import subprocess
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import boto3
 import botocore.exceptions
+import dns.message
+import dns.query
+import dns.rcode
 import pytest
 from aws_account import Account, aws_account
-from rehearsal import AWS_CONFIG, REGION, Rehearsal, finished, rehearsal
+from rehearsal import ACME_ROOT, AWS_CONFIG, REGION, STAND_INS_CA, STATE, Rehearsal, finished, rehearsal
 
 SECONDS = 30
 METADATA = "http://169.254.169.254/latest"
@@ -31,6 +36,10 @@ TRUSTS_EC2 = {
 }
 NAME = "stand-ins"
 DOMAIN = "stand-ins.rehearsal.test"
+ADDRESS = "172.31.0.1"
+ACME = f"https://{ADDRESS}:5583/dir"
+ACME_MANAGEMENT = f"https://{ADDRESS}:5584"
+DNS_PORT = 5585
 
 
 def allow(*actions: str, resource: str = "*") -> str:
@@ -56,6 +65,13 @@ def refused(code: str) -> Iterator[None]:
     assert error.value.response["Error"]["Code"] == code, error.value
 
 
+def acme_runs() -> bool:
+    """Tell whether the CA's process lives; tests of other things may have one of their own."""
+    return (
+        subprocess.run(["pgrep", "--full", f"pebble -config {STATE}"], capture_output=True, check=False).returncode == 0
+    )
+
+
 @pytest.fixture(scope="module")
 def rehearsed() -> Iterator[Rehearsal]:
     """The stand-ins; afterwards nothing of them is left."""
@@ -71,6 +87,7 @@ def rehearsed() -> Iterator[Rehearsal]:
         ["docker", "volume", "ls", "--quiet", "--filter", "label=drydock.rehearsal"],
     ):
         assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == ""
+    assert not acme_runs()
     rules = subprocess.run(["iptables-save"], capture_output=True, text=True, check=True).stdout
     assert "drydock rehearsal" not in rules
     # What was ended can be ended again.
@@ -228,24 +245,51 @@ def test_records_resolve(rehearsed: Rehearsal) -> None:
     assert DOMAIN not in Path("/etc/hosts").read_text(encoding="utf-8")
 
 
-def test_keys_of_elsewhere_are_refused(rehearsed: Rehearsal) -> None:
-    endpoint = rehearsed.environment["AWS_ENDPOINT_URL"]
+def test_machines_find_route_53_under_its_name_and_trust_it(rehearsed: Rehearsal, instance: str) -> None:
+    """As old versions of botocore know it: HTTPS at its own address, which the system's bundle of CAs vouches for."""
+    answers(rehearsed, instance, "cloud-init status --wait")
+    # It wants to know who asks, which is as far as one gets without credentials.
+    assert rehearsed.ssh(instance, f"{HTTP_STATUS} https://route53.amazonaws.com/").stdout == "403"
 
-    strange = ("AKIAIOSFODNN7EXAMPLE", "x")
-    wrong = (rehearsed.environment["AWS_ACCESS_KEY_ID"], "x")
-    for (key, secret), service, call, code in (
-        (strange, "sts", "get_caller_identity", "InvalidClientTokenId"),
-        (strange, "ec2", "describe_vpcs", "AuthFailure"),
-        (strange, "kms", "list_keys", "UnrecognizedClientException"),
-        (strange, "s3", "list_buckets", "InvalidAccessKeyId"),
-        (wrong, "sts", "get_caller_identity", "SignatureDoesNotMatch"),
-        (wrong, "ec2", "describe_vpcs", "AuthFailure"),
-        (wrong, "kms", "list_keys", "InvalidSignatureException"),
-        (wrong, "s3", "list_buckets", "SignatureDoesNotMatch"),
-    ):
-        session = boto3.session.Session(aws_access_key_id=key, aws_secret_access_key=secret, region_name=REGION)
-        with refused(code):
-            getattr(session.client(service, endpoint_url=endpoint), call)()
+
+def ask(url: str) -> bytes:
+    """Ask one of the stand-ins over HTTPS."""
+    context = ssl.create_default_context(cafile=STAND_INS_CA)
+    with urllib.request.urlopen(url, timeout=SECONDS, context=context) as answer:  # noqa: S310
+        return bytes(answer.read())
+
+
+def test_a_ca_speaks_acme(rehearsed: Rehearsal, instance: str) -> None:
+    assert json.loads(ask(ACME))["newOrder"].startswith(f"https://{ADDRESS}:")
+    assert ask(f"{ACME_MANAGEMENT}/roots/0") == ACME_ROOT.read_bytes()
+    # Machines trust its address, and not what it signs: that is for clients to be told.
+    assert rehearsed.ssh(instance, f"{HTTP_STATUS} {ACME}").stdout == "200"
+    assert ACME_ROOT.read_text(encoding="utf-8") not in rehearsed.ssh(instance, "cat /etc/ssl/certs/*.crt").stdout
+
+
+def test_the_ca_asks_the_zones_of_route_53(rehearsed: Rehearsal) -> None:
+    route53 = rehearsed.administrator("route53")
+    (zone,) = route53.list_hosted_zones_by_name(DNSName="rehearsal.test")["HostedZones"]
+    name = f"_acme-challenge.{DOMAIN}"
+
+    def change(action: str, *values: str) -> None:
+        record = {"Name": name, "Type": "TXT", "TTL": 10, "ResourceRecords": [{"Value": value} for value in values]}
+        batch = {"Changes": [{"Action": action, "ResourceRecordSet": record}]}
+        route53.change_resource_record_sets(HostedZoneId=zone["Id"], ChangeBatch=batch)
+
+    def texts() -> set[bytes] | None:
+        answer = dns.query.udp(dns.message.make_query(name, "TXT"), ADDRESS, port=DNS_PORT, timeout=SECONDS)
+        if answer.rcode() == dns.rcode.NXDOMAIN:
+            return None
+        return {b"".join(value.strings) for found in answer.answer for value in found}
+
+    assert texts() is None
+    change("UPSERT", '"one"', '"two"')
+    assert texts() == {b"one", b"two"}
+    change("UPSERT", '"two"')
+    assert texts() == {b"two"}
+    change("DELETE", '"two"')
+    assert texts() is None
 
 
 @pytest.fixture
@@ -266,6 +310,62 @@ def limited(rehearsed: Rehearsal) -> Iterator[Callable[[str], Callable[[str], An
     iam.delete_user_policy(UserName="limited", PolicyName="only")
     iam.delete_access_key(UserName="limited", AccessKeyId=key["AccessKeyId"])
     iam.delete_user(UserName="limited")
+
+
+def test_policies_decide_about_single_records(
+    rehearsed: Rehearsal, limited: Callable[[str], Callable[[str], Any]]
+) -> None:
+    (zone,) = rehearsed.administrator("route53").list_hosted_zones_by_name(DNSName="rehearsal.test")["HostedZones"]
+    key = "route53:ChangeResourceRecordSets"
+    statement = {
+        "Effect": "Allow",
+        "Action": key,
+        "Resource": f"arn:aws:route53:::hostedzone/{zone['Id'].rpartition('/')[2]}",
+        "Condition": {
+            "ForAllValues:StringEquals": {
+                f"{key}NormalizedRecordNames": [f"_acme-challenge.{DOMAIN}"],
+                f"{key}RecordTypes": ["TXT"],
+                f"{key}Actions": ["UPSERT", "DELETE"],
+            },
+        },
+    }
+    route53 = limited(json.dumps({"Version": "2012-10-17", "Statement": [statement]}))("route53")
+
+    def change(action: str, name: str, kind: str, value: str) -> None:
+        record = {"Name": name, "Type": kind, "TTL": 10, "ResourceRecords": [{"Value": value}]}
+        batch = {"Changes": [{"Action": action, "ResourceRecordSet": record}]}
+        route53.change_resource_record_sets(HostedZoneId=zone["Id"], ChangeBatch=batch)
+
+    change("UPSERT", f"_ACME-challenge.{DOMAIN}.", "TXT", '"x"')
+    for action, name, kind, value in (
+        ("CREATE", f"_acme-challenge.{DOMAIN}", "TXT", '"x"'),
+        ("UPSERT", f"_acme-challenge.{DOMAIN}", "CNAME", "example.com"),
+        ("UPSERT", DOMAIN, "TXT", '"x"'),
+        ("UPSERT", DOMAIN, "A", "198.51.100.99"),
+    ):
+        with refused("AccessDenied"):
+            change(action, name, kind, value)
+    change("DELETE", f"_ACME-challenge.{DOMAIN}.", "TXT", '"x"')
+
+
+def test_keys_of_elsewhere_are_refused(rehearsed: Rehearsal) -> None:
+    endpoint = rehearsed.environment["AWS_ENDPOINT_URL"]
+
+    strange = ("AKIAIOSFODNN7EXAMPLE", "x")
+    wrong = (rehearsed.environment["AWS_ACCESS_KEY_ID"], "x")
+    for (key, secret), service, call, code in (
+        (strange, "sts", "get_caller_identity", "InvalidClientTokenId"),
+        (strange, "ec2", "describe_vpcs", "AuthFailure"),
+        (strange, "kms", "list_keys", "UnrecognizedClientException"),
+        (strange, "s3", "list_buckets", "InvalidAccessKeyId"),
+        (wrong, "sts", "get_caller_identity", "SignatureDoesNotMatch"),
+        (wrong, "ec2", "describe_vpcs", "AuthFailure"),
+        (wrong, "kms", "list_keys", "InvalidSignatureException"),
+        (wrong, "s3", "list_buckets", "SignatureDoesNotMatch"),
+    ):
+        session = boto3.session.Session(aws_access_key_id=key, aws_secret_access_key=secret, region_name=REGION)
+        with refused(code):
+            getattr(session.client(service, endpoint_url=endpoint), call)()
 
 
 def test_policies_decide(rehearsed: Rehearsal, instance: str, limited: Callable[[str], Callable[[str], Any]]) -> None:
@@ -317,7 +417,7 @@ def test_stop_start_reboot_and_terminate(rehearsed: Rehearsal, instance: str) ->
 
 def test_a_start_after_a_crash(rehearsed: Rehearsal) -> None:
     """As after a reboot: the account is lost, and with it the sense of what was made in it."""
-    old = AWS_CONFIG.read_text(encoding="utf-8")
+    old, old_root = AWS_CONFIG.read_text(encoding="utf-8"), ACME_ROOT.read_bytes()
     image = rehearsed.administrator("ssm").get_parameter(Name="/aws/service/debian/release/12/latest/amd64")[
         "Parameter"
     ]
@@ -327,12 +427,15 @@ def test_a_start_after_a_crash(rehearsed: Rehearsal) -> None:
     assert eventually(rehearsed.containers)
     subprocess.run(["pkill", "--signal", "KILL", "--pidfile", str(AWS_CONFIG.with_name("aws_api.pid"))], check=True)
     begun = time.monotonic()
+    # What it started ends with it.
+    assert eventually(lambda: not acme_runs())
     assert "aws_ec2.yml" in rehearsed.run("ansible-inventory", "--list").stderr
     assert time.monotonic() - begun < SECONDS
     finished(rehearsed.play("rehearsal/start.yml"))
     assert AWS_CONFIG.read_text(encoding="utf-8") != old
     assert rehearsed.containers() == []
     assert rehearsed.client("sts").get_caller_identity()["Arn"].endswith(":user/deployer")
+    assert old_root != ACME_ROOT.read_bytes() == ask(f"{ACME_MANAGEMENT}/roots/0")
 
 
 # --- The API by itself, as the tests of roles use it ----------------------------------------------------------------

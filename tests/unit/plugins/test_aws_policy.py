@@ -55,6 +55,35 @@ def test_the_registry_may_what_it_calls_and_nothing_else() -> None:
     }
 
 
+def test_challenges_are_answered_in_one_zone_by_their_records_alone() -> None:
+    names = ["registry.example.com", "*.registry.example.com", "Mirror.example.com."]
+    *of_bucket, finding, answering = aws_registry_policy("images", acme_zone_id="Z1", acme_names=names)["Statement"]
+    assert of_bucket == aws_registry_policy("images")["Statement"]
+    assert (finding["Action"], finding["Resource"]) == (["route53:ListHostedZones", "route53:GetChange"], ["*"])
+    assert (answering["Action"], answering["Resource"]) == (
+        ["route53:ChangeResourceRecordSets"],
+        ["arn:aws:route53:::hostedzone/Z1"],
+    )
+    key = "route53:ChangeResourceRecordSets"
+    assert answering["Condition"]["ForAllValues:StringEquals"] == {
+        f"{key}NormalizedRecordNames": ["_acme-challenge.mirror.example.com", "_acme-challenge.registry.example.com"],
+        f"{key}RecordTypes": ["TXT"],
+        f"{key}Actions": ["UPSERT", "DELETE"],
+    }
+    # Otherwise the condition would hold for a call that says nothing of them.
+    assert answering["Condition"]["Null"] == dict.fromkeys(answering["Condition"]["ForAllValues:StringEquals"], "false")
+
+
+def test_names_without_a_zone_allow_nothing() -> None:
+    assert aws_registry_policy("images", acme_names=["registry.example.com"]) == aws_registry_policy("images")
+
+
+@pytest.mark.parametrize("options", [{"acme_zone_id": "Z1/*"}, {"acme_zone_id": "Z1", "acme_names": ["*"]}])
+def test_challenges_that_would_widen_the_policy_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(AnsibleFilterError):
+        aws_registry_policy("images", **options)
+
+
 @pytest.mark.parametrize("prefix", ["team/a", "/team/a", "team/a/", "/team/a/"])
 def test_a_prefix_narrows_the_objects(prefix: str) -> None:
     listing, objects = aws_registry_policy("images", prefix=prefix)["Statement"]

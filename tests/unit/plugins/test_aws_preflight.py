@@ -160,6 +160,7 @@ EMPTY: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
             "policy": {"name": "", "arn": "", "ours": False},
             "policy_arn": "",
             "instance_profile": {"name": "", "arn": "", "ours": False},
+            "acme_zone": {"id": "", "name": ""},
         },
     ),
 }
@@ -200,7 +201,7 @@ def test_an_empty_account_without_an_instance() -> None:
 REMOVABLE: dict[str, dict[str, Any]] = {
     "network": {"provider": "given", "vpc_id": "vpc-gone", "client_cidrs": ["nobody"]},
     "storage": {"bucket": "", "log_bucket": "gone"},
-    "identity": {"permissions_boundary": "gone", "path": "gone"},
+    "identity": {"permissions_boundary": "gone", "path": "gone", "acme_names": ["gone.example"], "acme_zone": "gone"},
     "instance": {
         "type": "gone",
         "image_provider": "id",
@@ -305,6 +306,13 @@ PERMISSIONS = [
     ("storage", "describe_key", "DescribeKey", "kms:DescribeKey", {"bucket": "images", "kms_key": "alias/x"}),
     ("identity", "get_role", "GetRole", "iam:GetRole", {}),
     ("identity", "get_instance_profile", "GetInstanceProfile", "iam:GetInstanceProfile", {}),
+    (
+        "identity",
+        "list_hosted_zones_by_name",
+        "ListHostedZonesByName",
+        "route53:ListHostedZonesByName",
+        {"acme_names": ["r.example.com"], "acme_zone": "example.com"},
+    ),
     ("instance", "get_parameter", "GetParameter", "ssm:GetParameter", {"image_parameter": PARAMETER}),
     ("instance", "describe_addresses", "DescribeAddresses", "ec2:DescribeAddresses", {"image_parameter": PARAMETER}),
 ]
@@ -695,6 +703,50 @@ def test_a_boundary_that_is_there() -> None:
     settled("identity", permissions_boundary=arn)
 
 
+def zones(*names: str, private: str = "", **options: Any) -> Callable[[], dict[str, Any]]:
+    """An account with public zones, and settings for challenges in them."""
+
+    def prepare() -> dict[str, Any]:
+        for number, name in enumerate([*names, private] if private else names):
+            more = (
+                {
+                    "HostedZoneConfig": {"Comment": "", "PrivateZone": True},
+                    "VPC": {"VPCRegion": REGION, "VPCId": vpc()[0]},
+                }
+                if name == private
+                else {}
+            )
+            client("route53").create_hosted_zone(Name=name, CallerReference=str(number), **more)
+        return {"acme_zone": "example.com", "acme_names": ["r.example.com"], **options}
+
+    return prepare
+
+
+@pytest.mark.parametrize(
+    ("prepare", "name"),
+    [
+        (zones("example.com"), "example.com"),
+        (zones("example.com", "example.org", "x.example.com"), "example.com"),
+        (zones("example.com", acme_names=["R.Example.com", "*.r.example.com", "example.com."]), "example.com"),
+        # A VPC's own zone of the same name is not what a CA asks.
+        (zones("example.com", private="r.example.com"), "example.com"),
+        # A zone for challenges alone.
+        (
+            zones("_acme-challenge.r.example.com", acme_zone="_acme-challenge.r.example.com."),
+            "_acme-challenge.r.example.com",
+        ),
+    ],
+)
+def test_the_zone_for_challenges(prepare: Callable[[], dict[str, Any]], name: str) -> None:
+    found = settled("identity", **prepare())["acme_zone"]
+    assert found["name"] == name
+    assert client("route53").get_hosted_zone(Id=found["id"])["HostedZone"]["Name"] == f"{name}."
+
+
+def test_no_zone_is_looked_for_without_names() -> None:
+    assert settled("identity", acme_zone="example.com")["acme_zone"] == {"id": "", "name": ""}
+
+
 def somebodys() -> dict[str, Any]:
     identity(THEIRS)
     return {}
@@ -719,6 +771,38 @@ IDENTITIES: dict[str, tuple[Callable[[], dict[str, Any]], list[str]]] = {
     "other role": (another_role, ["holds the role other"]),
     "malformed path": (lambda: {"path": "registry"}, ["aws_identity_path (registry)", "/registry/"]),
     "unknown boundary": (lambda: {"permissions_boundary": BOUNDARY}, [f"no policy {BOUNDARY}"]),
+    "no zone for challenges": (zones(acme_zone=""), ["aws_identity_acme_zone is not"]),
+    "unknown zone for challenges": (zones(), ["no hosted zone example.com", "aws_identity_acme_zone"]),
+    "private zone for challenges": (zones(private="example.com"), ["example.com is private", "aws_identity_acme_zone"]),
+    "several zones for challenges": (
+        zones("example.com", "example.com"),
+        ["several public hosted zones example.com", "aws_identity_acme_zone"],
+    ),
+    "zone for challenges of another domain": (
+        zones("example.com", acme_names=["r.example.com", "r.example.net"]),
+        ["aws_identity_acme_zone does not hold r.example.net"],
+    ),
+    "zone for challenges that ends alike": (
+        zones("example.com", acme_names=["myexample.com"]),
+        ["does not hold myexample.com"],
+    ),
+    "closer zone for challenges": (
+        zones("example.com", "r.example.com"),
+        ["aws_identity_acme_zone is example.com", "write r.example.com"],
+    ),
+    "zone of the challenges alone": (
+        zones("example.com", "_acme-challenge.r.example.com"),
+        ["write _acme-challenge.r.example.com"],
+    ),
+    "challenge of an address": (zones("example.com", acme_names=["192.0.2.1"]), ["192.0.2.1", "is an address"]),
+    "challenge of an IPv6 address": (
+        zones("example.com", acme_names=["2001:db8::1"]),
+        ["2001:db8::1", "is an address"],
+    ),
+    "challenge of no name": (
+        zones("example.com", acme_names=["a b"]),
+        ["a b in aws_identity_acme_names is no domain name"],
+    ),
     "malformed boundary": (lambda: {"permissions_boundary": "b"}, ["aws_identity_permissions_boundary (b) is no ARN"]),
 }
 
@@ -1023,6 +1107,7 @@ def test_few_questions_are_asked() -> None:
         ("network", {}, 8),
         ("storage", {"bucket": "images"}, 12),
         ("identity", {}, 4),
+        ("identity", zones("example.com")(), 7),
         ("instance", some_image(), 8),
     ):
         asked.clear()

@@ -6,8 +6,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from aws_stand_in.calls import Call, needs
-from aws_stand_in.policies import UNKNOWN_RESOURCE
+from ansible_collections.drydock.registry.plugins.module_utils._aws_policy import registry_policy
+from aws_stand_in.calls import Call, needs, normalized
+from aws_stand_in.enforcement import KNOWN_KEYS
+from aws_stand_in.policies import UNKNOWN_RESOURCE, Decision, Request, decide
 
 TAGS = {"TagSpecifications": [{"ResourceType": "instance", "Tags": [{"Key": "Name", "Value": "x"}]}]}
 EC2 = "arn:aws:ec2:eu-central-1:1"
@@ -127,3 +129,71 @@ def test_facts_for_conditions() -> None:
     assert tag.context == {**run.context, "ec2:createaction": ("RunInstances",)}
     call = Call("iam", "CreateRole", {"RoleName": "r", "PermissionsBoundary": "arn:b"}, "1", "eu-central-1")
     assert next(iter(needs(call))).context["iam:permissionsboundary"] == ("arn:b",)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("_acme-challenge.Registry.Example.com.", "_acme-challenge.registry.example.com"),
+        ("*.example.com", "\\052.example.com"),
+        ("a b.example.com", "a\\040b.example.com"),
+    ],
+)
+def test_names_of_records_as_conditions_have_them(name: str, expected: str) -> None:
+    assert normalized(name) == expected
+
+
+def changes(*wanted: tuple[str, str, str]) -> Call:
+    """A change of records: action, name, type."""
+    batch = [{"Action": action, "ResourceRecordSet": {"Name": name, "Type": kind}} for action, name, kind in wanted]
+    return Call(
+        "route53",
+        "ChangeResourceRecordSets",
+        {"HostedZoneId": "/hostedzone/Z1", "ChangeBatch": {"Changes": batch}},
+        "1",
+        "aws-global",
+    )
+
+
+def test_facts_about_records() -> None:
+    ours = ("UPSERT", "_acme-challenge.a.example.com.", "TXT")
+    (need,) = needs(changes(ours, ours, ("DELETE", "A.example.com", "A")))
+    key = "route53:changeresourcerecordsets"
+    facts = {name.removeprefix(key): values for name, values in need.context.items() if name.startswith(key)}
+    assert facts == {
+        "normalizedrecordnames": ("_acme-challenge.a.example.com", "a.example.com"),
+        "recordtypes": ("TXT", "A"),
+        "actions": ("UPSERT", "DELETE"),
+    }
+
+
+CHALLENGE = "_acme-challenge.r.example.com"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "decision"),
+    [
+        ([("UPSERT", CHALLENGE, "TXT")], Decision.ALLOW),
+        ([("UPSERT", CHALLENGE.upper(), "TXT")], Decision.ALLOW),
+        ([("DELETE", f"{CHALLENGE}.", "TXT")], Decision.ALLOW),
+        ([("CREATE", CHALLENGE, "TXT")], Decision.NOTHING),
+        ([("UPSERT", CHALLENGE, "CNAME")], Decision.NOTHING),
+        ([("UPSERT", CHALLENGE, "NS")], Decision.NOTHING),
+        ([("UPSERT", "r.example.com", "A")], Decision.NOTHING),
+        ([("UPSERT", "_acme-challenge.example.com", "TXT")], Decision.NOTHING),
+        ([("UPSERT", f"x.{CHALLENGE}", "TXT")], Decision.NOTHING),
+        # One that is allowed does not carry another.
+        ([("UPSERT", CHALLENGE, "TXT"), ("UPSERT", "r.example.com", "TXT")], Decision.NOTHING),
+        ([("UPSERT", CHALLENGE, "TXT"), ("DELETE", CHALLENGE, "A")], Decision.NOTHING),
+        # All of no changes fit any condition.
+        ([], Decision.NOTHING),
+    ],
+)
+def test_what_the_host_may_change(wanted: list[tuple[str, str, str]], decision: Decision) -> None:
+    (need,) = needs(changes(*wanted))
+    question = Request(need.action, need.resource, (), need.context, KNOWN_KEYS)
+    assert decide(registry_policy("images", acme_zone_id="Z1", acme_names=["r.example.com"]), question) is decision
+    # The same in another zone.
+    assert (
+        decide(registry_policy("images", acme_zone_id="Z2", acme_names=["r.example.com"]), question) is Decision.NOTHING
+    )

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -154,6 +155,29 @@ def _route53(call: Call) -> Iterator[str]:
         yield "*"
 
 
+def normalized(name: str) -> str:
+    """Write a record's name as conditions have it: in small letters, without a dot at the end, other characters as octal codes."""
+    return re.sub(r"[^a-z0-9._\\-]", lambda found: f"\\{ord(found[0]):03o}", name.lower().removesuffix("."))
+
+
+def _route53_context(call: Call) -> dict[str, tuple[str, ...]]:
+    """Return what conditions may ask about the changes of a call."""
+    if call.action != "ChangeResourceRecordSets":
+        return {}
+    changes = (call.parameters.get("ChangeBatch") or {}).get("Changes") or []
+    sets = [change.get("ResourceRecordSet") or {} for change in changes]
+    found = {
+        "NormalizedRecordNames": [normalized(record.get("Name") or "") for record in sets],
+        "RecordTypes": [record.get("Type") or "" for record in sets],
+        "Actions": [change.get("Action") or "" for change in changes],
+    }
+    # A key has each of its values once.
+    return {
+        f"route53:changeresourcerecordsets{name}".lower(): tuple(dict.fromkeys(values))
+        for name, values in found.items()
+    }
+
+
 def _sts(call: Call) -> Iterator[str]:
     if role := call.parameters.get("RoleArn"):
         yield role
@@ -172,6 +196,8 @@ def needs(call: Call) -> Iterator[Need]:
         context["iam:permissionsboundary"] = (boundary,)
     if call.service == "iam" and "PolicyArn" in call.parameters:
         context["iam:policyarn"] = (call.parameters["PolicyArn"],)
+    if call.service == "route53":
+        context |= _route53_context(call)
     resources = list(_RESOURCES[call.service](call)) if call.service in _RESOURCES else []
     for resource in resources or [UNKNOWN_RESOURCE]:
         yield Need(action, resource, context)

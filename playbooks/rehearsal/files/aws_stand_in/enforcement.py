@@ -34,7 +34,7 @@ from .patching import instead_of
 from .policies import UNKNOWN_RESOURCE, Decision, Request, decide, strongest
 
 # Of these keys a request says all there is to say.
-KNOWN_KEYS = ("aws:requesttag/", "s3:x-amz-", "s3:prefix", "s3:delimiter")
+KNOWN_KEYS = ("aws:requesttag/", "route53:changeresourcerecordsets", "s3:x-amz-", "s3:prefix", "s3:delimiter")
 
 
 class Refused(ServiceException):
@@ -99,7 +99,7 @@ def _wrong_signature(service: str, headers: Mapping[str, str]) -> Refused:
 
 
 def is_secure() -> bool:
-    """Tell whether a request counts as sent over TLS: this server has none, so every one does unless a test wants to know."""
+    """Tell whether a request counts as sent over TLS: most come without it here, so every one does unless a test wants to know."""
     if os.environ.get("AWS_API_ASSUME_TLS", "true").lower() != "false":
         return True
     return bool(has_request_context() and request.is_secure)

@@ -58,12 +58,13 @@ def run(*command: str, stdin: bytes | None = None) -> str:
     return done.stdout.decode(errors="replace")
 
 
-def first_boot_archive() -> bytes:
-    """Return the tar file that makes Debian's image an AMI: the script of the first boot and its units."""
+def first_boot_archive(ca_certificate: str) -> bytes:
+    """Return the tar file that makes Debian's image an AMI: the script of the first boot, its units, and whom the machine trusts."""
     texts = {
         "usr/local/sbin/first_boot": (FIRST_BOOT.read_text(encoding="utf-8"), 0o755),
         "etc/systemd/system/first-boot-identity.service": (IDENTITY_UNIT, 0o644),
         "etc/systemd/system/first-boot-user-data.service": (USER_DATA_UNIT, 0o644),
+        "usr/local/share/ca-certificates/rehearsal.crt": (ca_certificate, 0o644),
     }
     links = {
         "etc/systemd/system/multi-user.target.wants/first-boot-identity.service": "../first-boot-identity.service",
@@ -86,12 +87,24 @@ def first_boot_archive() -> bytes:
 
 
 class Machines:
-    """The machines of one Docker network."""
+    """The machines of one Docker network.
 
-    def __init__(self, network: str, image: str, public_network: ipaddress.IPv4Network) -> None:
+    They find AWS under some of its names at another address, and trust the CA whose certificate it has there.
+    """
+
+    def __init__(
+        self,
+        network: str,
+        image: str,
+        public_network: ipaddress.IPv4Network,
+        names: Mapping[str, str],
+        ca_certificate: str,
+    ) -> None:
         self.network = network
         self.image = image
         self.public_network = public_network
+        self.names = names
+        self.ca_certificate = ca_certificate
         (found,) = json.loads(run("docker", "network", "inspect", network))
         self.subnet = ipaddress.IPv4Network(found["IPAM"]["Config"][0]["Subnet"])
         options: Mapping[str, str] = found.get("Options") or {}
@@ -112,6 +125,7 @@ class Machines:
         run(
             *("docker", "create", "--name", name, "--label", f"{LABEL}={self.network}"),
             *("--hostname", f"ip-{address.replace('.', '-')}", "--network", self.network, "--ip", address),
+            *(f"--add-host={name}:{where}" for name, where in self.names.items()),
             # It becomes /dev/console, and what is written there is the console's output.
             "--tty",
             # Like --privileged, but without what a container that runs Docker may not have itself.
@@ -122,7 +136,7 @@ class Machines:
             *("--volume=/var/lib/docker", "--stop-signal=SIGRTMIN+3", "--pull=never", self.image),
         )
         try:
-            run("docker", "cp", "-", f"{name}:/", stdin=first_boot_archive())
+            run("docker", "cp", "-", f"{name}:/", stdin=first_boot_archive(self.ca_certificate))
             self.start(instance_id)
         except MachineError:
             self.remove(instance_id)

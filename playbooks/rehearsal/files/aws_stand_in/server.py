@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """moto's server with the gaps closed that a deployment runs into.
 
-By itself it is an account in memory. With --machines its instances are containers, which ask a metadata service of their own;
-with --hosts-file the records of Route 53 resolve on this machine.
+By itself it is an account in memory. With --machines its instances are containers, which ask a metadata service of their own, find
+Route 53 under its name, and get certificates of a CA that asks the zones of Route 53; with --hosts-file the records of Route 53
+resolve on this machine.
 """
 
 from __future__ import annotations
@@ -13,24 +14,29 @@ import fcntl
 import ipaddress
 import os
 import signal
+import ssl
 import sys
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 
+import trustme
 from moto import settings
 from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.iam.models import iam_backends
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from werkzeug.serving import make_server
 
-from . import ec2, enforcement, s3, services
+from . import ec2, enforcement, s3, services, zones
+from .acme import Acme
 from .hosts_file import HostsFile
 from .machines import Machines
 from .metadata import MetadataServer
 
 ADMINISTRATOR = "administrator"
+# What programs on the machines reach by its name, as they cannot be told another one: with old versions of botocore, all but S3.
+NAMES = ("route53.amazonaws.com",)
 
 
 def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
@@ -41,6 +47,16 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--machines", metavar="NETWORK", help="Docker network in which instances are containers")
     parser.add_argument("--image", default="drydock-test-host:debian12", help="image of these containers")
     parser.add_argument("--metadata-port", type=int, default=5581, help="port of their metadata service")
+    parser.add_argument("--secure-port", type=int, default=5582, help="port of the API with TLS")
+    parser.add_argument("--acme-port", type=int, default=5583, help="port of the CA's directory")
+    parser.add_argument("--acme-management-port", type=int, default=5584, help="port where the CA says its root")
+    parser.add_argument("--dns-port", type=int, default=5585, help="port of the name server that the CA asks")
+    parser.add_argument(
+        "--certificates",
+        type=Path,
+        metavar="FOLDER",
+        help="folder for the certificates that others need: ca.crt, which signs for the ports with TLS, and acme_root.crt, the CA's",
+    )
     parser.add_argument(
         "--public-network",
         type=ipaddress.IPv4Network,
@@ -92,7 +108,7 @@ def patch(options: argparse.Namespace) -> None:
     ec2.gaps()
     enforcement.apply()
     if options.hosts_file:
-        services.route53(HostsFile(options.hosts_file))
+        zones.keep(HostsFile(options.hosts_file))
 
 
 def begin_account(options: argparse.Namespace) -> None:
@@ -113,12 +129,36 @@ def begin_account(options: argparse.Namespace) -> None:
         stream.write("\n".join(lines) + "\n")
 
 
-def serve_metadata(options: argparse.Namespace) -> None:
+def serve_machines(options: argparse.Namespace, application: DomainDispatcherApplication) -> None:
     """Make instances machines, and answer what they ask."""
-    machines = Machines(options.machines, options.image, options.public_network)
+    ca = trustme.CA(organization_name="drydock rehearsal")
+    ca.cert_pem.write_to_path(options.certificates / "ca.crt")
+    machines = Machines(
+        options.machines,
+        options.image,
+        options.public_network,
+        dict.fromkeys(NAMES, options.host),
+        ca.cert_pem.bytes().decode(),
+    )
     ec2.machines(ec2.Instances(machines), ec2.Addresses(options.public_network))
-    server = MetadataServer((options.host, options.metadata_port))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    ca.issue_cert(options.host, *NAMES).configure_cert(context)
+    for server in (
+        MetadataServer((options.host, options.metadata_port)),
+        zones.NameServer((options.host, options.dns_port)),
+        make_server(
+            options.host,
+            options.secure_port,
+            application,
+            threaded=True,
+            request_handler=MotoRequestHandler,
+            ssl_context=context,
+        ),
+    ):
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+    Acme(options.host, options.acme_port, options.acme_management_port, options.dns_port).start(
+        options.certificates, ca
+    )
 
 
 def main() -> int:
@@ -128,11 +168,11 @@ def main() -> int:
         if options.pid_file:
             stack.enter_context(pid_file(options.pid_file))
         patch(options)
+        application = DomainDispatcherApplication(create_backend_app)
         if options.machines:
-            serve_metadata(options)
+            serve_machines(options, application)
         if options.administrator:
             begin_account(options)
-        application = DomainDispatcherApplication(create_backend_app)
         server = make_server(options.host, options.port, application, threaded=True, request_handler=MotoRequestHandler)
 
         def stop(_signal: int, _frame: FrameType | None) -> None:

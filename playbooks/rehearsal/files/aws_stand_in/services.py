@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""KMS, IAM, Systems Manager and Route 53 where moto's differ from AWS's."""
+"""KMS, IAM and Systems Manager where moto's differ from AWS's."""
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,10 +11,8 @@ from moto.core.utils import utcnow
 from moto.ec2.models.amis import AMIS
 from moto.iam.responses import IamResponse
 from moto.kms.models import KmsBackend
-from moto.route53.models import FakeZone, Route53Backend, route53_backends
 from moto.ssm.models import Parameter, ParameterDict
 
-from .hosts_file import HostsFile
 from .patching import added_to, instead_of
 
 DEBIAN_OWNER = "136693071363"
@@ -96,31 +93,3 @@ def debian() -> None:
             )
             # Not by [], which would come here again.
             dict.setdefault(self, name, []).append(parameter)
-
-
-def _address_records() -> Iterator[tuple[str, str]]:
-    """Yield the name and the address of each A record in all zones."""
-    for account in list(route53_backends.values()):
-        for backend in list(account.values()):
-            for zone in list(backend.zones.values()):
-                for record in zone.rrsets:
-                    # A wildcard cannot stand in a hosts file, and an alias has no address of its own.
-                    if record.type == "A" and not record.name.startswith(("*", "\\052")):
-                        for address in record.records or []:
-                            yield record.name.rstrip("."), str(ipaddress.IPv4Address(address))
-
-
-def route53(hosts_file: HostsFile) -> None:
-    """Let the records of all zones resolve on this machine."""
-
-    @instead_of(Route53Backend, "change_resource_record_sets")
-    def change(original: Any, self: Any, *args: Any, **kwargs: Any) -> Any:
-        result = original(self, *args, **kwargs)
-        hosts_file.write(_address_records())
-        return result
-
-    @instead_of(Route53Backend, "delete_hosted_zone")
-    def delete(original: Any, self: Any, *args: Any, **kwargs: Any) -> FakeZone | None:
-        zone: FakeZone | None = original(self, *args, **kwargs)
-        hosts_file.write(_address_records())
-        return zone
