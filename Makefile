@@ -51,6 +51,10 @@ up: $(VENV)/.runtime ## Run a registry on this machine, at https://localhost:544
 down: $(VENV)/.runtime ## Take it down; DESTROY=data,users,tls also destroys what it names
 	$(PLAYBOOK) playbooks/teardown.yml $(if $(DESTROY),-e '{"drydock_teardown_destroy": ["$(subst $(comma),"$(comma)",$(DESTROY))"]}')
 
+.PHONY: status
+status: $(VENV)/.runtime ## Say how it is: certificates with the days left, users, containers, storage
+	@$(PLAYBOOK) playbooks/status.yml
+
 .PHONY: rehearsal
 rehearsal: $(VENV)/.rehearsal ## Rehearse production on AWS here, against stand-ins, before it costs anything
 	@# Its inventory asks the stand-ins, which do not run yet.
@@ -72,12 +76,18 @@ lint: $(VENV)/.test ## Check style: YAML, Ansible, Python, shell, changelog
 	$(BIN)/ruff check --quiet .
 	$(BIN)/ruff format --quiet --check .
 	$(BIN)/mypy
-	shellcheck tests/hosts/init tests/parts playbooks/rehearsal/files/first_boot .ci/run
+	@# Every shell script, by its first line.
+	shellcheck $$(git grep --files-with-matches --extended-regexp -e '^#!.*[/ ](ba)?sh$$' -- . ':!*.j2' ':!*.py' ':!*.yml' ':!*.md')
 	$(BIN)/antsibull-changelog lint
 
 .PHONY: unit
 unit: $(VENV)/.test ## Test the plugins and the rules of the repository; needs no Docker
 	$(BIN)/python -m pytest --quiet tests/unit
+
+.PHONY: bench
+bench: $(VENV)/.test ## Measure on a host of its own, and print a table; takes ten minutes
+	@tests/hosts/build debian12
+	@PYTHONPATH=tests/integration PATH="$(BIN):$$PATH" $(BIN)/python tests/bench/certificates.py
 
 .PHONY: test
 test: $(VENV)/.test ## Run everything that CI runs

@@ -11,7 +11,17 @@ import pytest
 from xdist.scheduler import LoadFileScheduling
 
 # The longest first, so that no worker is left with one of them at the end. The others follow by their names.
-LONGEST_FIRST = ("test_lifecycle.py", "test_rehearsal.py", "test_molecule.py", "test_local.py", "test_aws_instance.py")
+LONGEST_FIRST = (
+    "test_lifecycle.py",
+    "test_rehearsal.py",
+    "test_molecule.py",
+    "test_certificates.py",
+    "test_access.py",
+    "test_status.py",
+    "test_local.py",
+    "test_aws_clients.py",
+    "test_aws_instance.py",
+)
 # There is one rehearsal on a machine at a time.
 TOGETHER = {"test_stand_ins.py": "test_rehearsal.py"}
 

@@ -207,7 +207,7 @@ def record(bare_host: None, cases: dict[str, Case], tmp_path_factory: pytest.Tem
         "ansible_user": "root",
         "ansible_python_interpreter": "/usr/bin/python3",
         "drydock_domain": "registry.example.com",
-        "registry_auth_users": [{"name": "admin", "password": "correct"}],
+        "registry_auth_users": [{"name": "admin", "password": "correct", "access": "admin"}],
     }
     hosts = {name: case.settings for name, case in cases.items()}
     before = in_host("find /etc /var/lib /srv /usr -newer /proc/1 -type f | sort; cat /etc/passwd")

@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A host with systemd for tests, the settings of its registry, and how to run playbooks on it and commands in it.
+
+A test module has a folder of its own name, without `test_`, with the inventory of its hosts.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+SHARED = ROOT / "molecule/shared"
+ADDRESS = "registry.test"
+MANIFEST_TYPE = "application/vnd.docker.distribution.manifest.v2+json"
+REGISTRIES = ("drydock-registry-a", "drydock-registry-b")
+CONTAINERS = ("drydock-proxy", *REGISTRIES)
+WAIT_SECONDS = 90
+
+
+class Run(NamedTuple):
+    """What a playbook did: the tasks that changed something, and the messages of those that failed."""
+
+    returncode: int
+    changed: list[str]
+    failures: list[str]
+
+    def roles(self) -> set[str]:
+        """Return the short names of the roles that changed something."""
+        return {task.partition(" : ")[0].removeprefix("drydock.registry.") for task in self.changed}
+
+
+class Container(NamedTuple):
+    """Which container it is, since when it runs and as which process."""
+
+    id: str
+    started: str
+    pid: int
+
+
+def results(returncode: int, stdout: str, stderr: str) -> Run:
+    """Read the output of Ansible's JSON callback."""
+    try:
+        output = json.loads(stdout[stdout.index("{") :])
+    except ValueError:
+        pytest.fail(f"ansible-playbook ended with {returncode}:\n{stdout[-3000:]}\n{stderr[-3000:]}")
+    changed, failures = [], []
+    for play in output["plays"]:
+        for task in play["tasks"]:
+            for result in task["hosts"].values():
+                if result.get("changed"):
+                    changed.append(task["task"]["name"])
+                if result.get("failed"):
+                    failures.append(str(result.get("msg")))
+    return Run(returncode, changed, failures)
+
+
+class Deployment:
+    """The host, the settings of its registry, and how to run playbooks on it and commands in it."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        self.folder = folder
+        self.inventories = (Path(__file__).with_name(name) / "inventory", SHARED / "inventory")
+        self.settings: dict[str, Any] = {}
+        self.passwords: dict[str, str] = {}
+        self.environment = {
+            **{key: value for key, value in os.environ.items() if not key.startswith("ANSIBLE_")},
+            "ANSIBLE_HOME": str(ROOT / ".ansible"),
+            "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json",
+            "ANSIBLE_NOCOLOR": "1",
+            "MOLECULE_PROJECT_DIRECTORY": str(ROOT),
+            "MOLECULE_SCENARIO_NAME": name,
+            "MOLECULE_EPHEMERAL_DIRECTORY": str(folder),
+            "MOLECULE_INSTANCE_CONFIG": str(folder / "instances.yml"),
+        }
+
+    def ansible(self, program: str, *arguments: str | Path) -> subprocess.Popen[str]:
+        """Start a program of Ansible in a process group of its own."""
+        inventories = [f"--inventory={path}" for path in self.inventories]
+        return subprocess.Popen(
+            [Path(sys.executable).with_name(program), *inventories, *arguments],
+            cwd=ROOT,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def start(self, playbook: str, *options: str) -> subprocess.Popen[str]:
+        """Start a playbook with the settings."""
+        variables = self.folder / "settings.json"
+        variables.write_text(json.dumps(self.settings), encoding="utf-8")
+        return self.ansible("ansible-playbook", ROOT / "playbooks" / playbook, f"--extra-vars=@{variables}", *options)
+
+    def attempt(self, playbook: str, *options: str) -> Run:
+        """Run a playbook and return what it did, even where it failed."""
+        with self.start(playbook, *options) as process:
+            stdout, stderr = process.communicate(timeout=900)
+        return results(process.returncode, stdout, stderr)
+
+    def play(self, playbook: str, *options: str) -> Run:
+        """Run a playbook that has to succeed."""
+        done = self.attempt(playbook, *options)
+        assert done.returncode == 0, "\n".join(done.failures)
+        return done
+
+    def kill_when(self, condition: str, playbook: str, *options: str) -> None:
+        """Kill a run as soon as a shell command on the host succeeds."""
+        self.host("rm", "--force", "/run/run-ended")
+        waiting = f"until {condition}; do [ ! -e /run/run-ended ] || exit 1; sleep 0.05; done"
+        with self.start(playbook, *options) as process, ThreadPoolExecutor(2) as pool:
+            seen = pool.submit(self.host, "sh", "-c", waiting, check=False)
+            ended = pool.submit(process.communicate)
+            first: set[Future[Any]] = {seen, ended}
+            wait(first, return_when=FIRST_COMPLETED)
+            if ended.done():
+                self.host("touch", "/run/run-ended")
+            else:
+                os.killpg(process.pid, signal.SIGKILL)
+        assert process.returncode == -signal.SIGKILL, f"the run ended before {condition}: {ended.result()[0][-3000:]}"
+
+    @property
+    def names(self) -> dict[str, str]:
+        """The test hosts' containers, by host."""
+        instances = yaml.safe_load((self.folder / "instances.yml").read_text(encoding="utf-8"))
+        return {entry["instance"]: entry["address"] for entry in instances}
+
+    def host(self, *command: str, stdin: str | None = None, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run a command on the registry's host."""
+        done = subprocess.run(
+            ["docker", "exec", "--interactive", self.names[ADDRESS], *command],
+            input=stdin or "",
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=600,
+        )
+        assert not check or done.returncode == 0, f"{command} failed:\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def containers(self) -> dict[str, Container]:
+        """Look at the registry's containers."""
+        details = json.loads(self.host("docker", "container", "inspect", *CONTAINERS).stdout)
+        return {
+            one["Name"].lstrip("/"): Container(one["Id"], one["State"]["StartedAt"], one["State"]["Pid"])
+            for one in details
+        }
+
+    def curl(self, path: str, *options: str, user: str = "", port: int = 443) -> str:
+        """Make a request on the host as a client does; return what curl prints, without the body: headers, then the status."""
+        password = self.passwords[user] if user else ""
+        return self.host(
+            *("curl", "--silent", "--output", "/dev/null", "--dump-header", "-", "--write-out", "%{http_code}"),
+            *("--cacert", "/etc/drydock/tls/ca.crt", "--header", f"Accept: {MANIFEST_TYPE}", "--config", "-", *options),
+            f"https://{ADDRESS}:{port}{path}",
+            stdin=f'user = "{user}:{password}"\n' if user else "",
+            check=False,
+        ).stdout
+
+    def status(self, path: str, user: str = "", port: int = 443) -> int:
+        """Return the status of a request, 0 where nobody answers."""
+        return int(self.curl(path, user=user, port=port)[-3:])
+
+    def login(self, user: str, password: str) -> bool:
+        """Tell whether Docker can log in."""
+        command = ("docker", "login", "--username", user, "--password-stdin", ADDRESS)
+        return self.host(*command, stdin=password, check=False).returncode == 0
+
+    def certificate(self) -> dict[str, str]:
+        """Return serial, issuer and the like of the certificate that nginx serves."""
+        ask = f"openssl s_client -connect 127.0.0.1:443 -servername {ADDRESS} </dev/null 2>/dev/null"
+        text = self.host("sh", "-c", f"{ask} | openssl x509 -noout -serial -issuer").stdout
+        return dict(line.split("=", 1) for line in text.splitlines())
+
+    def healthy_again(self) -> float:
+        """Wait until the registry answers again; return the seconds."""
+        start = time.monotonic()
+        while self.status("/healthz") != 200:
+            assert time.monotonic() - start < WAIT_SECONDS, "the registry does not come back"
+            time.sleep(0.5)
+        return round(time.monotonic() - start, 1)
+
+
+def digest(text: str) -> str:
+    """Find a digest in what Docker prints."""
+    found = re.search(r"sha256:[0-9a-f]{64}", text)
+    assert found, text
+    return found[0]
+
+
+@contextmanager
+def deployed_hosts(made: Deployment) -> Iterator[Deployment]:
+    """Start the hosts, on which nothing is installed, and remove them in the end."""
+
+    def shared(playbook: str) -> None:
+        with made.ansible("ansible-playbook", SHARED / playbook) as process:
+            stdout, stderr = process.communicate(timeout=900)
+        done = results(process.returncode, stdout, stderr)
+        assert done.returncode == 0, f"{playbook}: {done.failures}"
+
+    # What a test run that was killed may have left.
+    shared("destroy.yml")
+    try:
+        shared("create.yml")
+        yield made
+    finally:
+        shared("destroy.yml")
