@@ -7,6 +7,7 @@ runs beside it. What a role does with each setting, its own tests tell; here the
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 
 import pytest
@@ -99,6 +100,20 @@ def test_new_lists_of_revoked_certificates_fail_no_request(deployment: Certifica
             deployment.publish(*range(1, serial + 1))
     enough(load)
     assert deployment.containers() == before
+
+
+@pytest.mark.usefixtures("pushed")
+def test_a_lost_ca_is_not_replaced_in_silence(deployment: Certificates) -> None:
+    kept = deployment.clients.with_name("kept")
+    deployment.clients.rename(kept)
+    try:
+        refused = deployment.attempt("configure.yml", "--tags=proxy")
+    finally:
+        shutil.rmtree(deployment.clients)
+        kept.rename(deployment.clients)
+    assert refused.returncode != 0
+    assert "set registry_proxy_client_ca_replace_enabled to true" in refused.failures[0]
+    assert deployment.ask(MANIFEST, client="scanner") == 200
 
 
 @pytest.mark.usefixtures("pushed")

@@ -90,6 +90,21 @@ def cases() -> dict[str, Case]:
         "port-taken": Case(
             {"registry_proxy_https_port": 8443}, ("registry_proxy_https_port", "8443", "another program")
         ),
+        # As YAML reads a bare `off`.
+        "bare-off": Case(
+            {"registry_proxy_client_certificates": False}, ("registry_proxy_client_certificates", '"off" in quotes')
+        ),
+        "acme-without-email": Case({"registry_tls_provider": "acme"}, ("registry_tls_acme_email",)),
+        "acme-for-localhost": Case(
+            {
+                "registry_tls_provider": "acme",
+                "registry_tls_acme_email": "a@example.com",
+                "drydock_domain": "localhost",
+            },
+            ("localhost",),
+        ),
+        "unknown-access": Case(users({"name": "ann", "access": "write"}), ("ann", "write", "pull, push or admin")),
+        "bad-pattern": Case(users({"name": "ann", "repositories": ["Team/*"]}), ("ann", "Team/*", "upper-case")),
         "port-none": Case({"registry_proxy_https_port": 70000}, ("registry_proxy_https_port", "65535")),
         "address-none": Case(
             {"registry_proxy_listen_address": "eth0"}, ("registry_proxy_listen_address", "IPv4 address")

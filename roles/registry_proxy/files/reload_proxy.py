@@ -148,13 +148,11 @@ def fingerprint(folders: dict[str, Path]) -> str:
 
 def loaded_conf(name: str, *, asks_for_certificates: bool) -> str:
     """Return what nginx.conf includes. The cache's name goes with the content: no TLS session outlives what it was made under."""
-    lines = [
-        "# Written by drydock-reload-proxy at each reload.",
-        f"set $loaded_configuration {name};",
-        f"ssl_session_cache shared:tls_{name}:10m;",
-    ]
+    lines = ["# Written by drydock-reload-proxy at each reload.", f"set $loaded_configuration {name};"]
     if asks_for_certificates:
         lines += [
+            # A resumed session is not asked whether its certificate has expired meanwhile, and can be resumed again and again.
+            "ssl_session_cache off;",
             # Whether there must be one is decided for each request, so that /healthz stays open and the answer says why.
             "ssl_verify_client optional;",
             # Directly below the CA.
@@ -164,6 +162,7 @@ def loaded_conf(name: str, *, asks_for_certificates: bool) -> str:
         ]
     else:
         lines += [
+            f"ssl_session_cache shared:tls_{name}:10m;",
             "# Without a CA and its list of revoked certificates, no certificate counts.",
             "ssl_verify_client off;",
         ]

@@ -277,6 +277,9 @@ def reload_server(settings: Settings) -> None:
             timeout=RELOAD_LIMIT_SECONDS,
             check=False,
         )
+    except FileNotFoundError:
+        # The server was taken down and its certificate kept. One that comes back reads what is there.
+        return
     except (OSError, subprocess.TimeoutExpired) as error:
         raise Refused(f"{start} {program} did not run ({error}).") from error
     if done.returncode != 0:

@@ -245,7 +245,9 @@ def test_certificates_are_asked_for_only_with_a_ca_and_its_list(program: Any, fo
         conf = program.wanted_conf(proxy)
         assert ("ssl_verify_client off;" in conf) == (len(present) < 2)
         assert ("ssl_crl" in conf) == (len(present) == 2)
-        assert f"shared:tls_{program.fingerprint(folders)}:" in conf
+        # No session is carried on where it would stand for a certificate.
+        assert ("ssl_session_cache off;" in conf) == (len(present) == 2)
+        assert (f"shared:tls_{program.fingerprint(folders)}:" in conf) == (len(present) < 2)
 
 
 def inspected(**changes: Any) -> dict[str, Any]:
