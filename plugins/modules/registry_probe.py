@@ -91,7 +91,9 @@ options:
     default: 60
 attributes:
   check_mode:
-    description: In check mode nothing is pushed, and a registry that does not answer is skipped.
+    description:
+      - In check mode nothing is pushed. A registry that does not answer is skipped, and so is one with nothing to log in with,
+        since a dry run makes no passwords and certificates.
     support: full
   diff_mode:
     description: There is nothing to compare.
@@ -152,7 +154,7 @@ resolved:
   elements: str
   sample: [192.0.2.10]
 skipped:
-  description: Whether nothing was checked, because in check mode no registry answers.
+  description: Whether nothing was checked, because in check mode no registry answers or there is nothing to log in with.
   returned: when nothing was checked
   type: bool
 """
@@ -294,12 +296,6 @@ def _input_problem(params: dict[str, Any]) -> str:
             ipaddress.ip_address(params["connect_to"])
         except ValueError:
             return "connect_to: is no IP address; write one, or leave it out to go where the name leads."
-    if params["client_certificates"] != "required" and not params["password"]:
-        return "password: is empty; write the user's password."
-    if params["client_certificates"] in ("required", "both"):
-        for name in ("client_certificate", "client_key"):
-            if "-----BEGIN " not in params[name]:
-                return f"{name}: is no PEM text, which client_certificates={params['client_certificates']} needs."
     if params["timeout"] < 1:
         return "timeout: must be 1 second or more."
     certificate = params["ca_certificate"] or ""
@@ -311,12 +307,26 @@ def _input_problem(params: dict[str, Any]) -> str:
     return ""
 
 
+def _nothing_to_log_in_with(params: dict[str, Any]) -> str:
+    mode = params["client_certificates"]
+    if mode != "required" and not params["password"]:
+        return "password: is empty; write the user's password."
+    for name in ("client_certificate", "client_key"):
+        if mode in {"required", "both"} and "-----BEGIN " not in params[name]:
+            return f"{name}: is no PEM text, which client_certificates={mode} needs."
+    return ""
+
+
 def run(module: AnsibleModule) -> None:
     params: dict[str, Any] = module.params
     start = time.monotonic()
     problem = _input_problem(params)
-    if problem:
-        module.fail_json(msg=problem, steps=[], seconds=0.0, left_behind=[])
+    missing = _nothing_to_log_in_with(params)
+    if missing and module.check_mode and not problem:
+        # A dry run makes neither passwords nor certificates.
+        module.exit_json(changed=False, skipped=True, steps=[], seconds=0.0, left_behind=[])
+    if problem or missing:
+        module.fail_json(msg=problem or missing, steps=[], seconds=0.0, left_behind=[])
     probe = Probe(
         url=params["url"],
         username=params["username"],

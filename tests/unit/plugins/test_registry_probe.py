@@ -590,6 +590,13 @@ def test_module_has_a_certificate(tmp_path: Path) -> None:
         assert Module(tmp_path, **settings, **pair, push_enabled=False).run().failed is False
         assert {method for method, _path, _auth in server.seen[seen:]} == {"GET"}
         assert Module(tmp_path, **settings).run().result["msg"].startswith("client_certificate: is no PEM text")
+        assert Module(tmp_path, **settings, check_mode=True).run().result["skipped"] is True
+
+
+def test_module_without_a_password(tmp_path: Path) -> None:
+    assert Module(tmp_path, url="https://x", password="").run().result["msg"].startswith("password: is empty")
+    dry = Module(tmp_path, url="https://x", password="", check_mode=True).run()
+    assert (dry.failed, dry.result["skipped"]) == (False, True)
 
 
 def test_module_refuses_certificates(tmp_path: Path) -> None:
