@@ -63,7 +63,7 @@ def cases() -> dict[str, Case]:
     other = certificate("other.example.com", 30)
     expired = certificate("registry.example.com", -1)
 
-    def users(*entries: dict[str, str]) -> dict[str, Any]:
+    def users(*entries: dict[str, Any]) -> dict[str, Any]:
         return {"registry_auth_users": list(entries)}
 
     def config(**keys: Any) -> dict[str, Any]:
