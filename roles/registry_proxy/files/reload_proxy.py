@@ -8,7 +8,8 @@
 Ends with 0 as well where there is no container, or one that is stopped or cannot start: that one reads the files when it starts.
 Otherwise ends with 1 and one sentence on standard error, and nginx goes on with what it had loaded.
 
-Folders and ports are those of the container. What is loaded, nginx itself says at /healthz, so a reload that was lost is noticed.
+Folders are those of the container, the port is that of nginx.conf. What is loaded, nginx itself says at /healthz, so a reload that was
+lost is noticed.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from __future__ import annotations
 import argparse
 import fcntl
 import hashlib
+import hmac
 import http.client
 import json
 import os
@@ -36,13 +38,14 @@ CONFIGURATION = "/etc/drydock/proxy"
 TLS = "/etc/drydock/tls"
 AUTH = "/etc/drydock/auth"
 
-# What nginx reads when it loads. It reads htpasswd at each request.
+# What nginx reads when it loads, and the passwords: those that it has accepted, it forgets at a reload.
 READ_AT_LOAD = (
     (CONFIGURATION, "nginx.conf"),
     (CONFIGURATION, "access.js"),
     (CONFIGURATION, "client-ca.crt"),
     (CONFIGURATION, "client.crl"),
     (AUTH, "access.json"),
+    (AUTH, "htpasswd"),
     (TLS, "tls.crt"),
     (TLS, "tls.key"),
 )
@@ -59,13 +62,23 @@ class Failed(Exception):
     """Carries the sentence for the user."""
 
 
+# As the role's template writes it.
+LISTENS = re.compile(r"^\s*listen ([0-9.]+):([0-9]+) ssl\b", re.MULTILINE)
+
+
 class Proxy(NamedTuple):
-    """Where the container has its folders on this host, whether it runs, and where it answers then."""
+    """Where the container has its folders on this host, and whether it runs."""
 
     folders: dict[str, Path]
     runs: bool
-    address: str
-    port: int
+
+    def listens(self) -> tuple[str, int]:
+        """Return where nginx answers with the configuration that lies on disk."""
+        conf = self.folders[CONFIGURATION] / "nginx.conf"
+        found = LISTENS.search(conf.read_text(encoding="utf-8"))
+        if not found:
+            raise Failed(f"{conf} does not say where nginx listens; run the playbook that wrote it once more.")
+        return "127.0.0.1" if found[1] == "0.0.0.0" else found[1], int(found[2])  # noqa: S104 (a comparison)
 
     def conf(self) -> Path:
         """Return the file that nginx.conf includes."""
@@ -110,14 +123,10 @@ def proxy_of(details: dict[str, Any]) -> Proxy:
     missing = [folder for folder in (CONFIGURATION, TLS, AUTH) if folder not in folders]
     if missing:
         raise Failed(f"the container {CONTAINER} has no {missing[0]}; run the playbook that made it once more.")
-    (port, *_) = details["HostConfig"]["PortBindings"]["443/tcp"]
-    address = port["HostIp"]
-    return Proxy(
-        folders,
-        details["State"]["Running"] and not details["State"]["Restarting"],
-        "127.0.0.1" if address in {"", "0.0.0.0", "::"} else address,  # noqa: S104 (a comparison)
-        int(port["HostPort"]),
-    )
+    state = details["State"]
+    # One with a network of its own is of an earlier release, cannot listen as nginx.conf says, and is about to be replaced.
+    on_host = details["HostConfig"]["NetworkMode"] == "host"
+    return Proxy(folders, on_host and state["Running"] and not state["Restarting"])
 
 
 def complaint(text: str) -> str:
@@ -136,19 +145,34 @@ def cause(proxy: Proxy, stderr: str) -> str:
     return complaint(stderr)
 
 
-def fingerprint(folders: dict[str, Path]) -> str:
-    """Name the present content of all that nginx reads when it loads."""
-    digest = hashlib.sha256()
+def content(folders: dict[str, Path]) -> bytes:
+    """Return all that nginx reads when it loads, so that no two states look alike."""
+    parts = []
     for folder, name in READ_AT_LOAD:
         path = folders[folder] / name
-        content = path.read_bytes() if path.exists() else b""
-        digest.update(f"{name} {path.exists()} {len(content)}\n".encode() + content)
-    return digest.hexdigest()[:12]
+        text = path.read_bytes() if path.exists() else b""
+        parts.append(f"{name} {path.exists()} {len(text)}\n".encode() + text)
+    return b"".join(parts)
 
 
-def loaded_conf(name: str, *, asks_for_certificates: bool) -> str:
+def fingerprint(folders: dict[str, Path]) -> str:
+    """Name the present content of all that nginx reads when it loads. Everybody may know this name."""
+    return hashlib.sha256(content(folders)).hexdigest()[:12]
+
+
+def secret(folders: dict[str, Path]) -> str:
+    """Return the secret under which nginx remembers accepted passwords: another one at each change, known to whoever reads the key."""
+    key = folders[TLS] / "tls.key"
+    return hmac.new(key.read_bytes() if key.exists() else b"", content(folders), hashlib.sha256).hexdigest()
+
+
+def loaded_conf(name: str, password_secret: str, *, asks_for_certificates: bool) -> str:
     """Return what nginx.conf includes. The cache's name goes with the content: no TLS session outlives what it was made under."""
-    lines = ["# Written by drydock-reload-proxy at each reload.", f"set $loaded_configuration {name};"]
+    lines = [
+        "# Written by drydock-reload-proxy at each reload.",
+        f"set $loaded_configuration {name};",
+        f"set $password_cache_secret {password_secret};",
+    ]
     if asks_for_certificates:
         lines += [
             # A resumed session is not asked whether its certificate has expired meanwhile, and can be resumed again and again.
@@ -172,7 +196,7 @@ def loaded_conf(name: str, *, asks_for_certificates: bool) -> str:
 def wanted_conf(proxy: Proxy) -> str:
     """Return what nginx.conf shall include now."""
     there = all((proxy.folders[CONFIGURATION] / name).exists() for name in ("client-ca.crt", "client.crl"))
-    return loaded_conf(fingerprint(proxy.folders), asks_for_certificates=there)
+    return loaded_conf(fingerprint(proxy.folders), secret(proxy.folders), asks_for_certificates=there)
 
 
 def written_conf(proxy: Proxy) -> str:
@@ -184,7 +208,7 @@ def ask(proxy: Proxy) -> str:
     """Ask nginx what it has loaded; nothing where it does not answer."""
     # Which certificate it has is part of the answer.
     context = ssl._create_unverified_context()  # noqa: S323
-    connection = http.client.HTTPSConnection(proxy.address, proxy.port, timeout=5, context=context)
+    connection = http.client.HTTPSConnection(*proxy.listens(), timeout=5, context=context)
     try:
         connection.request("GET", "/healthz")
         return connection.getresponse().getheader("Drydock-Configuration") or ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import datetime
 import importlib.util
+import re
 from pathlib import Path
 from typing import Any
 
@@ -235,7 +236,7 @@ def test_content_that_moves_to_another_file_changes_the_name(program: Any, folde
 
 
 def test_certificates_are_asked_for_only_with_a_ca_and_its_list(program: Any, folders: dict[str, Path]) -> None:
-    proxy = program.Proxy(folders, True, "127.0.0.1", 443)
+    proxy = program.Proxy(folders, True)
     configuration = folders[program.CONFIGURATION]
     for present in ((), ("client-ca.crt",), ("client.crl",), ("client-ca.crt", "client.crl")):
         for file in ("client-ca.crt", "client.crl"):
@@ -250,28 +251,61 @@ def test_certificates_are_asked_for_only_with_a_ca_and_its_list(program: Any, fo
         assert (f"shared:tls_{program.fingerprint(folders)}:" in conf) == (len(present) < 2)
 
 
+def test_each_change_gives_another_secret_that_the_name_does_not_tell(program: Any, folders: dict[str, Path]) -> None:
+    secrets = {program.secret(folders)}
+    for folder, file in program.READ_AT_LOAD:
+        (folders[folder] / file).write_text("another", encoding="ascii")
+        secrets.add(program.secret(folders))
+    assert len(secrets) == 1 + len(program.READ_AT_LOAD)
+    assert all(re.fullmatch("[0-9a-f]{64}", one) for one in secrets)
+    secret = program.secret(folders)
+    assert f"set $password_cache_secret {secret};" in program.wanted_conf(program.Proxy(folders, True))
+    assert program.fingerprint(folders) not in secret
+    # The same again without anything stored, until the key is another one.
+    assert program.secret(folders) == secret
+    (folders[program.TLS] / "tls.key").write_text("renewed", encoding="ascii")
+    assert program.secret(folders) != secret
+
+
 def inspected(**changes: Any) -> dict[str, Any]:
     targets = ("/etc/drydock/proxy", "/etc/drydock/tls", "/etc/drydock/auth", "/run/drydock")
     return {
         "State": {"Running": True, "Restarting": False},
         "Mounts": [{"Destination": target, "Source": f"/srv{target}"} for target in targets],
-        "HostConfig": {
-            "PortBindings": {"443/tcp": [{"HostIp": "", "HostPort": "8443"}], "80/tcp": [{"HostPort": "80"}]}
-        },
+        "HostConfig": {"NetworkMode": "host"},
         **changes,
     }
 
 
-def test_container_tells_its_folders_and_ports(program: Any) -> None:
+def test_container_tells_its_folders_and_whether_it_can_load(program: Any) -> None:
     proxy = program.proxy_of(inspected())
-    assert (proxy.runs, proxy.address, proxy.port) == (True, "127.0.0.1", 8443)
+    assert proxy.runs is True
     assert str(proxy.conf()) == "/srv/etc/drydock/proxy/loaded.conf"
-    bound = {"PortBindings": {"443/tcp": [{"HostIp": "192.0.2.1", "HostPort": "443"}]}}
-    assert program.proxy_of(inspected(HostConfig=bound)).address == "192.0.2.1"
     for state in ({"Running": False, "Restarting": False}, {"Running": True, "Restarting": True}):
         assert program.proxy_of(inspected(State=state)).runs is False
+    # As before nginx had the host's network.
+    assert program.proxy_of(inspected(HostConfig={"NetworkMode": "drydock-proxy"})).runs is False
     with pytest.raises(program.Failed, match="has no /etc/drydock/proxy"):
         program.proxy_of(inspected(Mounts=[]))
+
+
+@pytest.mark.parametrize(
+    ("listen", "address", "port"),
+    [
+        ("0.0.0.0:443 ssl default_server reuseport", "127.0.0.1", 443),
+        ("192.0.2.1:8443 ssl default_server reuseport", "192.0.2.1", 8443),
+    ],
+)
+def test_configuration_tells_where_nginx_answers(
+    program: Any, folders: dict[str, Path], listen: str, address: str, port: int
+) -> None:
+    conf = folders[program.CONFIGURATION] / "nginx.conf"
+    others = "listen unix:/tmp/x.sock;\nlisten 0.0.0.0:80 default_server;\n# listen 0.0.0.0:1 ssl\nlisten [::]:2 ssl;"
+    conf.write_text(f"{others}\n        listen {listen};\n", encoding="ascii")
+    assert program.Proxy(folders, True).listens() == (address, port)
+    conf.write_text(others, encoding="ascii")
+    with pytest.raises(program.Failed, match="does not say where nginx listens"):
+        program.Proxy(folders, True).listens()
 
 
 def test_complaint_names_the_cause(program: Any) -> None:
