@@ -29,6 +29,8 @@ else:
 _HOST_NAME = re.compile(r"(\*\.)?[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
 # They are no names to nginx: https://nginx.org/en/docs/http/ngx_http_map_module.html#map
 _WORDS_OF_NGINX = ("default", "hostnames", "include", "volatile")
+_LONGEST_CACHE_SECONDS = 3600
+_MOST_FAILED_LOGINS = 1000
 _CA_VARIABLE = "registry_proxy_client_ca_certificate"
 _CRL_VARIABLE = "registry_proxy_client_crl"
 
@@ -114,6 +116,21 @@ def _text_problems(settings: Mapping[str, Any]) -> list[str]:
         problems.append(
             f"registry_proxy_reload_program is {settings['reload_program']!r}; write an absolute path of letters, digits, dots, "
             "underscores and hyphens."
+        )
+    return problems
+
+
+def _password_problems(settings: Mapping[str, Any]) -> list[str]:
+    seconds, failures = int(settings["password_cache_seconds"]), int(settings["failed_logins_per_second"])
+    problems = []
+    if not 0 <= seconds <= _LONGEST_CACHE_SECONDS:
+        problems.append(
+            f"registry_proxy_password_cache_seconds is {seconds}; write a number from 1 to {_LONGEST_CACHE_SECONDS}, "
+            "or 0 to have each request checked anew."
+        )
+    if not 1 <= failures <= _MOST_FAILED_LOGINS:
+        problems.append(
+            f"registry_proxy_failed_logins_per_second is {failures}; write a number from 1 to {_MOST_FAILED_LOGINS}."
         )
     return problems
 
@@ -252,5 +269,6 @@ def settings_problems(settings: Mapping[str, Any], now: datetime.datetime, *, cl
         *_name_problems(str(settings["domain"] or ""), [str(name) for name in settings["names"]]),
         *_address_problems(settings),
         *_text_problems(settings),
+        *_password_problems(settings),
         *client_trust_problems(settings, now, may_come=client_ca_may_come),
     ]

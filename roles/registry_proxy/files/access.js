@@ -4,86 +4,106 @@
  * A request is read by a strict grammar of the registry's API, and only what was read is passed on. So nginx and the registry
  * cannot disagree on which repository is meant. Whatever the grammar does not know, and whatever goes wrong here, is refused.
  *
- * The functions above `request()` take values and return values. It is the only one that knows nginx.
+ * The functions above `request()` take values and return values; the others know nginx.
+ * Each request makes a new copy of this program, and a call of it costs more than it does: so nginx makes one, `judge()`.
  * The language is what njs 0.7.9 understands: https://nginx.org/en/docs/njs/compatibility.html
  */
 
+import crypto from 'crypto';
+
 // ---- The grammar: https://github.com/opencontainers/distribution-spec/blob/main/spec.md#endpoints
 
-const PART = '[a-z0-9]+(?:(?:\\.|__|_|-+)[a-z0-9]+)*';
-const NAME = new RegExp('^' + PART + '(?:/' + PART + ')*$');
+// Literals, since anything else would be compiled anew for each request.
+const NAME = /^[a-z0-9]+(?:(?:\.|__|_|-+)[a-z0-9]+)*(?:\/[a-z0-9]+(?:(?:\.|__|_|-+)[a-z0-9]+)*)*$/;
 const LONGEST_NAME = 255;
-const DIGEST = '(?:sha256:[a-f0-9]{64}|sha384:[a-f0-9]{96}|sha512:[a-f0-9]{128})';
-const WHOLE_DIGEST = new RegExp('^' + DIGEST + '$');
-const TAG = '[A-Za-z0-9_][A-Za-z0-9._-]{0,127}';
-const UPLOAD = '[A-Za-z0-9][A-Za-z0-9_.=-]{0,127}';
+const DIGEST = /^(?:sha256:[a-f0-9]{64}|sha384:[a-f0-9]{96}|sha512:[a-f0-9]{128})$/;
+const TAG = /^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$/;
+const UPLOAD = /^[A-Za-z0-9][A-Za-z0-9_.=-]{0,127}$/;
+
+function isDigest(text) {
+    return DIGEST.test(text);
+}
+
+function isReference(text) {
+    return TAG.test(text) || DIGEST.test(text);
+}
+
+function isUpload(text) {
+    return UPLOAD.test(text);
+}
 
 // One parameter: a plain key, and a value that no reader can take for two. Go reads `;` in ways that changed with its version.
 const PARAMETER = /^([A-Za-z0-9_.~-]+)=((?:[A-Za-z0-9_.~:\/@!*,=+-]|%[0-9A-Fa-f]{2})*)$/;
 
-// Each request ends in one of these ways, which differ in their last parts, so that at most one of them fits.
+// Each path is a repository with one of these ends, which differ in their last parts, so that at most one of them fits.
 // `rights` names the right that a method takes, `parameters` what is passed on; any other parameter is left out.
 const ROUTES = [
     {
-        path: new RegExp('^/v2/$'),
-        rights: {GET: 'login', HEAD: 'login'},
-        parameters: [],
-    },
-    {
-        path: new RegExp('^/v2/_catalog$'),
-        rights: {GET: 'catalog', HEAD: 'catalog'},
-        parameters: ['n', 'last'],
-    },
-    {
-        path: new RegExp('^/v2/(.+)/tags/list$'),
-        rights: {GET: 'pull', HEAD: 'pull'},
-        parameters: ['n', 'last'],
-    },
-    {
-        path: new RegExp('^/v2/(.+)/manifests/(?:' + TAG + '|' + DIGEST + ')$'),
+        end: ['manifests', isReference],
         rights: {GET: 'pull', HEAD: 'pull', PUT: 'push', DELETE: 'admin'},
         parameters: [],
     },
     {
-        path: new RegExp('^/v2/(.+)/blobs/' + DIGEST + '$'),
+        end: ['blobs', isDigest],
         rights: {GET: 'pull', HEAD: 'pull', DELETE: 'admin'},
         parameters: [],
     },
     {
-        path: new RegExp('^/v2/(.+)/blobs/uploads/$'),
+        end: ['blobs', 'uploads', ''],
         rights: {POST: 'push'},
         parameters: ['mount', 'from', 'digest', 'digest-algorithm'],
         upload: true,
     },
     {
-        path: new RegExp('^/v2/(.+)/blobs/uploads/' + UPLOAD + '$'),
+        end: ['blobs', 'uploads', isUpload],
         rights: {GET: 'push', HEAD: 'push', PATCH: 'push', PUT: 'push', DELETE: 'push'},
         parameters: ['_state', 'digest'],
         upload: true,
     },
     {
-        path: new RegExp('^/v2/(.+)/referrers/' + DIGEST + '$'),
+        end: ['tags', 'list'],
+        rights: {GET: 'pull', HEAD: 'pull'},
+        parameters: ['n', 'last'],
+    },
+    {
+        end: ['referrers', isDigest],
         rights: {GET: 'pull', HEAD: 'pull'},
         parameters: ['artifactType', 'n', 'last'],
     },
 ];
+// The others are of no repository.
+const ROOT = {
+    rights: {GET: 'login', HEAD: 'login'},
+    parameters: [],
+};
+const CATALOG = {
+    rights: {GET: 'catalog', HEAD: 'catalog'},
+    parameters: ['n', 'last'],
+};
 
 function isName(text) {
     return text.length <= LONGEST_NAME && NAME.test(text);
+}
+
+function endsSo(parts, end) {
+    const begin = parts.length - end.length;
+    return begin > 0 && end.every((one, i) => typeof one === 'string' ? one === parts[begin + i] : one(parts[begin + i]));
 }
 
 // The route, the repository and the path of a raw request URI, or null where the API has no such path.
 function readPath(uri) {
     // Some clients write a digest's colon so. Nothing else may be encoded: no pattern above knows `%`.
     const path = uri.split('?')[0].replace(/%3A/gi, ':');
-    for (let i = 0; i < ROUTES.length; i++) {
-        const found = ROUTES[i].path.exec(path);
-        if (found) {
-            const repository = found[1];
-            return repository === undefined || isName(repository) ? {route: ROUTES[i], repository: repository, path: path} : null;
-        }
+    if (path === '/v2/') {
+        return {route: ROOT, path: path};
     }
-    return null;
+    if (path === '/v2/_catalog') {
+        return {route: CATALOG, path: path};
+    }
+    const parts = path.startsWith('/v2/') ? path.slice('/v2/'.length).split('/') : [];
+    const route = ROUTES.find((one) => endsSo(parts, one.end));
+    const repository = route ? parts.slice(0, -route.end.length).join('/') : '';
+    return isName(repository) ? {route: route, repository: repository, path: path} : null;
 }
 
 // The parameters that the route knows, by name, in the form in which they came; null where the query is malformed or ambiguous.
@@ -126,6 +146,13 @@ const RANK = {pull: 1, push: 2, admin: 3};
 
 // `*` stands for anything within one part of a name, `**` for one or more parts, and alone for every name.
 function matches(pattern, repository) {
+    // The usual ones, for which nothing has to be compiled.
+    if (pattern === '**' || pattern === repository) {
+        return true;
+    }
+    if (pattern.indexOf('*') < 0) {
+        return false;
+    }
     const parts = pattern.split('/').map((part) => part === '**' ? '.+' : part.replace(/\./g, '\\.').replace(/\*+/g, '[^/]*'));
     return new RegExp('^' + parts.join('/') + '$').test(repository);
 }
@@ -180,8 +207,8 @@ function commonName(subject) {
 }
 
 /*
- * Whose request it is: `user`, or `anonymous`, or `refusal` says why nobody's. With `password`, that holds only after nginx
- * has checked the password.
+ * Whose request it is: `user`, or `anonymous`, or `refusal` says why nobody's. With `password`, that holds only after the
+ * password has been checked.
  */
 function identify(asked) {
     const certified = asked.certificate !== null;
@@ -212,8 +239,7 @@ function refuse(status, code, message) {
 }
 
 // What nginx does with a request, provided that the password is right where `identify()` asks for one.
-function decide(asked) {
-    const who = identify(asked);
+function decide(asked, who) {
     if (who.refusal) {
         return refuse(403, 'DENIED', who.refusal);
     }
@@ -240,7 +266,7 @@ function decide(asked) {
         const digest = decoded(parameters.mount);
         delete parameters.from;
         delete parameters.mount;
-        if (isName(from) && WHOLE_DIGEST.test(digest) && may('pull', from)) {
+        if (isName(from) && isDigest(digest) && may('pull', from)) {
             parameters.mount = digest;
             parameters.from = from;
         }
@@ -256,56 +282,86 @@ function decoded(value) {
     }
 }
 
+// ---- The password
+
+// The longest user with the longest password fits, and nothing much longer.
+const LONGEST_CREDENTIALS = 512;
+const LONGEST_NAME_BYTES = 255;
+// bcrypt reads no further, so a longer password would be as good as its beginning.
+const LONGEST_PASSWORD_BYTES = 72;
+const CONTROL = /[\u0000-\u001f\u007f-\u009f]/;
+// Space, line and paragraph separators and what is invisible, which registry_auth refuses in names.
+const INVISIBLE = /[\u0020\u00a0\u00ad\u1680\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ufeff]/;
+
+// The text of bytes that are well-formed UTF-8, or null.
+function utf8(bytes) {
+    try {
+        return new TextDecoder('utf-8', {fatal: true, ignoreBOM: true}).decode(bytes);
+    } catch (error) {
+        return null;
+    }
+}
+
+/*
+ * The user whom an Authorization header names, and the header in the one form in which it is passed on; null where no user could
+ * have sent it. Neither the password server nor its cache sees anything that was not read here.
+ */
+function credentials(authorization) {
+    const found = authorization.length <= LONGEST_CREDENTIALS ? /^basic +([A-Za-z0-9+\/]+={0,2})$/i.exec(authorization) : null;
+    if (!found) {
+        return null;
+    }
+    const bytes = Buffer.from(found[1], 'base64');
+    // Each text has one encoding: without this, decoders could differ.
+    if (bytes.toString('base64') !== found[1]) {
+        return null;
+    }
+    const text = utf8(bytes);
+    const colon = text === null ? -1 : text.indexOf(':');
+    if (colon < 0 || CONTROL.test(text)) {
+        return null;
+    }
+    const user = text.slice(0, colon);
+    const userBytes = bytes.indexOf(':');
+    const passwordBytes = bytes.length - userBytes - 1;
+    const possible = user !== '' && user !== '.' && user !== '..' && user[0] !== '#' && user.indexOf('/') < 0 &&
+        !INVISIBLE.test(user) && userBytes <= LONGEST_NAME_BYTES && passwordBytes > 0 && passwordBytes <= LONGEST_PASSWORD_BYTES;
+    return possible ? {user: user, header: 'Basic ' + found[1]} : null;
+}
+
+// Under what name a right password is remembered: nobody can make it, or make the password of it, without the secret.
+function nameOf(header, secret) {
+    return secret ? crypto.createHmac('sha256', secret).update(header).digest('hex') : '';
+}
+
 // ---- What nginx asks for
 
 // What skopeo and podman send where they have no credentials: an empty name with an empty password.
 const NO_CREDENTIALS = /^Basic +Og==$/i;
 
-// The request as the functions above take it.
+// The request as the functions above take it. It has to be right in a subrequest, too, whose own method is GET.
 function request(r) {
     const variables = r.variables;
-    const authorization = r.headersIn.Authorization || '';
+    const header = r.headersIn.Authorization || '';
+    const authorization = header !== '' && !NO_CREDENTIALS.test(header);
+    const sent = authorization ? credentials(header) : null;
     return {
-        method: r.method,
+        method: variables.request_method,
         // As the client sent it: nginx's own reading is not the registry's.
         uri: variables.request_uri,
         mode: variables.client_certificates,
-        authorization: authorization !== '' && !NO_CREDENTIALS.test(authorization),
-        passwordUser: variables.remote_user || '',
+        authorization: authorization,
+        credentials: sent,
+        passwordUser: sent ? sent.user : '',
         certificate: variables.ssl_client_verify === 'SUCCESS' ? commonName(variables.ssl_client_s_dn || '') : null,
         // nginx does not start where the file is missing.
         rules: variables.access_rules_enabled === 'off' ? null : access_rules,
     };
 }
 
-// For auth_basic: what the password prompt says, or `off` where none is needed. Empty, as after an error here, means needed.
-function realm(r) {
-    const asked = request(r);
-    const who = identify(asked);
-    const needed = who.password || (who.anonymous && decide(asked).status !== 200);
-    return needed ? r.variables.password_realm : 'off';
-}
-
-function status(r) {
-    return String(decide(request(r)).status);
-}
-
-function error(r) {
-    return decide(request(r)).error;
-}
-
-function uri(r) {
-    return decide(request(r)).uri;
-}
-
-// For the log.
-function user(r) {
-    return identify(request(r)).user || '';
-}
-
 // A form in the body of an upload could name another repository to mount from: the registry must not take it for one.
-function contentType(r) {
-    return decide(request(r)).upload ? 'application/octet-stream' : r.variables.content_type || '';
+function contentType(r, decision) {
+    return decision.upload ? 'application/octet-stream' : r.variables.content_type || '';
 }
 
 // Clients send several of them, of which nginx before 1.23 would pass on the first.
@@ -314,4 +370,70 @@ function accept(r) {
     return values.join(', ');
 }
 
-export default {realm, status, error, uri, user, contentType, accept};
+/*
+ * What becomes of the password: `none` is needed, `ask` whether it is right, or `refuse` what cannot be. nginx asks once for each
+ * request; what else it needs to know is left in variables, which are empty, and so refuse, until this has ended well.
+ */
+function judge(r) {
+    const variables = r.variables;
+    const asked = request(r);
+    const ask = asked.credentials ? 'ask' : 'refuse';
+    if (asked.credentials) {
+        variables.password_header = asked.credentials.header;
+        variables.password_name = nameOf(asked.credentials.header, variables.password_cache_secret);
+    }
+    let who;
+    let decision;
+    try {
+        who = identify(asked);
+        decision = decide(asked, who);
+    } catch (error) {
+        // Nobody learns of it without a password; with one, it is a refusal.
+        r.error('access could not be decided: ' + error);
+        return ask;
+    }
+    variables.access_user = who.user || '';
+    variables.access_error = decision.error;
+    variables.access_uri = decision.uri;
+    variables.registry_accept = accept(r);
+    variables.registry_content_type = contentType(r, decision);
+    variables.access_status = String(decision.status);
+    if (who.password) {
+        return ask;
+    }
+    return who.anonymous && decision.status !== 200 ? 'refuse' : 'none';
+}
+
+// ---- Asking the password server
+
+const PATIENCE_SECONDS = 30;
+const SHORTEST_PAUSE_MILLISECONDS = 100;
+const LONGEST_PAUSE_MILLISECONDS = 1000;
+
+function pause(milliseconds) {
+    return new Promise((resolve) => setTimeout(resolve, milliseconds));
+}
+
+/*
+ * Ask until the password server has a place for the client's address. A 204 is a yes, a 401 a no, and 403, which auth_request
+ * passes on as well, means that nothing was found out.
+ */
+async function askPasswordServer(r) {
+    const end = Date.now() + PATIENCE_SECONDS * 1000;
+    let milliseconds = SHORTEST_PAUSE_MILLISECONDS;
+    for (;;) {
+        const status = (await r.subrequest('/ask')).status;
+        if (status !== 429) {
+            r.return(status === 204 || status === 401 ? status : 502);
+            return;
+        }
+        if (Date.now() + milliseconds > end) {
+            r.return(403);
+            return;
+        }
+        await pause(milliseconds);
+        milliseconds = Math.min(milliseconds * 1.25, LONGEST_PAUSE_MILLISECONDS);
+    }
+}
+
+export default {judge, askPasswordServer};

@@ -31,6 +31,8 @@ SETTINGS: dict[str, Any] = {
     "client_ca_certificate": "",
     "client_crl": "",
     "reload_program": "/usr/local/sbin/drydock-reload-proxy",
+    "password_cache_seconds": 60,
+    "failed_logins_per_second": 5,
 }
 
 
@@ -132,6 +134,10 @@ def test_good_settings_have_no_problems(settings: dict[str, Any]) -> None:
         ({"realm": "off"}, ("registry_proxy_realm", "not `off`")),
         ({"reload_program": "reload"}, ("registry_proxy_reload_program", "absolute path")),
         ({"reload_program": "/a b"}, ("registry_proxy_reload_program",)),
+        ({"password_cache_seconds": -1}, ("registry_proxy_password_cache_seconds is -1", "or 0")),
+        ({"password_cache_seconds": 3601}, ("registry_proxy_password_cache_seconds", "3600")),
+        ({"failed_logins_per_second": 0}, ("registry_proxy_failed_logins_per_second is 0", "from 1")),
+        ({"failed_logins_per_second": 1001}, ("registry_proxy_failed_logins_per_second", "1000")),
     ],
 )
 def test_settings_that_lead_nowhere_are_refused(settings: dict[str, Any], words: tuple[str, ...]) -> None:
