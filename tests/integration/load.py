@@ -3,17 +3,25 @@
 
 from __future__ import annotations
 
+import hashlib
 import http.client
+import json
+import os
 import select
 import socket
 import ssl
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 TIMEOUT_SECONDS = 30
+PIECE_BYTES = 1024 * 1024
+MANIFEST_TYPE = "application/vnd.docker.distribution.manifest.v2+json"
+# What HTTP libraries send again by themselves where no answer came.
+IDEMPOTENT = ("GET", "HEAD")
 # A server closes a kept connection when it has been idle or is reloaded; the request on its way then gets one of these.
 CLOSED = (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError)
 
@@ -29,16 +37,37 @@ class Ask(NamedTuple):
     context: ssl.SSLContext
     # One connection for all requests, as within a pull, or a new one for each.
     kept: bool
+    # How long a client waits between two of them; what all wait, where it does not say.
+    pause_seconds: float = 0
+
+
+class Push(NamedTuple):
+    """Whole pushes of images with one layer: a blob and its configuration, each by POST, PATCH and PUT, then the manifest."""
+
+    name: str
+    repository: str
+    layer_bytes: int
+    headers: Mapping[str, str]
+    context: ssl.SSLContext
+    pause_seconds: float = 0
+    # How long the body of the layer takes at least.
+    body_seconds: float = 0
 
 
 @dataclass
 class Count:
     """What became of the requests of one kind."""
 
+    # Whether a client may send them again.
+    idempotent: bool = True
     asked: int = 0
     # On a kept connection that was closed while the request was on its way. Clients repeat these where that is safe.
     closed: int = 0
     failures: list[str] = field(default_factory=list)
+
+
+class Unanswered(Exception):
+    """A request of a push that has several got no good answer."""
 
 
 class Connection(http.client.HTTPSConnection):
@@ -68,19 +97,115 @@ def ask_once(connection: Connection, ask: Ask) -> int:
     return answer.status
 
 
+class Layer:
+    """Bytes that are another layer each time, without being made anew."""
+
+    def __init__(self, size: int) -> None:
+        self._body = os.urandom(min(size, PIECE_BYTES)) * max(1, size // PIECE_BYTES)
+        self._hash = hashlib.sha256(self._body)
+        self._numbers = iter(range(10**9))
+
+    def another(self) -> tuple[Sequence[bytes], str]:
+        """Return the next one's pieces, and its digest."""
+        end = f"{os.getpid()} {id(self)} {next(self._numbers)}".encode()
+        whole = self._hash.copy()
+        whole.update(end)
+        pieces = [self._body[at : at + PIECE_BYTES] for at in range(0, len(self._body), PIECE_BYTES)]
+        return [*pieces, end], f"sha256:{whole.hexdigest()}"
+
+
+class Pusher:
+    """One client that pushes image after image, and counts each kind of request."""
+
+    def __init__(self, connection: Connection, push: Push, counts: Mapping[str, Count]) -> None:
+        self.connection, self.push, self.counts = connection, push, counts
+        self.layer, self.config = Layer(push.layer_bytes), Layer(1024)
+
+    def send(
+        self, method: str, path: str, status: int, body: Sequence[bytes] = (), kind: str = "", seconds: float = 0
+    ) -> str:
+        """Send one request; return where the answer leads."""
+        count = self.counts[f"{self.push.name}: {method}"]
+        self.connection.drop_if_closed()
+        fresh = self.connection.sock is None
+        count.asked += 1
+        headers = {
+            **self.push.headers,
+            "Content-Length": str(sum(map(len, body))),
+            **({"Content-Type": kind} if kind else {}),
+        }
+        try:
+            self.connection.request(method, path, body=slowly(body, seconds) if body else None, headers=headers)
+            answer = self.connection.getresponse()
+            text = answer.read()
+        except (OSError, http.client.HTTPException) as error:
+            self.connection.close()
+            if isinstance(error, CLOSED) and not fresh:
+                count.closed += 1
+            else:
+                count.failures.append(f"{type(error).__name__}: {error}")
+            raise Unanswered from error
+        if answer.status != status:
+            count.failures.append(f"{answer.status} {text[:200].decode(errors='replace')}")
+            raise Unanswered
+        return (answer.headers["Location"] or "").partition(self.connection.host)[2]
+
+    def blob(self, layer: Layer, seconds: float = 0) -> tuple[str, int]:
+        """Push one blob; return its digest and size."""
+        pieces, name = layer.another()
+        upload = self.send("POST", f"/v2/{self.push.repository}/blobs/uploads/", 202)
+        upload = self.send("PATCH", upload, 202, pieces, "application/octet-stream", seconds)
+        self.send("PUT", f"{upload}&digest={name}", 201)
+        return name, sum(map(len, pieces))
+
+    def once(self) -> None:
+        """Push one image."""
+        layer, layer_size = self.blob(self.layer, self.push.body_seconds)
+        config, config_size = self.blob(self.config)
+        manifest = {
+            "schemaVersion": 2,
+            "mediaType": MANIFEST_TYPE,
+            "config": {
+                "mediaType": "application/vnd.docker.container.image.v1+json",
+                "digest": config,
+                "size": config_size,
+            },
+            "layers": [
+                {"mediaType": "application/vnd.docker.image.rootfs.diff.tar", "digest": layer, "size": layer_size}
+            ],
+        }
+        path = f"/v2/{self.push.repository}/manifests/pushed"
+        self.send("PUT", path, 201, [json.dumps(manifest).encode()], MANIFEST_TYPE)
+
+
+def slowly(pieces: Sequence[bytes], seconds: float) -> Iterator[bytes]:
+    """Yield the pieces over at least this time."""
+    for piece in pieces:
+        yield piece
+        time.sleep(seconds / len(pieces))
+
+
 class Load:
     """Clients that ask until they are stopped, each in a thread of its own."""
 
-    def __init__(self, address: str, name: str, asks: list[Ask], pause_seconds: float) -> None:
-        self.counts = {ask.name: Count() for ask in asks}
+    def __init__(
+        self, address: str, name: str, asks: Iterable[Ask], pause_seconds: float, pushes: Iterable[Push] = ()
+    ) -> None:
         self._address, self._name, self._pause = address, name, pause_seconds
         self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._go_on, args=(ask,)) for ask in asks]
+        self.counts: dict[str, Count] = {}
+        self._threads = []
+        for ask in asks:
+            self.counts[ask.name] = Count(ask.method in IDEMPOTENT)
+            self._threads.append(threading.Thread(target=self._go_on, args=(ask,)))
+        for push in pushes:
+            self.counts |= {f"{push.name}: {method}": Count(idempotent=False) for method in ("POST", "PATCH", "PUT")}
+            self._threads.append(threading.Thread(target=self._push_on, args=(push,)))
 
     def _go_on(self, ask: Ask) -> None:
         count = self.counts[ask.name]
         connection = Connection(self._address, self._name, ask.context)
-        while not self._stop.wait(self._pause):
+        while not self._stop.wait(ask.pause_seconds or self._pause):
             connection.drop_if_closed()
             fresh = connection.sock is None
             count.asked += 1
@@ -99,6 +224,13 @@ class Load:
                 connection.close()
         connection.close()
 
+    def _push_on(self, push: Push) -> None:
+        pusher = Pusher(Connection(self._address, self._name, push.context), push, self.counts)
+        while not self._stop.wait(push.pause_seconds or self._pause):
+            with suppress(Unanswered):
+                pusher.once()
+        pusher.connection.close()
+
     def start(self) -> None:
         """Let all clients begin."""
         for thread in self._threads:
@@ -115,6 +247,19 @@ class Load:
         """What failed, by the name of the request."""
         return [f"{name}: {failure}" for name, count in self.counts.items() for failure in count.failures]
 
+    def failed(self, *, idempotent: bool) -> list[str]:
+        """Return what failed of the requests that a client may repeat, or of the others, with those on a connection just closed."""
+        return [
+            f"{name}: {failure}"
+            for name, count in self.counts.items()
+            if count.idempotent is idempotent
+            for failure in count.failures + ([] if idempotent else ["closed"] * count.closed)
+        ]
+
+    def asked(self, *, idempotent: bool) -> int:
+        """Return how many requests of this kind were made."""
+        return sum(count.asked for count in self.counts.values() if count.idempotent is idempotent)
+
     def table(self) -> str:
         """Return the counts as lines."""
         return "\n".join(
@@ -124,9 +269,11 @@ class Load:
 
 
 @contextmanager
-def under_load(address: str, name: str, asks: list[Ask], pause_seconds: float = 0.02) -> Iterator[Load]:
+def under_load(
+    address: str, name: str, asks: Iterable[Ask], pause_seconds: float = 0.02, pushes: Iterable[Push] = ()
+) -> Iterator[Load]:
     """Run the clients for as long as the block takes."""
-    load = Load(address, name, asks, pause_seconds)
+    load = Load(address, name, asks, pause_seconds, pushes)
     load.start()
     try:
         yield load

@@ -1,0 +1,341 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A registry that is pulled from and pushed to while everything is changed that can be: no pull may fail.
+
+One host serves all tests, which run in the order of this file. What a client may send again by itself (GET, HEAD) has to get its answer
+each time; of the requests of pushes, the exact number that failed is printed and recorded with the test.
+"""
+
+from __future__ import annotations
+
+import json
+import ssl
+import subprocess
+import time
+from base64 import b64encode
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from deployment import (
+    ADDRESS,
+    MANIFEST_TYPE,
+    REGISTRIES,
+    WAIT_SECONDS,
+    Container,
+    Deployment,
+    deployed_hosts,
+)
+from load import Ask, Connection, Count, Load, Push, Pusher, under_load
+
+PROXY = "drydock-proxy"
+REPOSITORY = "load/pulled"
+MANIFEST = f"/v2/{REPOSITORY}/manifests/pushed"
+KIB, MIB = 1024, 1024 * 1024
+
+
+class Busy(Deployment):
+    """A registry with clients that never stop."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        super().__init__(name, folder)
+        self.passwords = {"changes": "before the change", "leaves": "soon of no use"}
+        # The clients' own user has a generated password.
+        self.settings["registry_auth_users"] = [
+            {"name": "load", "access": "admin"},
+            *({"name": name, "password": password, "access": "pull"} for name, password in self.passwords.items()),
+        ]
+        self.blobs: dict[str, str] = {}
+
+    @property
+    def ip(self) -> str:
+        """The host's address, as this machine reaches it."""
+        form = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
+        command = ["docker", "container", "inspect", "--format", form, self.names[ADDRESS]]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What the clients send along."""
+        password = (self.folder / "credentials/load.password").read_text(encoding="utf-8").strip()
+        self.passwords["load"] = password
+        return {"Authorization": f"Basic {b64encode(f'load:{password}'.encode()).decode()}", "Accept": MANIFEST_TYPE}
+
+    def context(self) -> ssl.SSLContext:
+        """What the clients trust."""
+        return ssl.create_default_context(cadata=(self.folder / "credentials/ca.crt").read_text(encoding="ascii"))
+
+    def pusher(self, push: Push) -> Pusher:
+        """Return a client that pushes when it is told to."""
+        counts = {f"{push.name}: {method}": Count() for method in ("POST", "PATCH", "PUT")}
+        return Pusher(Connection(self.ip, ADDRESS, push.context), push, counts)
+
+    def prepare(self) -> None:
+        """Push what the clients pull."""
+        for name, size in {"4 KiB": 4 * KIB, "1 MiB": MIB, "64 MiB": 64 * MIB}.items():
+            pusher = self.pusher(Push(name, REPOSITORY, size, self.headers, self.context()))
+            self.blobs[name], _ = pusher.blob(pusher.layer)
+        pusher.once()
+
+    def asks(self) -> Iterator[Ask]:
+        """Return all kinds of pulls."""
+        headers, context = self.headers, self.context()
+        yield Ask("GET /healthz, new", "GET", "/healthz", 200, {}, context, kept=False, pause_seconds=0.1)
+        yield Ask("GET /v2/, new", "GET", "/v2/", 200, headers, context, kept=False)
+        for kept in (True, False):
+            name = f"GET manifest, {'kept' if kept else 'new'}"
+            yield Ask(name, "GET", MANIFEST, 200, headers, context, kept)
+        for size, pause in {"4 KiB": 0.05, "1 MiB": 0.2, "64 MiB": 3.0}.items():
+            path = f"/v2/{REPOSITORY}/blobs/{self.blobs[size]}"
+            for method in ("HEAD", "GET"):
+                yield Ask(f"{method} {size}, kept", method, path, 200, headers, context, kept=True, pause_seconds=pause)
+
+    def pushes(self) -> Iterator[Push]:
+        """Return pushes of all sizes, and a slow one that is on its way most of the time."""
+        headers, context = self.headers, self.context()
+        for name, size, pause in (("4 KiB", 4 * KIB, 0.2), ("1 MiB", MIB, 0.5), ("16 MiB", 16 * MIB, 3.0)):
+            yield Push(f"push {name}", f"load/{size}", size, headers, context, pause)
+        yield Push("push 16 MiB slowly", "load/slow", 16 * MIB, headers, context, 0.5, body_seconds=15)
+
+    @contextmanager
+    def loaded(self, record: Callable[[str, object], None]) -> Iterator[Load]:
+        """Let all clients go on meanwhile; see that no pull failed, and tell what became of the pushes."""
+        with under_load(self.ip, ADDRESS, self.asks(), 0.05, self.pushes()) as load:
+            yield load
+        print(load.table())
+        for idempotent, kind in ((True, "pulls"), (False, "pushes")):
+            failed = load.failed(idempotent=idempotent)
+            print(f"{kind}: {len(failed)} of {load.asked(idempotent=idempotent)} requests failed {failed[:5]}")
+            record(f"{kind} asked", load.asked(idempotent=idempotent))
+            record(f"{kind} failed", len(failed))
+        assert load.failed(idempotent=True) == []
+        assert all(count.asked > 0 for count in load.counts.values())
+
+    def here(self, name: str) -> dict[str, Container]:
+        """Look at the containers whose names begin so."""
+        names = self.host(
+            "docker", "ps", "--all", "--format", "{{.Names}}", "--filter", f"name=^/?{name}"
+        ).stdout.split()
+        details = json.loads(self.host("docker", "container", "inspect", *names).stdout)
+        return {
+            one["Name"].lstrip("/"): Container(one["Id"], one["State"]["StartedAt"], one["State"]["Pid"])
+            for one in details
+        }
+
+    @staticmethod
+    def until(condition: Callable[[], bool]) -> None:
+        """Wait for something that has to come."""
+        end = time.monotonic() + WAIT_SECONDS
+        while not condition():
+            assert time.monotonic() < end, "it does not come"
+            time.sleep(0.5)
+
+    def another_image(self, name: str) -> Path:
+        """Make another image of the same programs; return it as an archive."""
+        reference = self.host("docker", "container", "inspect", "--format", "{{.Config.Image}}", name).stdout.strip()
+        tag = f"drydock-test/{name}:another"
+        self.host("docker", "build", "--tag", tag, "-", stdin=f"FROM {reference}\nLABEL another=yes\n")
+        archive = self.folder / f"{name}.tar"
+        self.host("docker", "save", "--output", "/srv/image.tar", tag)
+        subprocess.run(
+            ["docker", "cp", f"{self.names[ADDRESS]}:/srv/image.tar", archive], capture_output=True, check=True
+        )
+        self.host("docker", "rmi", tag)
+        return archive
+
+
+@pytest.fixture(scope="module")
+def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Busy]:
+    """A registry with something to pull."""
+    made = Busy("never_down", tmp_path_factory.mktemp("never_down"))
+    with deployed_hosts(made):
+        # As on a machine that nobody has told otherwise.
+        made.host("sysctl", "--write", "net.ipv4.ip_unprivileged_port_start=1024")
+        made.play("site.yml")
+        made.prepare()
+        yield made
+
+
+Change = Callable[[Busy], None]
+
+
+def changed_registry_configuration(deployment: Busy) -> None:
+    before = deployment.containers()
+    deployment.settings["registry_server_config"] = {"log": {"level": "debug"}}
+    done = deployment.play("configure.yml", "--tags=server")
+    assert done.roles() == {"registry_server", "common"}
+    after = deployment.containers()
+    assert after[PROXY] == before[PROXY]
+    assert all(after[name].id != before[name].id for name in REGISTRIES)
+    assert "level=debug" in deployment.host("sh", "-c", f"docker logs {REGISTRIES[0]} 2>&1").stdout
+
+
+def new_registry_image(deployment: Busy) -> None:
+    archive = deployment.another_image(REGISTRIES[0])
+    deployment.settings |= {
+        "registry_server_image_provider": "archive",
+        "registry_server_image_archive": str(archive),
+    }
+    deployment.play("configure.yml", "--tags=server")
+
+
+def users_who_come_go_and_change(deployment: Busy) -> None:
+    deployment.settings["registry_auth_users"] = [
+        {"name": "load", "access": "admin"},
+        {"name": "changes", "password": "after the change", "access": "push"},
+        {"name": "arrives", "password": "new here", "access": "pull"},
+    ]
+    assert deployment.status("/v2/", user="leaves") == 200
+    deployment.play("configure.yml", "--tags=users")
+    assert deployment.status("/v2/", user="leaves") == 401
+    assert deployment.status("/v2/", user="changes") == 401
+
+
+def renewed_certificate(deployment: Busy) -> None:
+    served = deployment.certificate()
+    # The present one has 90 days left and so is due.
+    deployment.settings |= {"registry_tls_valid_days": 120, "registry_tls_renew_before_days": 100}
+    deployment.play("configure.yml", "--tags=tls,proxy")
+    assert deployment.certificate() != served
+
+
+def changed_nginx_configuration(deployment: Busy) -> None:
+    deployment.settings["registry_proxy_realm"] = "Another realm"
+    deployment.play("configure.yml", "--tags=proxy")
+    assert 'realm="Another realm"' in deployment.curl("/v2/")
+
+
+def new_nginx_image(deployment: Busy) -> None:
+    before = deployment.here(PROXY)
+    archive = deployment.another_image(PROXY)
+    deployment.settings |= {"registry_proxy_image_provider": "archive", "registry_proxy_image_archive": str(archive)}
+    deployment.play("configure.yml", "--tags=proxy")
+    after = deployment.here(PROXY)
+    assert after[PROXY].id != before[PROXY].id
+
+
+def replaced_password_server(deployment: Busy) -> None:
+    deployment.host("docker", "rm", "--force", "drydock-passwords")
+    time.sleep(5)
+    deployment.play("configure.yml", "--tags=proxy")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        changed_registry_configuration,
+        new_registry_image,
+        users_who_come_go_and_change,
+        renewed_certificate,
+        changed_nginx_configuration,
+        new_nginx_image,
+        replaced_password_server,
+    ],
+)
+def test_change_fails_no_pull(deployment: Busy, change: Change, record_property: Callable[[str, object], None]) -> None:
+    start = time.monotonic()
+    with deployment.loaded(record_property):
+        change(deployment)
+    print(f"{change.__name__}: {time.monotonic() - start:.0f} s")
+
+
+def test_nginx_that_does_not_answer_gives_way_to_the_one_before(
+    deployment: Busy, record_property: Callable[[str, object], None]
+) -> None:
+    before = deployment.here(PROXY)
+    # One process: it listens, and cannot start those that answer.
+    deployment.settings["registry_proxy_pids"] = 1
+    with deployment.loaded(record_property):
+        failed = deployment.attempt("configure.yml", "--tags=proxy")
+    del deployment.settings["registry_proxy_pids"]
+    assert failed.returncode != 0
+    assert "The one that ran before goes on." in failed.failures[-1]
+    assert deployment.here(PROXY) == before
+    policy = deployment.host(
+        "docker", "inspect", "--format", "{{.HostConfig.RestartPolicy.Name}}", PROXY
+    ).stdout.strip()
+    assert policy == "unless-stopped"
+    assert deployment.play("configure.yml", "--tags=proxy").changed == []
+
+
+def test_run_that_is_killed_between_two_containers_is_mended(
+    deployment: Busy, record_property: Callable[[str, object], None]
+) -> None:
+    before = deployment.here(PROXY)
+    deployment.settings["registry_proxy_memory_mib"] = 300
+    with deployment.loaded(record_property):
+        deployment.kill_when(f"docker container inspect {PROXY}-old >/dev/null 2>&1", "configure.yml", "--tags=proxy")
+        assert deployment.here(PROXY)[f"{PROXY}-old"] == before[PROXY]
+        deployment.play("configure.yml", "--tags=proxy")
+    after = deployment.here(PROXY)
+    assert set(after) == {PROXY}
+    assert after[PROXY].id != before[PROXY].id
+    assert deployment.play("configure.yml", "--tags=proxy").changed == []
+
+
+def test_upload_of_any_length_outlives_its_nginx(deployment: Busy) -> None:
+    before = deployment.here(PROXY)
+    pusher = deployment.pusher(
+        Push("long", "load/long", 16 * MIB, deployment.headers, deployment.context(), body_seconds=90)
+    )
+    deployment.settings |= {"registry_proxy_memory_mib": 310, "registry_proxy_drain_seconds": 2}
+    with ThreadPoolExecutor(1) as pool:
+        pushed = pool.submit(pusher.once)
+        while pusher.counts["long: PATCH"].asked == 0:
+            time.sleep(0.1)
+        deployment.play("configure.yml", "--tags=proxy")
+        assert not pushed.done()
+        both = deployment.here(PROXY)
+        (finishing,) = set(both) - {PROXY}
+        assert both[finishing] == before[PROXY]
+        pushed.result()
+    assert all(count.failures == [] for count in pusher.counts.values())
+    # What is left of it, the next run removes.
+    deployment.host("timeout", str(WAIT_SECONDS), "docker", "wait", finishing)
+    deployment.play("configure.yml", "--tags=proxy")
+    assert set(deployment.here(PROXY)) == {PROXY}
+
+
+def test_killed_processes_come_back_by_themselves(
+    deployment: Busy, record_property: Callable[[str, object], None]
+) -> None:
+    before = deployment.here("drydock-")
+    for name in sorted(before):
+        deployment.host("kill", "-KILL", str(before[name].pid))
+        seconds = deployment.healthy_again()
+        print(f"{name}: a registry answers after {seconds} s")
+        record_property(f"{name} killed, seconds", seconds)
+    deployment.until(lambda: all(deployment.here(name)[name].pid not in {0, one.pid} for name, one in before.items()))
+    after = deployment.here("drydock-")
+    assert {name: one.id for name, one in after.items()} == {name: one.id for name, one in before.items()}
+    assert deployment.status(MANIFEST, user="load") == 200
+
+
+def test_containers_outlive_a_killed_docker(deployment: Busy, record_property: Callable[[str, object], None]) -> None:
+    before = deployment.here("drydock-")
+    with deployment.loaded(record_property):
+        deployment.host("sh", "-c", "kill -KILL $(cat /run/docker.pid)")
+        start = time.monotonic()
+        deployment.until(lambda: deployment.host("docker", "ps", check=False).returncode == 0)
+        print(f"dockerd: back after {time.monotonic() - start:.1f} s")
+    assert deployment.here("drydock-") == before
+    # It has its containers in hand again: a dead one is started.
+    deployment.host("kill", "-KILL", str(before[REGISTRIES[0]].pid))
+    deployment.until(lambda: deployment.here(REGISTRIES[0])[REGISTRIES[0]].pid not in {0, before[REGISTRIES[0]].pid})
+    assert deployment.status(MANIFEST, user="load") == 200
+
+
+def test_host_comes_back_after_a_reboot(deployment: Busy, record_property: Callable[[str, object], None]) -> None:
+    # Also in the middle of a change of nginx's container.
+    deployment.settings["registry_proxy_memory_mib"] = 320
+    deployment.kill_when(f"docker container inspect {PROXY}-old >/dev/null 2>&1", "configure.yml", "--tags=proxy")
+    start = time.monotonic()
+    subprocess.run(["docker", "restart", deployment.names[ADDRESS]], capture_output=True, check=True, timeout=120)
+    deployment.healthy_again()
+    record_property("reboot, seconds", round(time.monotonic() - start, 1))
+    print(f"reboot: a registry answers after {time.monotonic() - start:.1f} s")
+    assert deployment.status(MANIFEST, user="load") == 200
+    deployment.play("configure.yml", "--tags=proxy")
+    assert set(deployment.here(PROXY)) == {PROXY}
+    assert deployment.status(MANIFEST, user="load") == 200
