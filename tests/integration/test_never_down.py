@@ -7,9 +7,11 @@ each time; of the requests of pushes, the exact number that failed is printed an
 
 from __future__ import annotations
 
+import io
 import json
 import ssl
 import subprocess
+import tarfile
 import time
 from base64 import b64encode
 from collections.abc import Callable, Iterator
@@ -47,6 +49,7 @@ class Busy(Deployment):
             *({"name": name, "password": password, "access": "pull"} for name, password in self.passwords.items()),
         ]
         self.blobs: dict[str, str] = {}
+        self.images: list[Path] = []
 
     @property
     def ip(self) -> str:
@@ -131,17 +134,29 @@ class Busy(Deployment):
             assert time.monotonic() < end, "it does not come"
             time.sleep(0.5)
 
-    def another_image(self, name: str) -> Path:
-        """Make another image of the same programs; return it as an archive."""
+    def another_image(self, name: str, program: str = "") -> Path:
+        """Make another image of the same programs, or one whose nginx is a script, for which the former is `nginx-before`."""
         reference = self.host("docker", "container", "inspect", "--format", "{{.Config.Image}}", name).stdout.strip()
-        tag = f"drydock-test/{name}:another"
-        self.host("docker", "build", "--tag", tag, "-", stdin=f"FROM {reference}\nLABEL another=yes\n")
-        archive = self.folder / f"{name}.tar"
-        self.host("docker", "save", "--output", "/srv/image.tar", tag)
-        subprocess.run(
-            ["docker", "cp", f"{self.names[ADDRESS]}:/srv/image.tar", archive], capture_output=True, check=True
+        archive = self.folder / f"{name}-{len(self.images)}.tar"
+        tag = f"drydock-test/{archive.stem}:1"
+        lines = [f"FROM {reference} AS before", f"FROM {reference}", "LABEL another=yes"]
+        if program:
+            lines += ["COPY --from=before /usr/sbin/nginx /usr/sbin/nginx-before", "COPY nginx /usr/sbin/nginx"]
+        context = io.BytesIO()
+        with tarfile.open(fileobj=context, mode="w") as tar:
+            for path, text in (("Dockerfile", "\n".join(lines)), ("nginx", program)):
+                member = tarfile.TarInfo(path)
+                member.size, member.mode = len(text), 0o755
+                tar.addfile(member, io.BytesIO(text.encode()))
+        (self.folder / "context.tar").write_bytes(context.getvalue())
+        host = self.names[ADDRESS]
+        subprocess.run(["docker", "cp", self.folder / "context.tar", f"{host}:/srv/"], capture_output=True, check=True)
+        self.host(
+            "sh", "-c", f"docker build --tag {tag} - </srv/context.tar && docker save --output /srv/image.tar {tag}"
         )
+        subprocess.run(["docker", "cp", f"{host}:/srv/image.tar", archive], capture_output=True, check=True)
         self.host("docker", "rmi", tag)
+        self.images.append(archive)
         return archive
 
 
@@ -240,23 +255,32 @@ def test_change_fails_no_pull(deployment: Busy, change: Change, record_property:
     print(f"{change.__name__}: {time.monotonic() - start:.0f} s")
 
 
+# It passes the check of its configuration, checks passwords, and ends where it should answer clients.
+BROKEN = """#!/bin/sh
+case "$*" in
+*/proxy/nginx.conf*daemon*) echo it breaks >&2; exit 1 ;;
+esac
+exec nginx-before "$@"
+"""
+
+
 def test_nginx_that_does_not_answer_gives_way_to_the_one_before(
     deployment: Busy, record_property: Callable[[str, object], None]
 ) -> None:
-    before = deployment.here(PROXY)
-    # One process: it listens, and cannot start those that answer.
-    deployment.settings["registry_proxy_pids"] = 1
+    before, settings = deployment.here(PROXY), dict(deployment.settings)
+    archive = deployment.another_image(PROXY, BROKEN)
+    deployment.settings |= {"registry_proxy_image_provider": "archive", "registry_proxy_image_archive": str(archive)}
     with deployment.loaded(record_property):
         failed = deployment.attempt("configure.yml", "--tags=proxy")
-    del deployment.settings["registry_proxy_pids"]
-    assert failed.returncode != 0
-    assert "The one that ran before goes on." in failed.failures[-1]
+        assert failed.returncode != 0
+        assert "The one that ran before goes on." in failed.failures[-1]
+        assert "it breaks" in failed.failures[-1]
+        assert deployment.here(PROXY) == before
+        policy = deployment.host("docker", "inspect", "--format", "{{.HostConfig.RestartPolicy.Name}}", PROXY).stdout
+        assert policy.strip() == "unless-stopped"
+        deployment.settings = settings
+        deployment.play("configure.yml", "--tags=proxy")
     assert deployment.here(PROXY) == before
-    policy = deployment.host(
-        "docker", "inspect", "--format", "{{.HostConfig.RestartPolicy.Name}}", PROXY
-    ).stdout.strip()
-    assert policy == "unless-stopped"
-    assert deployment.play("configure.yml", "--tags=proxy").changed == []
 
 
 def test_run_that_is_killed_between_two_containers_is_mended(
