@@ -89,7 +89,7 @@ class Busy(Deployment):
         for kept in (True, False):
             name = f"GET manifest, {'kept' if kept else 'new'}"
             yield Ask(name, "GET", MANIFEST, 200, headers, context, kept)
-        for size, pause in {"4 KiB": 0.05, "1 MiB": 0.2, "64 MiB": 3.0}.items():
+        for size, pause in {"4 KiB": 0.1, "1 MiB": 0.5, "64 MiB": 5.0}.items():
             path = f"/v2/{REPOSITORY}/blobs/{self.blobs[size]}"
             for method in ("HEAD", "GET"):
                 yield Ask(f"{method} {size}, kept", method, path, 200, headers, context, kept=True, pause_seconds=pause)
@@ -97,14 +97,14 @@ class Busy(Deployment):
     def pushes(self) -> Iterator[Push]:
         """Return pushes of all sizes, and a slow one that is on its way most of the time."""
         headers, context = self.headers, self.context()
-        for name, size, pause in (("4 KiB", 4 * KIB, 0.2), ("1 MiB", MIB, 0.5), ("16 MiB", 16 * MIB, 3.0)):
+        for name, size, pause in (("4 KiB", 4 * KIB, 0.5), ("1 MiB", MIB, 1.0), ("16 MiB", 16 * MIB, 5.0)):
             yield Push(f"push {name}", f"load/{size}", size, headers, context, pause)
         yield Push("push 16 MiB slowly", "load/slow", 16 * MIB, headers, context, 0.5, body_seconds=15)
 
     @contextmanager
     def loaded(self, record: Callable[[str, object], None]) -> Iterator[Load]:
         """Let all clients go on meanwhile; see that no pull failed, and tell what became of the pushes."""
-        with under_load(self.ip, ADDRESS, self.asks(), 0.05, self.pushes()) as load:
+        with under_load(self.ip, ADDRESS, self.asks(), 0.1, self.pushes()) as load:
             yield load
         print(load.table())
         for idempotent, kind in ((True, "pulls"), (False, "pushes")):
