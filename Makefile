@@ -87,9 +87,10 @@ unit: $(VENV)/.test ## Test the plugins and the rules of the repository; needs n
 	$(BIN)/python -m pytest --quiet tests/unit
 
 .PHONY: bench
-bench: $(VENV)/.test ## Measure on a host of its own, and print a table; takes ten minutes
-	@tests/hosts/build debian12
-	@PYTHONPATH=tests/integration PATH="$(BIN):$$PATH" $(BIN)/python tests/bench/certificates.py
+bench: $(VENV)/.test ## Measure against a bare registry, into docs/benchmarks; PARTS, ROUNDS and HOSTS choose what
+	@tests/hosts/build debian12 debian12-ready
+	@PYTHONPATH=tests/integration PATH="$(BIN):$$PATH" $(BIN)/python -m tests.bench \
+	  $(if $(PARTS),--parts $(PARTS)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(HOSTS),--hosts $(HOSTS))
 
 .PHONY: test
 test: $(VENV)/.test ## Run everything that CI runs

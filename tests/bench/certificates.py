@@ -1,16 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What certificates cost: requests that fail while they are swapped, seconds to issue and renew, speed with and without mTLS.
 
-    make bench
+    make bench PARTS=certificates
 
-makes a host of its own on the local Docker, measures, prints a table in Markdown and removes the host. Rates are compared within
-one run, round by round, since two runs on one machine can differ more than what is compared.
+makes a host of its own, beside a directory of the ACME protocol. Rates are compared within one run, round by round, since two runs
+on one machine can differ more than what is compared.
 """
 
 from __future__ import annotations
 
-import os
-import platform
 import re
 import statistics
 import sys
@@ -20,6 +18,8 @@ from pathlib import Path
 from certified import MANIFEST, Certificates, certified_hosts, requests
 from deployment import ADDRESS, MANIFEST_TYPE
 from load import Load, under_load
+
+from tests.bench.report import Section
 
 SWAPS = 20
 ROUNDS = 5
@@ -59,8 +59,8 @@ def swaps(load: Load) -> str:
     return f"{len(load.failures)} of {asked}; {closed} on a kept connection that was closed meanwhile"
 
 
-def main() -> None:
-    """Measure and print."""
+def measure() -> tuple[Section, str]:
+    """Measure; return the versions, too."""
     rows: list[tuple[str, str]] = []
     with tempfile.TemporaryDirectory() as folder, certified_hosts(Path(folder)) as host:
         print("deploying ...", file=sys.stderr)
@@ -94,10 +94,10 @@ def main() -> None:
         versions = host.host(
             "sh", "-c", "certbot --version 2>&1; docker exec drydock-proxy nginx -v 2>&1; openssl version"
         )
-    print(f"{os.cpu_count()} cores, {platform.machine()}; {'; '.join(versions.stdout.split(chr(10)))}\n")
-    print("| What | Measured |\n| --- | --- |")
-    print("\n".join(f"| {what} | {measured} |" for what, measured in rows))
-
-
-if __name__ == "__main__":
-    main()
+    section = Section(
+        "Certificates",
+        "Six clients pull and begin to push, by password and by certificate, on kept and on new connections.",
+        ("What", "Measured"),
+        rows,
+    )
+    return section, "; ".join(versions.stdout.strip().splitlines())
