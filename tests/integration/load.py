@@ -120,6 +120,9 @@ class Pusher:
     def __init__(self, connection: Connection, push: Push, counts: Mapping[str, Count]) -> None:
         self.connection, self.push, self.counts = connection, push, counts
         self.layer, self.config = Layer(push.layer_bytes), Layer(1024)
+        # Without it, bodies are held back before their last piece.
+        self.resume = threading.Event()
+        self.resume.set()
 
     def send(
         self, method: str, path: str, status: int, body: Sequence[bytes] = (), kind: str = "", seconds: float = 0
@@ -135,7 +138,9 @@ class Pusher:
             **({"Content-Type": kind} if kind else {}),
         }
         try:
-            self.connection.request(method, path, body=slowly(body, seconds) if body else None, headers=headers)
+            self.connection.request(
+                method, path, body=slowly(body, seconds, self.resume) if body else None, headers=headers
+            )
             answer = self.connection.getresponse()
             text = answer.read()
         except (OSError, http.client.HTTPException) as error:
@@ -178,11 +183,13 @@ class Pusher:
         self.send("PUT", path, 201, [json.dumps(manifest).encode()], MANIFEST_TYPE)
 
 
-def slowly(pieces: Sequence[bytes], seconds: float) -> Iterator[bytes]:
-    """Yield the pieces over at least this time."""
-    for piece in pieces:
-        yield piece
+def slowly(pieces: Sequence[bytes], seconds: float, resume: threading.Event) -> Iterator[bytes]:
+    """Yield the pieces over at least this time, the last one when it may."""
+    for number, piece in enumerate(pieces, 1):
         time.sleep(seconds / len(pieces))
+        if number == len(pieces):
+            resume.wait()
+        yield piece
 
 
 class Load:
