@@ -47,6 +47,7 @@ const ROUTES = [
         end: ['blobs', isDigest],
         rights: {GET: 'pull', HEAD: 'pull', DELETE: 'admin'},
         parameters: [],
+        blob: true,
     },
     {
         end: ['blobs', 'uploads', ''],
@@ -229,6 +230,29 @@ function identify(asked) {
     return certified && asked.mode === 'optional' ? {user: asked.certificate} : {anonymous: true};
 }
 
+// ---- What nginx sends itself
+
+const CONDITIONS = ['Range', 'If-Range', 'If-Match', 'If-None-Match', 'If-Modified-Since', 'If-Unmodified-Since'];
+
+// Whether the answer is a whole blob. Parts and conditions are the registry's: it has names for blobs and no dates, nginx dates.
+function isWhole(headers) {
+    return CONDITIONS.every((name) => headers[name] === undefined);
+}
+
+// Where the registry keeps a blob: the file by which the repository has it, and the one that is it.
+function blobFiles(read) {
+    const digest = read.path.slice(read.path.lastIndexOf('/') + 1);
+    if (!digest.startsWith('sha256:')) {
+        return null;
+    }
+    const hex = digest.slice('sha256:'.length);
+    return {
+        link: '/docker/registry/v2/repositories/' + read.repository + '/_layers/sha256/' + hex + '/link',
+        data: '/docker/registry/v2/blobs/sha256/' + hex.slice(0, 2) + '/' + hex + '/data',
+        digest: digest,
+    };
+}
+
 // ---- The decision
 
 // In words of its own: Docker drops the usual sentence, takes what is left for a passing failure, and tries a push for another minute.
@@ -271,7 +295,8 @@ function decide(asked, who) {
             parameters.from = from;
         }
     }
-    return {status: 200, error: '', uri: read.path + writeQuery(parameters), upload: !!read.route.upload};
+    const blob = read.route.blob && asked.method !== 'DELETE' ? blobFiles(read) : null;
+    return {status: 200, error: '', uri: read.path + writeQuery(parameters), upload: !!read.route.upload, blob: blob};
 }
 
 function decoded(value) {
@@ -395,6 +420,11 @@ function judge(r) {
     variables.access_user = who.user || '';
     variables.access_error = decision.error;
     variables.access_uri = decision.uri;
+    if (decision.blob && isWhole(r.headersIn)) {
+        variables.blob_link = decision.blob.link;
+        variables.blob_data = decision.blob.data;
+        variables.blob_digest = decision.blob.digest;
+    }
     variables.registry_accept = accept(r);
     variables.registry_content_type = contentType(r, decision);
     variables.access_status = String(decision.status);
