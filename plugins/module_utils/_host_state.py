@@ -251,7 +251,11 @@ def is_private(status: os.stat_result, owner: int) -> bool:
 
 
 def reasons(
-    footprints: Mapping[str, Footprint], states: Mapping[str, State], kept: Mapping[str, Kept], now: float
+    footprints: Mapping[str, Footprint],
+    states: Mapping[str, State],
+    kept: Mapping[str, Kept],
+    now: float,
+    latest: float,
 ) -> dict[str, list[str]]:
     """Say for each role what differs from an earlier run, or that nothing is known of one."""
     found: dict[str, list[str]] = {}
@@ -259,7 +263,8 @@ def reasons(
         earlier = kept.get(role)
         if earlier is None:
             found[role] = ["no run is known since the host has started"]
-        elif now >= earlier["until"]:
+        # One that counts for longer than any can was written before the clock was set back.
+        elif not now < earlier["until"] <= latest:
             found[role] = ["the last look is too long ago"]
         else:
             found[role] = differences(earlier["state"], states[role])

@@ -158,10 +158,10 @@ def run(module: AnsibleModule) -> dict[str, Any]:
     now = time.time()
     states = {role: state_of(footprint) for role, footprint in footprints.items()}
     keep = parameters["keep"]
+    latest = now + parameters["keep_hours"] * 3600
     if keep:
         if salt != parameters["salt"]:
             salt, kept = parameters["salt"], {}
-        latest = now + parameters["keep_hours"] * 3600
         for role, entry in keep.items():
             until = float(entry.get("until") or 0)
             kept[role] = Kept(key=str(entry["key"]), until=min(until or latest, latest), state=states[role])
@@ -174,7 +174,7 @@ def run(module: AnsibleModule) -> dict[str, Any]:
             module.fail_json(msg=f"{parameters['path']} cannot be written: {error.strerror}.")
     return {
         "changed": False,
-        "differences": reasons(footprints, states, kept, now),
+        "differences": reasons(footprints, states, kept, now, latest),
         "keys": {role: entry["key"] for role, entry in kept.items()},
         "salt": salt or secrets.token_hex(16),
     }

@@ -199,6 +199,7 @@ REASONS = {
     "something came": (KEPT, {"/a": "1", "/b": "1"}, 99, ["/b"]),
     "something went": (KEPT, {}, 99, ["/a"]),
     "too old": (KEPT, {"/a": "1"}, 100, ["the last look is too long ago"]),
+    "the clock was set back": (KEPT, {"/a": "1"}, 49, ["the last look is too long ago"]),
     "nothing kept": ({}, {"/a": "1"}, 99, ["no run is known since the host has started"]),
 }
 
@@ -206,7 +207,7 @@ REASONS = {
 @pytest.mark.parametrize("name", REASONS)
 def test_reasons(name: str) -> None:
     kept, state, now, expected = REASONS[name]
-    assert host_state.reasons({"web": {}}, {"web": state}, kept, now) == {"web": expected}
+    assert host_state.reasons({"web": {}}, {"web": state}, kept, now, now + 50) == {"web": expected}
 
 
 def test_what_is_kept_is_read_again_and_nonsense_is_nothing() -> None:
