@@ -336,11 +336,11 @@ def test_nothing_secret_is_left_behind(site: Guarded) -> None:
         "tee", "/run/secrets-of-test", stdin="\n".join([*PASSWORDS.values(), *headers, "a wrong password", secret])
     )
     look = """
-        remembered=/proc/$(docker inspect --format '{{ .State.Pid }}' drydock-proxy)/root/tmp
-        find $remembered/right_passwords -type f | wc -l
+        cd /proc/$(docker inspect --format '{{ .State.Pid }}' drydock-proxy)/root
+        find tmp/right_passwords -type f | wc -l
         {
-            find $remembered -type f -exec cat {} +
-            find $remembered
+            find tmp -type f -exec cat {} +
+            find tmp
             for name in "$@"; do docker logs $name 2>&1; done
             docker inspect "$@"
             for name in "$@"; do docker top $name -o pid | tail -n +2; done > /run/pids
