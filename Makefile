@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 INVENTORY ?= inventories/local
+comma := ,
 VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
 # How many files of tests run side by side; the tests of one file share hosts and run in order.
@@ -11,10 +12,11 @@ COLLECTION := $(VENV)/collections/ansible_collections/drydock/registry
 # Ansible asks for sudo's password only where sudo would.
 BECOME := $(shell [ "$$(id -u)" = 0 ] || sudo -n true 2>/dev/null || echo --ask-become-pass)
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
-PLAYBOOK := $(BIN)/ansible-playbook -i $(INVENTORY) $(BECOME)
+# TIMES=1 says what each task and role took, LOOK_ANEW=1 runs roles that have nothing to do as well.
+PLAYBOOK := $(if $(TIMES),ANSIBLE_CALLBACKS_ENABLED=ansible.posix.profile_tasks$(comma)ansible.posix.profile_roles )$(BIN)/ansible-playbook \
+  -i $(INVENTORY) $(BECOME) $(if $(LOOK_ANEW),-e drydock_look_anew=true)
 
 # One `make` at a time works on .venv.
-comma := ,
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 

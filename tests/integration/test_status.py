@@ -127,6 +127,7 @@ def test_all_is_well(deployment: Deployment) -> None:
     assert [one["name"] for one in made.report["client_certificates"]] == ["ci"]
     assert {one["name"]: (one["state"], one["answer"]) for one in made.report["containers"]} == {
         "drydock-proxy": ("running", 200),
+        "drydock-passwords": ("running", None),
         "drydock-registry-a": ("running", 200),
         "drydock-registry-b": ("running", 200),
     }
