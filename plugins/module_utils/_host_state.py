@@ -37,6 +37,7 @@ class Footprint(TypedDict, total=False):
     trees: list[str]
     files: list[str]
     places: list[str]
+    owned: list[str]
     dated: list[str]
     fresh: list[str]
     containers: list[str]
@@ -77,6 +78,8 @@ def state_of(footprint: Footprint, engine_socket: str = ENGINE_SOCKET) -> State:
         state[f"{fresh[0]} was written within a day"] = "yes" if time.time() - youngest < _DAY_SECONDS else "no"
     for path in footprint.get("places") or []:
         state[path] = file_state(path, content=False)
+    for path in footprint.get("owned") or []:
+        state[f"owner of {path}"] = owner_near(path)
     for name in footprint.get("accounts") or []:
         state[f"account {name}"] = account(name)
     for name in footprint.get("libraries") or []:
@@ -128,6 +131,16 @@ def written(path: str) -> float:
         return os.stat(path).st_mtime
     except OSError:
         return 0
+
+
+def owner_near(path: str) -> str:
+    """Say whose a path is; while it is not there, whose the folder is in which it would be made."""
+    while not os.path.lexists(path) and path != os.path.dirname(path):
+        path = os.path.dirname(path)
+    try:
+        return str(os.lstat(path).st_uid)
+    except OSError:
+        return _NOTHING
 
 
 def account(name: str) -> str:

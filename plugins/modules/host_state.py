@@ -22,6 +22,7 @@ options:
       - What each role makes and reads, by the role's name.
       - The keys of each are lists. C(trees) are folders that count with all that is in them, and C(files) are files or patterns.
         Of C(places) owner and mode count and no content, whatever else names them; of C(dated), files or patterns, the date.
+        Of C(owned) the owner counts, and of those that are not there the owner of the nearest folder that is.
         Of C(fresh) counts whether the youngest of these paths was written within a day.
         C(containers) and C(networks) are names in Docker, C(sockets) unix sockets at which something answers C(GET /).
         C(accounts) and C(libraries) are names. C(engine) is a switch, with which Docker's own version and settings count.

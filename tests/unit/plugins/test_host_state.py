@@ -91,6 +91,15 @@ def test_a_date_counts_where_it_is_asked_for(tmp_path: Path) -> None:
     assert host_state.differences(before, host_state.state_of(footprint)) == [f"{path} and its date"]
 
 
+def test_what_appears_counts_only_where_it_is_another_s(tmp_path: Path) -> None:
+    path = tmp_path / "registry/docker"
+    footprint: Footprint = {"owned": [str(path)]}
+    before = host_state.state_of(footprint)
+    path.mkdir(parents=True)
+    assert host_state.state_of(footprint) == before == {f"owner of {path}": str(os.geteuid())}
+    assert host_state.owner_near("/") == "0"
+
+
 def test_package_lists_grow_old(tmp_path: Path) -> None:
     footprint: Footprint = {"fresh": [str(tmp_path), str(tmp_path / "none")]}
     assert host_state.state_of(footprint) == {f"{tmp_path} was written within a day": "yes"}
