@@ -234,7 +234,17 @@ class Stage(Deployment):
     def wrk(self, way: Way, path: str, seconds: int, connections: int) -> tuple[float, float, float]:
         """Ask as fast as it goes; return requests per second, and what half and 99 of 100 stayed below, in milliseconds."""
         headers = [word for header in (f"Accept: {MANIFEST_TYPE}", *way.headers) for word in ("--header", header)]
-        load = ("--threads", "1", "--connections", str(connections), "--duration", f"{seconds}s", "--latency")
+        load = (
+            "--threads",
+            "1",
+            "--connections",
+            str(connections),
+            "--duration",
+            f"{seconds}s",
+            "--latency",
+            "--timeout",
+            "60s",
+        )
         said = self.host("wrk", *load, *headers, way.base + path).stdout
         if "Non-2xx" in said or "Socket errors" in said:
             sys.exit(f"{way.name}: requests failed:\n{said}")
