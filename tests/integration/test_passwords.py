@@ -258,6 +258,21 @@ def test_the_password_of_a_crowd_is_checked_once(site: Guarded) -> None:
     assert {answer.status for answer in answers} == {200}
 
 
+@pytest.mark.parametrize("size", [4 * 1024, 2 * 1024**2])
+@pytest.mark.parametrize("chunked", [False, True])
+def test_the_request_that_has_the_password_checked_may_have_a_body(site: Guarded, size: int, chunked: bool) -> None:
+    begun = site.answer("/v2/team-a/app/blobs/uploads/", "POST", user="alice")
+    address = begun.headers["location"].partition("registry.test")[2]
+    site.forget()
+    body = b"x" * size
+    if not chunked:
+        assert site.answer(address, "PATCH", user="alice", body=body).status == 202
+        return
+    head = f"PATCH {address} HTTP/1.1\r\nHost: registry.test\r\nAuthorization: {ALICE}\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with site.connect() as client:
+        assert client.raw(head.encode() + b"%x\r\n%s\r\n0\r\n\r\n" % (size, body)).status == 202
+
+
 def test_each_of_a_crowd_gets_in_with_a_password_of_its_own(site: Guarded) -> None:
     site.forget()
     headers = [encoded(f"user-{i}:{PASSWORDS[f'user-{i}']}") for i in range(CROWD)]
