@@ -13,11 +13,15 @@ from xdist.scheduler import LoadFileScheduling
 # The longest first, so that no worker is left with one of them at the end. The others follow by their names.
 LONGEST_FIRST = (
     "test_lifecycle.py",
+    "test_never_down.py",
+    "test_passwords.py",
     "test_rehearsal.py",
     "test_molecule.py",
-    "test_certificates.py",
     "test_access.py",
+    "test_certificates.py",
+    "test_second_run.py",
     "test_status.py",
+    "test_blobs.py",
     "test_local.py",
     "test_aws_clients.py",
     "test_aws_instance.py",
