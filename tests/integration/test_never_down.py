@@ -113,7 +113,7 @@ class Busy(Deployment):
             record(f"{kind} asked", load.asked(idempotent=idempotent))
             record(f"{kind} failed", len(failed))
         assert load.failed(idempotent=True) == []
-        assert all(count.asked > 0 for count in load.counts.values())
+        assert load.asked(idempotent=True) > 50
 
     def here(self, name: str) -> dict[str, Container]:
         """Look at the containers whose names begin so."""
