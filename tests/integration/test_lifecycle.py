@@ -145,7 +145,7 @@ def test_lost_reload_is_made_up_for(deployment: Lifecycle) -> None:
 
     done = deployment.play("configure.yml", "--tags=proxy")
 
-    assert done.changed == ["drydock.registry.registry_proxy : run | Reload nginx"]
+    assert done.changed == ["drydock.registry.registry_proxy : reload | Have nginx take what lies on disk"]
     assert 'realm="Another realm"' in deployment.curl("/v2/")
     assert deployment.containers() == before
 
