@@ -92,9 +92,9 @@ class Connection(http.client.HTTPSConnection):
 def ask_once(connection: Connection, ask: Ask) -> int:
     """Send a request and read the whole answer."""
     connection.request(ask.method, ask.path, headers=dict(ask.headers))
-    answer = connection.getresponse()
-    answer.read()
-    return answer.status
+    with connection.getresponse() as answer:
+        answer.read()
+        return answer.status
 
 
 class Layer:
@@ -141,8 +141,9 @@ class Pusher:
             self.connection.request(
                 method, path, body=slowly(body, seconds, self.resume) if body else None, headers=headers
             )
-            answer = self.connection.getresponse()
-            text = answer.read()
+            # A connection that the server ends lives on in its answer.
+            with self.connection.getresponse() as answer:
+                text = answer.read()
         except (OSError, http.client.HTTPException) as error:
             self.connection.close()
             if isinstance(error, CLOSED) and not fresh:
