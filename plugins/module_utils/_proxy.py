@@ -9,22 +9,20 @@ from __future__ import annotations
 import datetime
 import ipaddress
 import re
-import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+
+from ansible_collections.drydock.registry.plugins.module_utils._tls import library_problem
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate, CertificateRevocationList
 
 try:
-    import cryptography
     from cryptography import x509
     from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 except ImportError:
-    HAS_CRYPTOGRAPHY = False
-else:
-    # 43 is the first release whose every call that is used below is there.
-    HAS_CRYPTOGRAPHY = int(cryptography.__version__.split(".", 1)[0]) >= 43
+    # library_problem() has the sentence.
+    pass
 
 _HOST_NAME = re.compile(r"(\*\.)?[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
 # They are no names to nginx: https://nginx.org/en/docs/http/ngx_http_map_module.html#map
@@ -136,16 +134,6 @@ def _password_problems(settings: Mapping[str, Any]) -> list[str]:
 
 
 # ---- client certificates -------------------------------------------------------------------------------------------
-
-
-def library_problem() -> str:
-    """The sentence for a controller without the library that reads certificates; empty when it is there."""
-    if HAS_CRYPTOGRAPHY:
-        return ""
-    return (
-        "The Python that runs ansible-playbook has no cryptography of version 43 or newer, which reads certificates: "
-        f"run `{sys.executable} -m pip install 'cryptography>=43'`."
-    )
 
 
 def _ca_certificate(text: str) -> tuple[Certificate | None, str]:

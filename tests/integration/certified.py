@@ -15,15 +15,13 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
-from deployment import ADDRESS, MANIFEST_TYPE, ROOT, Deployment, Run, deployed_hosts, digest
+from deployment import ADDRESS, CRL, MANIFEST_TYPE, RELOAD, ROOT, Deployment, Run, deployed_hosts, digest
 from load import Ask, Connection, ask_once
 
 IMAGE = f"{ADDRESS}/team-a/app:1"
 MANIFEST = "/v2/team-a/app/manifests/1"
 PEBBLE = ROOT / "tests/hosts/pebble"
-CRL = "/etc/drydock/proxy/client.crl"
 LINEAGE = "/etc/letsencrypt/renewal/drydock.conf"
-RELOAD = "/usr/local/sbin/drydock-reload-proxy"
 
 
 class Certificates(Deployment):

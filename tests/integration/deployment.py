@@ -28,6 +28,9 @@ ADDRESS = "registry.test"
 MANIFEST_TYPE = "application/vnd.docker.distribution.manifest.v2+json"
 REGISTRIES = ("drydock-registry-a", "drydock-registry-b")
 CONTAINERS = ("drydock-proxy", *REGISTRIES)
+# Where nginx finds the list of revoked certificates, and what makes it take what lies on disk.
+CRL = "/etc/drydock/proxy/client.crl"
+RELOAD = "/usr/local/sbin/drydock-reload-proxy"
 WAIT_SECONDS = 90
 
 

@@ -26,10 +26,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
-from deployment import ADDRESS, MANIFEST_TYPE, WAIT_SECONDS, Deployment, Run
+from deployment import ADDRESS, MANIFEST_TYPE, RELOAD, WAIT_SECONDS, Deployment, Run
 
 FOLDER = Path(__file__).with_name("access")
-RELOAD = "/usr/local/sbin/drydock-reload-proxy"
 PROXY = "/etc/drydock/proxy"
 RECORD = "/run/recorded"
 SOCKETS = "/var/lib/drydock/sockets"

@@ -20,8 +20,8 @@ from typing import Any
 
 import pytest
 from cryptography.x509.oid import ExtendedKeyUsageOID
-from deployment import ADDRESS, MANIFEST_TYPE, deployed_hosts
-from proxy_host import DAY, PROXY, RELOAD, Answer, Authority, Pair, Site, basic, pem
+from deployment import ADDRESS, MANIFEST_TYPE, RELOAD, deployed_hosts
+from proxy_host import DAY, PROXY, Answer, Authority, Pair, Site, basic, pem
 
 NO_DIGEST = "sha256:" + "0" * 64
 NO_UPLOAD = "00000000-0000-4000-8000-000000000000"

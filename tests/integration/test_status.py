@@ -18,11 +18,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from deployment import ADDRESS, Deployment, deployed_hosts, results
+from deployment import ADDRESS, CRL, Deployment, deployed_hosts, results
 
 TLS = "/etc/drydock/tls/tls.crt"
 ACCESS = "/etc/drydock/auth/access.json"
-CRL = "/etc/drydock/proxy/client.crl"
 STORAGE = "/var/lib/drydock/registry"
 HOUR = datetime.timedelta(hours=1)
 
