@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A host for measuring: the registry as deployed, and beside it a bare one and the usual nginx, all asked over loopback.
 
-The bare registry has the same image, configuration, limits and file system; it listens on HTTP, with no password and nobody in front.
+The bare registry has the same image, configuration, limits and file system; it listens on HTTP, with no password and nobody in front,
+and with Go's own defaults, as everybody runs it.
 """
 
 from __future__ import annotations
@@ -75,6 +76,8 @@ class Stage(Deployment):
     # -- ways to ask
 
     bare = Way("bare registry, HTTP", "http://127.0.0.1:5000")
+    tuned = Way("bare registry, HTTP, Go's collector as ours", "http://127.0.0.1:5001")
+    own = Way("registry's own htpasswd, HTTP, chosen password", "http://127.0.0.1:5002", (basic("person", GIVEN),))
     usual_open = Way("usual nginx, TLS, no password", "https://127.0.0.1:8443")
     anonymous = Way("this collection, no password", f"https://{ADDRESS}")
     by_certificate = Way("this collection, client certificate", f"https://{ADDRESS}", certified=True)
@@ -118,29 +121,49 @@ class Stage(Deployment):
         self.host("apt-get", "install", "-qq", "-y", "--no-install-recommends", "apache2-utils", "wrk")
         self.host("sh", "-c", "cat > /srv/usual.conf", stdin=(FOLDER / "usual.conf").read_text(encoding="utf-8"))
         account = self.host("sh", "-c", "echo $(id -u drydock):$(id -g drydock)").stdout.strip()
-        self.host("install", "-d", "-o", account.split(":")[0], "-g", account.split(":")[1], "/var/lib/drydock/bare")
-        run = ("docker", "run", "--detach", "--network=host", f"--user={account}", "--read-only", "--tmpfs=/tmp")
-        self.host(
-            *run,
-            *("--name=bench-bare", "--memory=512m", "--entrypoint=registry"),
-            *(
-                "--env=REGISTRY_HTTP_NET=tcp",
-                "--env=REGISTRY_HTTP_ADDR=127.0.0.1:5000",
-                "--env=OTEL_TRACES_EXPORTER=none",
-            ),
-            *(
-                "--volume=/etc/drydock/registry:/etc/drydock/registry:ro",
-                "--volume=/var/lib/drydock/bare:/var/lib/registry",
-            ),
-            *(self.image("drydock-registry-a"), "serve", "/etc/drydock/registry/config.yml"),
+        owner, group = account.split(":")
+        self.host("install", "-d", "-o", owner, "-g", group, "/var/lib/drydock/bare")
+        self.run = ("docker", "run", "--detach", "--network=host", f"--user={account}", "--read-only", "--tmpfs=/tmp")
+        self.start_registry("bench-bare", self.bare)
+        self.start_registry("bench-tuned", self.tuned, *self.go_environment())
+        self.start_registry(
+            "bench-own",
+            self.own,
+            "REGISTRY_AUTH=htpasswd",
+            "REGISTRY_AUTH_HTPASSWD_REALM=registry",
+            "REGISTRY_AUTH_HTPASSWD_PATH=/etc/drydock/auth/htpasswd",
         )
         self.host(
-            *run,
+            *self.run,
             *("--name=bench-usual", "--entrypoint=nginx", "--volume=/srv/usual.conf:/srv/usual.conf:ro"),
             *("--volume=/etc/drydock/tls:/etc/drydock/tls:ro", "--volume=/etc/drydock/auth:/etc/drydock/auth:ro"),
             *("--volume=/var/lib/drydock/sockets:/run/drydock:ro", self.image("drydock-proxy")),
             *("-e", "stderr", "-c", "/srv/usual.conf", "-g", "daemon off;"),
         )
+
+    def start_registry(self, name: str, way: Way, *environment: str) -> None:
+        """Start a registry with nothing in front, with the configuration of those that are deployed."""
+        said = (
+            "REGISTRY_HTTP_NET=tcp",
+            f"REGISTRY_HTTP_ADDR={way.base.removeprefix('http://')}",
+            "OTEL_TRACES_EXPORTER=none",
+        )
+        self.host(
+            *(*self.run, f"--name={name}", "--memory=512m", "--entrypoint=registry"),
+            *(f"--env={one}" for one in (*said, *environment)),
+            *(
+                "--volume=/etc/drydock/registry:/etc/drydock/registry:ro",
+                "--volume=/etc/drydock/auth:/etc/drydock/auth:ro",
+            ),
+            "--volume=/var/lib/drydock/bare:/var/lib/registry",
+            *(self.image("drydock-registry-a"), "serve", "/etc/drydock/registry/config.yml"),
+        )
+
+    def go_environment(self) -> list[str]:
+        """What the role tells Go's garbage collector."""
+        form = "{{range .Config.Env}}{{println .}}{{end}}"
+        said = self.host("docker", "container", "inspect", f"--format={form}", "drydock-registry-a").stdout.split()
+        return [one for one in said if one.startswith("GO")]
 
     def image(self, container: str) -> str:
         """The image of a container."""
@@ -180,7 +203,7 @@ class Stage(Deployment):
     def forget_passwords(self) -> None:
         """Have nginx load anew what decides on passwords, as after each change of a user; nothing is remembered after that."""
         path = "/etc/drydock/auth/htpasswd"
-        change = f'grep -q "^# bench" {path} && grep -v "^# bench" {path} > {path}.new || {{ cat {path}; echo "# bench"; }} > {path}.new'
+        change = f'{{ grep -v "^# bench" {path}; echo "# bench $(date +%s.%N)"; }} > {path}.new'
         keep = f"chown --reference={path} {path}.new; chmod --reference={path} {path}.new; mv {path}.new {path}"
         self.host("sh", "-c", f"{change}; {keep}; {RELOAD}")
 
@@ -287,4 +310,4 @@ def staged(folder: Path) -> Iterator[Stage]:
         stage.prepare()
         yield stage
         with contextlib.suppress(AssertionError):
-            stage.host("docker", "rm", "--force", "bench-bare", "bench-usual")
+            stage.host("docker", "rm", "--force", "bench-bare", "bench-tuned", "bench-own", "bench-usual")
