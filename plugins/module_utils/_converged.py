@@ -52,11 +52,13 @@ def code_files(root: Path) -> Iterator[Path]:
     for name in _CODE:
         for folder, folders, files in os.walk(root / name):
             folders[:] = sorted(set(folders) - {"__pycache__"})
-            yield from (Path(folder, file) for file in sorted(files))
+            # An editor may leave links that lead nowhere.
+            yield from (path for path in (Path(folder, file) for file in sorted(files)) if path.is_file())
 
 
 def controller_file(path: str) -> str:
     """Say what a file on the controller holds; of a large one, when it was written is enough."""
+    path = os.path.expanduser(path)
     try:
         status = os.stat(path)
         if status.st_size > _LARGE_FILE_BYTES:

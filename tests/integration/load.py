@@ -156,6 +156,10 @@ class Pusher:
             raise Unanswered
         return (answer.headers["Location"] or "").partition(self.connection.host)[2]
 
+    def close(self) -> None:
+        """Leave the server."""
+        self.connection.close()
+
     def blob(self, layer: Layer, seconds: float = 0) -> tuple[str, int]:
         """Push one blob; return its digest and size."""
         pieces, name = layer.another()
@@ -237,7 +241,7 @@ class Load:
         while not self._stop.wait(push.pause_seconds or self._pause):
             with suppress(Unanswered):
                 pusher.once()
-        pusher.connection.close()
+        pusher.close()
 
     def start(self) -> None:
         """Let all clients begin."""

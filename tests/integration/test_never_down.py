@@ -16,7 +16,7 @@ import time
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -77,9 +77,10 @@ class Busy(Deployment):
     def prepare(self) -> None:
         """Push what the clients pull."""
         for name, size in {"4 KiB": 4 * KIB, "1 MiB": MIB, "64 MiB": 64 * MIB}.items():
-            pusher = self.pusher(Push(name, REPOSITORY, size, self.headers, self.context()))
-            self.blobs[name], _ = pusher.blob(pusher.layer)
-        pusher.once()
+            with closing(self.pusher(Push(name, REPOSITORY, size, self.headers, self.context()))) as pusher:
+                self.blobs[name], _ = pusher.blob(pusher.layer)
+                # The last one is whose manifest is pulled.
+                pusher.once()
 
     def asks(self) -> Iterator[Ask]:
         """Return all kinds of pulls."""
@@ -135,10 +136,11 @@ class Busy(Deployment):
             time.sleep(0.5)
 
     def another_image(self, name: str, program: str = "") -> Path:
-        """Make another image of the same programs, or one whose nginx is a script, for which the former is `nginx-before`."""
-        reference = self.host("docker", "container", "inspect", "--format", "{{.Config.Image}}", name).stdout.strip()
+        """Make another image of the same programs, or one of the same name whose nginx is a script, with the former as `nginx-before`."""
+        form = "{{.Config.Image}} {{.Image}}"
+        reference, before = self.host("docker", "container", "inspect", "--format", form, name).stdout.split()
         archive = self.folder / f"{name}-{len(self.images)}.tar"
-        tag = f"drydock-test/{archive.stem}:1"
+        tag = reference if program else f"drydock-test/{archive.stem}:1"
         lines = [f"FROM {reference} AS before", f"FROM {reference}", "LABEL another=yes"]
         if program:
             lines += ["COPY --from=before /usr/sbin/nginx /usr/sbin/nginx-before", "COPY nginx /usr/sbin/nginx"]
@@ -155,7 +157,7 @@ class Busy(Deployment):
             "sh", "-c", f"docker build --tag {tag} - </srv/context.tar && docker save --output /srv/image.tar {tag}"
         )
         subprocess.run(["docker", "cp", f"{host}:/srv/image.tar", archive], capture_output=True, check=True)
-        self.host("docker", "rmi", tag)
+        self.host("docker", *(("tag", before, tag) if program else ("rmi", tag)))
         self.images.append(archive)
         return archive
 
@@ -291,6 +293,12 @@ def test_run_that_is_killed_between_two_containers_is_mended(
     with deployment.loaded(record_property):
         deployment.kill_when(f"docker container inspect {PROXY}-old >/dev/null 2>&1", "configure.yml", "--tags=proxy")
         assert deployment.here(PROXY)[f"{PROXY}-old"] == before[PROXY]
+        # Whichever nginx serves, it forgets who is no longer among the users.
+        deployment.passwords["arrives"] = "new here"
+        assert deployment.status("/v2/", user="arrives") == 200
+        deployment.settings["registry_auth_users"].pop()
+        deployment.play("configure.yml", "--tags=users")
+        assert [deployment.status("/v2/", user="arrives") for _ in range(10)] == [401] * 10
         deployment.play("configure.yml", "--tags=proxy")
     after = deployment.here(PROXY)
     assert set(after) == {PROXY}
@@ -300,10 +308,10 @@ def test_run_that_is_killed_between_two_containers_is_mended(
 
 def test_upload_of_any_length_outlives_its_nginx(deployment: Busy) -> None:
     before = deployment.here(PROXY)
-    pusher = deployment.pusher(Push("long", "load/long", 16 * MIB, deployment.headers, deployment.context()))
-    pusher.resume.clear()
+    push = Push("long", "load/long", 16 * MIB, deployment.headers, deployment.context())
     deployment.settings |= {"registry_proxy_memory_mib": 310, "registry_proxy_drain_seconds": 2}
-    with ThreadPoolExecutor(1) as pool:
+    with closing(deployment.pusher(push)) as pusher, ThreadPoolExecutor(1) as pool:
+        pusher.resume.clear()
         pushed = pool.submit(pusher.once)
         while pusher.counts["long: PATCH"].asked == 0 and not pushed.done():
             time.sleep(0.1)

@@ -145,10 +145,18 @@ DRIFTS = {
     "the storage folder is root's": Drift(
         "chown root /var/lib/drydock/registry", "registry_server", owner("/var/lib/drydock/registry")
     ),
+    "a registry does not start with the host": Drift(
+        "docker update --restart=no drydock-registry-a",
+        "registry_server",
+        "docker inspect --format '{{.HostConfig.RestartPolicy.Name}}' drydock-registry-a",
+    ),
     "a registry is stopped": Drift(
         "docker stop drydock-registry-b",
         "registry_server",
         "docker inspect --format '{{.State.Running}}' drydock-registry-b",
+    ),
+    "the password server's folder is open": Drift(
+        "chmod 777 /var/lib/drydock/passwords", "registry_proxy", owner("/var/lib/drydock/passwords")
     ),
     "nginx.conf is edited": Drift(
         "echo '# more' >> /etc/drydock/proxy/nginx.conf", "registry_proxy", "sha256sum /etc/drydock/proxy/nginx.conf"
@@ -175,6 +183,7 @@ def test_each_drift_is_seen_alone(deployment: Host) -> None:
     for name in (
         "the private key can be read by all",
         "the sockets' folder is open",
+        "the password server's folder is open",
         "the users' folder is root's",
     ):
         drift = DRIFTS[name]

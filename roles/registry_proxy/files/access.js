@@ -359,6 +359,18 @@ function nameOf(header, secret) {
     return secret ? crypto.createHmac('sha256', secret).update(header).digest('hex') : '';
 }
 
+// Whose guesses are counted together: an IPv4 address, or a network of IPv6 (/64), since a client there has any address of it.
+function networkOf(address) {
+    if (address.indexOf(':') < 0) {
+        return address;
+    }
+    const halves = address.split('::');
+    const first = halves[0] === '' ? [] : halves[0].split(':');
+    const last = halves.length < 2 || halves[1] === '' ? [] : halves[1].split(':');
+    const zeros = halves.length < 2 ? [] : '0'.repeat(8 - first.length - last.length).split('');
+    return first.concat(zeros, last).slice(0, 4).join(':') + '::/64';
+}
+
 // ---- What nginx asks for
 
 // What skopeo and podman send where they have no credentials: an empty name with an empty password.
@@ -404,6 +416,7 @@ function judge(r) {
     const asked = request(r);
     const ask = asked.credentials ? 'ask' : 'refuse';
     if (asked.credentials) {
+        variables.client_network = networkOf(variables.remote_addr);
         variables.password_header = asked.credentials.header;
         variables.password_name = nameOf(asked.credentials.header, variables.password_cache_secret);
     }

@@ -5,7 +5,8 @@
     drydock-reload-proxy            reloads nginx where it has loaded something else; prints "changed" or "unchanged"
     drydock-reload-proxy --check    changes nothing; prints "loaded" or "pending"
 
-Ends with 0 as well where there is no container, or one that is stopped or cannot start: that one reads the files when it starts.
+Where one nginx is taking the place of another, both take it. Ends with 0 as well where there is no container, or one that is stopped
+or cannot start: that one reads the files when it starts.
 Otherwise ends with 1 and one sentence on standard error, and nginx goes on with what it had loaded.
 
 Folders are those of the container, the port is that of nginx.conf. What is loaded, nginx itself says at /healthz, so a reload that was
@@ -33,6 +34,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 CONTAINER = "drydock-proxy"
+# One takes the place of another, and both serve meanwhile; where a run was killed, for longer.
+CONTAINERS = (CONTAINER, f"{CONTAINER}-old")
 # Where the container sees the folders.
 CONFIGURATION = "/etc/drydock/proxy"
 TLS = "/etc/drydock/tls"
@@ -67,10 +70,10 @@ LISTENS = re.compile(r"^\s*listen ([0-9.]+):([0-9]+) ssl\b", re.MULTILINE)
 
 
 class Proxy(NamedTuple):
-    """Where the container has its folders on this host, and whether it runs."""
+    """Where nginx has its folders on this host, and the containers in which it runs."""
 
     folders: dict[str, Path]
-    runs: bool
+    running: tuple[str, ...]
 
     def listens(self) -> tuple[str, int]:
         """Return where nginx answers with the configuration that lies on disk."""
@@ -105,28 +108,34 @@ def docker(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def find_proxy() -> Proxy | None:
-    """Look for the container; None where there is none or Docker is not installed."""
+    """Look for the containers; None where there are none or Docker is not installed."""
     try:
-        done = docker("container", "inspect", CONTAINER)
+        done = docker("container", "inspect", *CONTAINERS)
     except FileNotFoundError:
         return None
-    if done.returncode != 0:
-        if "no such container" in done.stderr.lower():
-            return None
+    # It says what it found, and ends with 1 where one of them is missing.
+    complaints = [line for line in done.stderr.splitlines() if line.strip()]
+    if not all("no such container" in line.lower() for line in complaints):
         raise Failed(f"Docker cannot tell whether there is a container {CONTAINER}: {complaint(done.stderr)}")
-    return proxy_of(json.loads(done.stdout)[0])
+    found = json.loads(done.stdout or "[]")
+    return proxy_of(found) if found else None
 
 
-def proxy_of(details: dict[str, Any]) -> Proxy:
-    """Read what `docker container inspect` says of the container."""
-    folders = {mount["Destination"]: Path(mount["Source"]) for mount in details["Mounts"]}
+def proxy_of(found: list[dict[str, Any]]) -> Proxy:
+    """Read what `docker container inspect` says of the containers."""
+    folders = {mount["Destination"]: Path(mount["Source"]) for mount in found[0]["Mounts"]}
     missing = [folder for folder in (CONFIGURATION, TLS, AUTH) if folder not in folders]
     if missing:
         raise Failed(f"the container {CONTAINER} has no {missing[0]}; run the playbook that made it once more.")
+    return Proxy(folders, tuple(details["Name"].lstrip("/") for details in found if serves(details)))
+
+
+def serves(details: dict[str, Any]) -> bool:
+    """Tell whether nginx runs in a container."""
     state = details["State"]
     # One with a network of its own is of an earlier release, cannot listen as nginx.conf says, and is about to be replaced.
     on_host = details["HostConfig"]["NetworkMode"] == "host"
-    return Proxy(folders, on_host and state["Running"] and not state["Restarting"])
+    return bool(on_host and state["Running"] and not state["Restarting"])
 
 
 def complaint(text: str) -> str:
@@ -269,13 +278,13 @@ def write(proxy: Proxy, text: str) -> None:
     replace(proxy.conf(), text, proxy.conf().with_name("nginx.conf"))
 
 
-def nginx(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run nginx in the container, which may be about to restart."""
+def nginx(container: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run nginx in a container, which may be about to restart."""
     done = None
 
     def answered() -> bool:
         nonlocal done
-        done = docker("exec", CONTAINER, "nginx", "-e", "stderr", "-c", f"{CONFIGURATION}/nginx.conf", *arguments)
+        done = docker("exec", container, "nginx", "-e", "stderr", "-c", f"{CONFIGURATION}/nginx.conf", *arguments)
         return done.returncode == 0 or not re.search("is restarting|is not running|stopped container", done.stderr)
 
     wait_until(answered, RESTART_SECONDS)
@@ -289,16 +298,18 @@ def load(proxy: Proxy) -> None:
     accepted = False
     write(proxy, wanted_conf(proxy))
     try:
-        checked = nginx("-t", "-q")
-        if checked.returncode != 0:
-            raise Failed(
-                f"nginx goes on with what it had loaded, for it refuses what is new: {cause(proxy, checked.stderr)}"
-            )
-        # Not `docker kill --signal HUP`: Docker takes any signal for a stop by hand, and would not start nginx after a reboot.
-        signalled = nginx("-s", "reload")
-        if signalled.returncode != 0:
-            raise Failed(f"nginx cannot be told to reload: {complaint(signalled.stderr)}")
+        for container in proxy.running:
+            checked = nginx(container, "-t", "-q")
+            if checked.returncode != 0:
+                raise Failed(
+                    f"nginx goes on with what it had loaded, for it refuses what is new: {cause(proxy, checked.stderr)}"
+                )
         accepted = True
+        for container in proxy.running:
+            # Not `docker kill --signal HUP`: Docker takes any signal for a stop by hand, and would not start nginx after a reboot.
+            signalled = nginx(container, "-s", "reload")
+            if signalled.returncode != 0:
+                raise Failed(f"nginx in {container} cannot be told to reload: {complaint(signalled.stderr)}")
     finally:
         # A container that crashes starts with what nginx has accepted.
         if not accepted and before:
@@ -311,7 +322,7 @@ def load(proxy: Proxy) -> None:
 
 
 def settled(proxy: Proxy, name: str) -> bool:
-    """Wait until nobody but new worker processes answers."""
+    """Wait until nobody but new worker processes answers, of either nginx where there are two."""
     since = time.monotonic()
 
     def only_new_ones() -> bool:
@@ -327,7 +338,8 @@ def is_loaded(proxy: Proxy) -> bool:
     """Tell whether nginx has loaded what lies on disk, or will when it starts."""
     if written_conf(proxy) != wanted_conf(proxy):
         return False
-    return not proxy.runs or ask(proxy) == fingerprint(proxy.folders)
+    # Of two, one would answer for the other.
+    return not proxy.running or (len(proxy.running) == 1 and ask(proxy) == fingerprint(proxy.folders))
 
 
 def run(*, check: bool) -> str:
@@ -340,7 +352,7 @@ def run(*, check: bool) -> str:
     with only_one(proxy.folders[CONFIGURATION]):
         if is_loaded(proxy):
             return "unchanged"
-        if proxy.runs:
+        if proxy.running:
             load(proxy)
         else:
             write(proxy, wanted_conf(proxy))

@@ -242,7 +242,7 @@ def test_content_that_moves_to_another_file_changes_the_name(program: Any, folde
 
 
 def test_certificates_are_asked_for_only_with_a_ca_and_its_list(program: Any, folders: dict[str, Path]) -> None:
-    proxy = program.Proxy(folders, True)
+    proxy = program.Proxy(folders, ("drydock-proxy",))
     configuration = folders[program.CONFIGURATION]
     for present in ((), ("client-ca.crt",), ("client.crl",), ("client-ca.crt", "client.crl")):
         for file in ("client-ca.crt", "client.crl"):
@@ -265,7 +265,7 @@ def test_each_change_gives_another_secret_that_the_name_does_not_tell(program: A
     assert len(secrets) == 1 + len(program.READ_AT_LOAD)
     assert all(re.fullmatch("[0-9a-f]{64}", one) for one in secrets)
     secret = program.secret(folders)
-    assert f"set $password_cache_secret {secret};" in program.wanted_conf(program.Proxy(folders, True))
+    assert f"set $password_cache_secret {secret};" in program.wanted_conf(program.Proxy(folders, ("drydock-proxy",)))
     assert program.fingerprint(folders) not in secret
     # The same again without anything stored, until the key is another one.
     assert program.secret(folders) == secret
@@ -276,6 +276,7 @@ def test_each_change_gives_another_secret_that_the_name_does_not_tell(program: A
 def inspected(**changes: Any) -> dict[str, Any]:
     targets = ("/etc/drydock/proxy", "/etc/drydock/tls", "/etc/drydock/auth", "/run/drydock")
     return {
+        "Name": "/drydock-proxy",
         "State": {"Running": True, "Restarting": False},
         "Mounts": [{"Destination": target, "Source": f"/srv{target}"} for target in targets],
         "HostConfig": {"NetworkMode": "host"},
@@ -284,15 +285,24 @@ def inspected(**changes: Any) -> dict[str, Any]:
 
 
 def test_container_tells_its_folders_and_whether_it_can_load(program: Any) -> None:
-    proxy = program.proxy_of(inspected())
-    assert proxy.runs is True
+    proxy = program.proxy_of([inspected()])
+    assert proxy.running == ("drydock-proxy",)
     assert str(proxy.conf()) == "/srv/etc/drydock/proxy/loaded.conf"
     for state in ({"Running": False, "Restarting": False}, {"Running": True, "Restarting": True}):
-        assert program.proxy_of(inspected(State=state)).runs is False
+        assert program.proxy_of([inspected(State=state)]).running == ()
     # As before nginx had the host's network.
-    assert program.proxy_of(inspected(HostConfig={"NetworkMode": "drydock-proxy"})).runs is False
+    assert program.proxy_of([inspected(HostConfig={"NetworkMode": "drydock-proxy"})]).running == ()
     with pytest.raises(program.Failed, match="has no /etc/drydock/proxy"):
-        program.proxy_of(inspected(Mounts=[]))
+        program.proxy_of([inspected(Mounts=[])])
+
+
+def test_both_load_where_one_takes_the_place_of_another(program: Any) -> None:
+    old = inspected(Name="/drydock-proxy-old")
+    assert program.proxy_of([inspected(), old]).running == ("drydock-proxy", "drydock-proxy-old")
+    # As a run leaves it that was killed before the new one was made, or where that one cannot start.
+    assert program.proxy_of([old]).running == ("drydock-proxy-old",)
+    stopped = inspected(State={"Running": False, "Restarting": False})
+    assert program.proxy_of([stopped, old]).running == ("drydock-proxy-old",)
 
 
 @pytest.mark.parametrize(
@@ -308,10 +318,10 @@ def test_configuration_tells_where_nginx_answers(
     conf = folders[program.CONFIGURATION] / "nginx.conf"
     others = "listen unix:/tmp/x.sock;\nlisten 0.0.0.0:80 default_server;\n# listen 0.0.0.0:1 ssl\nlisten [::]:2 ssl;"
     conf.write_text(f"{others}\n        listen {listen};\n", encoding="ascii")
-    assert program.Proxy(folders, True).listens() == (address, port)
+    assert program.Proxy(folders, ("drydock-proxy",)).listens() == (address, port)
     conf.write_text(others, encoding="ascii")
     with pytest.raises(program.Failed, match="does not say where nginx listens"):
-        program.Proxy(folders, True).listens()
+        program.Proxy(folders, ("drydock-proxy",)).listens()
 
 
 def test_complaint_names_the_cause(program: Any) -> None:
