@@ -228,7 +228,7 @@ def test_wrong_passwords_are_refused_everywhere(site: Guarded, remembered: bool)
 
 def test_headers_and_paths_do_not_reach_behind_the_check(site: Guarded) -> None:
     site.forget()
-    lies = {"X-Real-IP": "192.0.2.1", "Drydock-Asked": "0", "X-Accel-Expires": "600", "X-Original-Method": "HEAD"}
+    lies = {"X-Real-IP": "192.0.2.1", "Drydock-Network": "192.0.2.1", "Drydock-Asked": "0", "X-Accel-Expires": "600", "X-Original-Method": "HEAD"}
     with site.recording() as recorded:
         assert is_refusal(site.answer("/v2/", headers=lies | {"Authorization": WRONG["wrong"]}))
         for path in ("/password", "/ask", "/password/", "/passwords", "//password", "/v2/../password", "/v2/../ask"):
@@ -462,6 +462,10 @@ def test_passwords_are_remembered_for_as_long_as_it_is_set(site: Guarded) -> Non
     assert site.log_in("alice") == 200
     time.sleep(2)
     assert site.checks(lambda: site.log_in("alice")) == 1
+    # Of a crowd that never stops, one asks each time.
+    start = time.monotonic()
+    checks = site.checks(lambda: [site.at_once([ALICE] * 20) for _ in range(10)])
+    assert checks <= time.monotonic() - start + 1
 
 
 def test_each_request_is_checked_where_nothing_is_remembered(site: Guarded) -> None:
