@@ -18,7 +18,10 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
 from typing import Any, Optional, TypedDict
+
+from ansible_collections.drydock.registry.plugins.module_utils._host_state import SocketConnection
 
 # Runs a program: its return code, output and errors.
 Run = Callable[[Sequence[str]], tuple[int, str, str]]
@@ -207,11 +210,7 @@ def ask_socket(path: str, timeout: float) -> Answer:
     """Ask a registry behind its unix socket how it and its storage are."""
     found = Answer(status=0, problem="")
     try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as plain:
-            plain.settimeout(timeout)
-            plain.connect(path)
-            connection = http.client.HTTPConnection("registry", timeout=timeout)
-            connection.sock = plain
+        with closing(SocketConnection(path, timeout)) as connection:
             connection.request("GET", "/")
             answer = connection.getresponse()
             answer.read()

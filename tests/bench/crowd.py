@@ -109,7 +109,8 @@ def measure(stage: Stage, rounds: int) -> Section:
     return Section(
         f"{CROWD} clients at once",
         f"{CROWD} users with passwords of their own (bcrypt cost 10) pull {LAYERS} layers of 1 MiB each, in {rounds} rounds"
-        f" ({SLOW_ROUNDS} of the usual nginx). A monitor asks `/healthz` {RATE} times a second meanwhile. nginx's memory rose to"
+        f" ({SLOW_ROUNDS} of the usual nginx). A monitor asks `/healthz` {RATE} times a second meanwhile."
+        " The clients leave the processors to the servers (SCHED_IDLE), as if they were on other machines. nginx's memory rose to"
         f" {memory:.0f} MiB.",
         ("Who", "seconds", "to TLS without a password", "`/healthz` p50 ms", "p99 ms", "highest ms"),
         rows,

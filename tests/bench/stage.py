@@ -123,7 +123,15 @@ class Stage(Deployment):
         account = self.host("sh", "-c", "echo $(id -u drydock):$(id -g drydock)").stdout.strip()
         owner, group = account.split(":")
         self.host("install", "-d", "-o", owner, "-g", group, "/var/lib/drydock/bare")
-        self.run = ("docker", "run", "--detach", "--network=host", f"--user={account}", "--read-only", "--tmpfs=/tmp")
+        self.docker_run = (
+            "docker",
+            "run",
+            "--detach",
+            "--network=host",
+            f"--user={account}",
+            "--read-only",
+            "--tmpfs=/tmp",
+        )
         self.start_registry("bench-bare", self.bare)
         self.start_registry("bench-tuned", self.tuned, *self.go_environment())
         self.start_registry(
@@ -134,7 +142,7 @@ class Stage(Deployment):
             "REGISTRY_AUTH_HTPASSWD_PATH=/etc/drydock/auth/htpasswd",
         )
         self.host(
-            *self.run,
+            *self.docker_run,
             *("--name=bench-usual", "--entrypoint=nginx", "--volume=/srv/usual.conf:/srv/usual.conf:ro"),
             *("--volume=/etc/drydock/tls:/etc/drydock/tls:ro", "--volume=/etc/drydock/auth:/etc/drydock/auth:ro"),
             *("--volume=/var/lib/drydock/sockets:/run/drydock:ro", self.image("drydock-proxy")),
@@ -149,7 +157,7 @@ class Stage(Deployment):
             "OTEL_TRACES_EXPORTER=none",
         )
         self.host(
-            *(*self.run, f"--name={name}", "--memory=512m", "--entrypoint=registry"),
+            *(*self.docker_run, f"--name={name}", "--memory=512m", "--entrypoint=registry"),
             *(f"--env={one}" for one in (*said, *environment)),
             *(
                 "--volume=/etc/drydock/registry:/etc/drydock/registry:ro",

@@ -110,15 +110,20 @@ def docker(*arguments: str) -> subprocess.CompletedProcess[str]:
 def find_proxy() -> Proxy | None:
     """Look for the containers; None where there are none or Docker is not installed."""
     try:
-        done = docker("container", "inspect", *CONTAINERS)
+        found = [details for name in CONTAINERS for details in inspect(name)]
     except FileNotFoundError:
         return None
-    # It says what it found, and ends with 1 where one of them is missing.
-    complaints = [line for line in done.stderr.splitlines() if line.strip()]
-    if not all("no such container" in line.lower() for line in complaints):
-        raise Failed(f"Docker cannot tell whether there is a container {CONTAINER}: {complaint(done.stderr)}")
-    found = json.loads(done.stdout or "[]")
     return proxy_of(found) if found else None
+
+
+def inspect(name: str) -> list[dict[str, Any]]:
+    """Ask Docker for a container; nothing where there is none."""
+    done = docker("container", "inspect", name)
+    if done.returncode == 0:
+        return list(json.loads(done.stdout))
+    if "no such container" in done.stderr.lower():
+        return []
+    raise Failed(f"Docker cannot tell whether there is a container {name}: {complaint(done.stderr)}")
 
 
 def proxy_of(found: list[dict[str, Any]]) -> Proxy:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import datetime
 import importlib.util
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -303,6 +304,34 @@ def test_both_load_where_one_takes_the_place_of_another(program: Any) -> None:
     assert program.proxy_of([old]).running == ("drydock-proxy-old",)
     stopped = inspected(State={"Running": False, "Restarting": False})
     assert program.proxy_of([stopped, old]).running == ("drydock-proxy-old",)
+
+
+def fake_docker(folder: Path, *lines: str) -> None:
+    """Put a program in the place of Docker's client."""
+    path = folder / "docker"
+    path.write_text("\n".join(("#!/bin/sh", *lines)) + "\n", encoding="ascii")
+    path.chmod(0o755)
+
+
+def test_warnings_of_docker_are_no_failure(program: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "found.json").write_text(json.dumps([inspected()]), encoding="ascii")
+    fake_docker(
+        tmp_path,
+        "echo 'WARNING: Error loading config file' >&2",
+        f'[ "$3" = drydock-proxy ] && exec cat {tmp_path}/found.json',
+        'echo "Error response from daemon: No such container: $3" >&2; exit 1',
+    )
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    assert program.find_proxy().running == ("drydock-proxy",)
+
+
+def test_docker_that_fails_without_a_word_is_not_taken_for_no_container(
+    program: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_docker(tmp_path, "exit 1")
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    with pytest.raises(program.Failed, match="cannot tell whether there is a container drydock-proxy"):
+        program.find_proxy()
 
 
 @pytest.mark.parametrize(
