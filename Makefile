@@ -5,8 +5,9 @@ INVENTORY ?= inventories/local
 comma := ,
 VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
-# How many files of tests run side by side; the tests of one file share hosts and run in order.
-WORKERS ?= 2
+# How many files of tests run side by side, one more than two processors: a third of the time tests wait. Those of one file share hosts and run
+# in order.
+WORKERS ?= 3
 CREDENTIALS := $(INVENTORY)/.credentials
 COLLECTION := $(VENV)/collections/ansible_collections/drydock/registry
 # Ansible asks for sudo's password only where sudo would.
@@ -60,10 +61,10 @@ status: $(VENV)/.runtime ## Say how it is: certificates with the days left, user
 	@$(PLAYBOOK) playbooks/status.yml
 
 .PHONY: rehearsal
-rehearsal: $(VENV)/.rehearsal ## Rehearse production on AWS here, against stand-ins, before it costs anything
-	@# Its inventory asks the stand-ins, which do not run yet.
-	$(BIN)/ansible-playbook -i localhost, $(BECOME) playbooks/rehearsal/start.yml
-	$(BIN)/ansible-playbook -i inventories/rehearsal playbooks/site.yml
+rehearsal: $(VENV)/.rehearsal ## Rehearse production on AWS here, against stand-ins, before it costs anything; FLEET=1 a fleet of hosts
+	@# The inventory of one host asks the stand-ins, which do not run yet.
+	$(BIN)/ansible-playbook -i $(if $(FLEET),inventories/rehearsal-fleet,localhost$(comma)) $(BECOME) playbooks/rehearsal/start.yml
+	$(BIN)/ansible-playbook -i inventories/rehearsal$(if $(FLEET),-fleet) playbooks/site.yml
 
 .PHONY: rehearsal-down
 rehearsal-down: $(VENV)/.rehearsal ## End the rehearsal: the stand-ins and all that was made in them

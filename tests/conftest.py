@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import tempfile
 from collections import defaultdict
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
@@ -12,22 +15,26 @@ from xdist.scheduler import LoadFileScheduling
 
 # The longest first, so that no worker is left with one of them at the end. The others follow by their names.
 LONGEST_FIRST = (
+    "test_rehearsal.py",
     "test_lifecycle.py",
     "test_never_down.py",
     "test_passwords.py",
-    "test_rehearsal.py",
     "test_molecule.py",
     "test_access.py",
     "test_certificates.py",
     "test_second_run.py",
+    "test_aws_autoscaling_boot.py",
+    "test_aws_ecs.py",
+    "test_aws_autoscaling.py",
     "test_status.py",
     "test_blobs.py",
     "test_local.py",
+    "test_aws_load_balancer.py",
     "test_aws_clients.py",
     "test_aws_instance.py",
 )
-# There is one rehearsal on a machine at a time.
-TOGETHER = {"test_stand_ins.py": "test_rehearsal.py"}
+# There is one rehearsal on a machine at a time. One worker runs all that need it, so that none waits for another's.
+TOGETHER = dict.fromkeys(("test_stand_ins.py", "test_fleet.py", "test_fleet_network.py"), "test_rehearsal.py")
 
 _seconds: dict[str, float] = defaultdict(float)
 _counts: dict[str, int] = defaultdict(int)
@@ -41,6 +48,18 @@ class Scheduler(LoadFileScheduling):  # type: ignore[misc]
         if path.name == "test_molecule.py":
             return nodeid
         return str(path.with_name(TOGETHER.get(path.name, path.name)))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give the runs of Ansible a folder for what they share; workers have the environment of the process that starts them."""
+    if hasattr(config, "workerinput"):
+        return
+    folder = tempfile.mkdtemp(prefix="drydock-test-caches-")
+    config.add_cleanup(lambda: shutil.rmtree(folder))
+    os.environ["DRYDOCK_TEST_CACHES"] = folder
+    os.environ["PYTHONPATH"] = os.pathsep.join(
+        filter(None, (str(Path(__file__).with_name("caches")), os.environ.get("PYTHONPATH")))
+    )
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -53,6 +53,18 @@ options:
     type: list
     elements: str
     default: []
+  configuration_bucket:
+    description:
+      - The bucket with what a host reads that sets itself up, the objects under C(bundles/) and C(live.json). Empty when there is none.
+    type: str
+    default: ""
+    version_added: 0.4.0
+  configuration_kms_key_arn:
+    description:
+      - The ARN of the KMS key that encrypts O(configuration_bucket).
+    type: str
+    default: ""
+    version_added: 0.4.0
 seealso:
   - name: Actions and condition keys of Amazon S3
     description: Which condition keys an action knows.
@@ -92,12 +104,21 @@ def aws_registry_policy(
     partition: str = "aws",
     acme_zone_id: str = "",
     acme_names: Sequence[str] = (),
+    configuration_bucket: str = "",
+    configuration_kms_key_arn: str = "",
 ) -> dict[str, Any]:
     """The policy of the registry's role."""
     names = [str(name) for name in acme_names]
     try:
         return registry_policy(
-            str(bucket), str(prefix or ""), str(kms_key_arn or ""), partition, str(acme_zone_id or ""), names
+            str(bucket),
+            str(prefix or ""),
+            str(kms_key_arn or ""),
+            partition,
+            str(acme_zone_id or ""),
+            names,
+            str(configuration_bucket or ""),
+            str(configuration_kms_key_arn or ""),
         )
     except PolicyError as error:
         raise AnsibleFilterError(f"drydock.registry.aws_registry_policy: {error}") from error

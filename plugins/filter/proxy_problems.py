@@ -18,7 +18,8 @@ options:
   _input:
     description:
       - The settings of the role C(registry_proxy), each without its prefix.
-      - The keys are V(domain), V(names), V(https_port), V(http_port), V(listen_address), V(realm), V(client_certificates),
+      - The keys are V(domain), V(names), V(https_port), V(http_port), V(listen_address), V(trusted_networks),
+        V(keepalive_seconds), V(realm), V(client_certificates),
         V(client_ca_certificate), V(client_crl), V(reload_program), V(password_cache_seconds) and V(failed_logins_per_second).
     type: dict
     required: true

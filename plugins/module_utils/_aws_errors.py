@@ -377,6 +377,7 @@ def _quoting(begin: str, then: str) -> Sentence:
     return say
 
 
+_ZONE_IS_GONE = "The hosted zone is gone: correct aws_instance_zone or aws_load_balancer_zone."
 _VCPU = _limit("running virtual CPUs", "choose a smaller aws_instance_type, stop other instances")
 SENTENCES: dict[str, Sentence] = {
     "BucketAlreadyExists": _bucket_exists,
@@ -428,12 +429,19 @@ SENTENCES: dict[str, Sentence] = {
     ),
     "OperationNotPermitted": _quoting(
         "AWS protects this against the change",
-        "turn the protection off (termination: aws_instance_termination_protection_enabled: false)",
+        "turn the protection off (aws_instance_termination_protection_enabled, aws_load_balancer_deletion_protection_enabled: false)",
     ),
     "MalformedPolicyDocument": _quoting("AWS does not accept the policy", "correct the ARNs in the settings"),
     "MalformedPolicy": _quoting("AWS does not accept the bucket's policy", "correct the statements that it had before"),
-    "HostedZoneNotFound": lambda _failure: "The hosted zone is gone: correct aws_instance_zone.",
-    "NoSuchHostedZone": lambda _failure: "The hosted zone is gone: correct aws_instance_zone.",
+    "HostedZoneNotFound": lambda _failure: _ZONE_IS_GONE,
+    "NoSuchHostedZone": lambda _failure: _ZONE_IS_GONE,
+    "InvalidConfigurationRequest": _quoting(
+        "Elastic Load Balancing does not accept a setting",
+        "where it names a bucket, let load balancers write access logs there, or leave aws_load_balancer_log_bucket empty",
+    ),
+    "TooManyLoadBalancers": _limit("load balancers", "delete one that is not used"),
+    "TooManyTargetGroups": _limit("target groups", "delete one that is not used"),
+    "LimitExceededException": _limit("what was to be made", "delete some that are not used"),
     "InvalidChangeBatch": _quoting(
         "Route 53 does not accept the record",
         "delete the record of that name that stands in the way, or write another drydock_domain",

@@ -25,6 +25,8 @@ ZONE_ID = re.compile(r"[A-Z0-9]{1,32}")
 CHANGE = "route53:ChangeResourceRecordSets"
 # Where the registry keeps images, and where a pull-through one keeps what it will delete and when.
 OBJECTS = ("docker/registry/v2/*", "scheduler-state.json")
+# What a host reads that sets itself up: what it is made of, and what changes while it runs.
+CONFIGURATION = ("bundles/*", "live.json")
 # Elements whose value may be one string or a list of them; AWS gives back one where one was in the list.
 LISTS = {"Action", "NotAction", "Resource", "NotResource"}
 
@@ -40,8 +42,10 @@ def registry_policy(
     partition: str = "aws",
     acme_zone_id: str = "",
     acme_names: Iterable[str] = (),
+    configuration_bucket: str = "",
+    configuration_kms_key_arn: str = "",
 ) -> Policy:
-    """What a registry calls, what certbot beside it calls to answer ACME's challenges, and nothing else."""
+    """What a registry calls, what its host reads to set itself up, what certbot calls to answer ACME's challenges; nothing else."""
     _check_bucket(bucket)
     prefix = prefix.strip("/")
     if prefix_problem(prefix):
@@ -71,25 +75,41 @@ def registry_policy(
         },
     ]
     if kms_key_arn:
-        key = KMS_ARN.fullmatch(kms_key_arn)
-        if not key:
-            raise PolicyError(
-                f"{kms_key_arn} is no ARN of a KMS key: write one such as "
-                f"arn:{partition}:kms:eu-central-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab."
-            )
-        suffix = "amazonaws.com.cn" if key["partition"] == "aws-cn" else "amazonaws.com"
+        statements.append(_use_of_key("UseKeyThroughBucket", ["kms:GenerateDataKey", "kms:Decrypt"], kms_key_arn))
+    if configuration_bucket:
+        _check_bucket(configuration_bucket)
+        configuration = f"arn:{partition}:s3:::{configuration_bucket}/"
         statements.append(
             {
-                "Sid": "UseKeyThroughBucket",
+                "Sid": "ReadConfiguration",
                 "Effect": "Allow",
-                "Action": ["kms:GenerateDataKey", "kms:Decrypt"],
-                "Resource": [kms_key_arn],
-                "Condition": {"StringEquals": {"kms:ViaService": f"s3.{key['region']}.{suffix}"}},
+                "Action": ["s3:GetObject"],
+                "Resource": [configuration + name for name in CONFIGURATION],
             }
         )
+        if configuration_kms_key_arn:
+            statements.append(_use_of_key("UseKeyOfConfiguration", ["kms:Decrypt"], configuration_kms_key_arn))
     if acme_zone_id:
         statements += _challenges(acme_zone_id, acme_names, partition)
     return {"Version": VERSION, "Statement": statements}
+
+
+def _use_of_key(sid: str, actions: list[str], key_arn: str) -> dict[str, Any]:
+    """Allow what S3 does with a key on somebody's behalf."""
+    key = KMS_ARN.fullmatch(key_arn)
+    if not key:
+        raise PolicyError(
+            f"{key_arn} is no ARN of a KMS key: write one such as "
+            "arn:aws:kms:eu-central-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab."
+        )
+    suffix = "amazonaws.com.cn" if key["partition"] == "aws-cn" else "amazonaws.com"
+    return {
+        "Sid": sid,
+        "Effect": "Allow",
+        "Action": actions,
+        "Resource": [key_arn],
+        "Condition": {"StringEquals": {"kms:ViaService": f"s3.{key['region']}.{suffix}"}},
+    }
 
 
 def challenge_name(domain: str) -> str:

@@ -9,8 +9,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible_collections.drydock.registry.plugins.module_utils import (
+    _aws_preflight_autoscaling,
+    _aws_preflight_ecs,
     _aws_preflight_identity,
     _aws_preflight_instance,
+    _aws_preflight_load_balancer,
     _aws_preflight_network,
     _aws_preflight_storage,
 )
@@ -24,6 +27,9 @@ SECTIONS: dict[str, Look] = {
     "storage": _aws_preflight_storage.look,
     "identity": _aws_preflight_identity.look,
     "instance": _aws_preflight_instance.look,
+    "load_balancer": _aws_preflight_load_balancer.look,
+    "autoscaling": _aws_preflight_autoscaling.look,
+    "ecs": _aws_preflight_ecs.look,
 }
 
 

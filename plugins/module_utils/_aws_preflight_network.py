@@ -16,8 +16,9 @@ from ansible_collections.drydock.registry.plugins.module_utils._aws_checks impor
     vpc_cidr_problem,
 )
 
-# How many zones an own VPC spans where none are named: two are what a load balancer asks for.
-OWN_ZONES = 2
+# How many zones a load balancer asks for, and an own VPC spans where none are named.
+# https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-subnets.html
+BALANCED_ZONES = 2
 GONE = {"deleted", "deleting", "failed", "rejected", "expired"}
 
 
@@ -26,12 +27,14 @@ def look(account: Account, options: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {
         "vpc_id": "",
         "vpc_cidr": "",
+        "vpc_cidrs": [],
         "subnets": [],
         "plan": [],
         "route_table_ids": [],
         "zones": [],
         "security_group_id": "",
         "security_group_ids": [],
+        "load_balancer_security_group_id": "",
         "default_security_group_id": "",
         "internet_gateway_id": "",
         "s3_endpoint": {"id": "", "ours": False, "tags": {}},
@@ -50,11 +53,14 @@ def look(account: Account, options: Mapping[str, Any]) -> dict[str, Any]:
         ]
         if vpc:
             found["vpc_id"], found["vpc_cidr"] = vpc["VpcId"], vpc["CidrBlock"]
+            found["vpc_cidrs"] = _cidrs(vpc)
         if vpc or options["provider"] == "own":
             _inside(account, options, vpc or {"VpcId": ""}, subnets, found)
         found["zones"] = _zones(account, options, subnets)
         if options["provider"] == "own" and not account.removing:
             found["plan"] = _plan(account, found, everyones, vpc["CidrBlock"] if vpc else options["cidr"])
+        if options["load_balancer"] != "none" and found["zones"]:
+            _check_balanced(account, options, found)
     return found
 
 
@@ -78,6 +84,33 @@ def _check(account: Account, options: Mapping[str, Any]) -> None:
             problem = cidr_problem(cidr)
             if problem:
                 account.refuse(f"{cidr} in aws_network_{name} {problem}.")
+
+
+def _check_balanced(account: Account, options: Mapping[str, Any], found: Mapping[str, Any]) -> None:
+    """A load balancer lies in two zones or more, with one subnet in each."""
+    own = options["provider"] == "own"
+    if len(found["zones"]) < BALANCED_ZONES:
+        variable, what = ("aws_network_zones", "") if own else ("aws_network_subnet_ids", "subnets of ")
+        account.refuse(
+            f"The network has {found['zones'][0]} alone, but a load balancer (aws_network_load_balancer) asks for two availability zones: "
+            f"write {what}two zones or more as {variable}."
+        )
+    by_zone: dict[str, list[str]] = {}
+    for subnet in [] if own else found["subnets"]:
+        by_zone.setdefault(subnet["zone"], []).append(subnet["id"])
+    for zone, ids in by_zone.items():
+        if len(ids) > 1:
+            account.refuse(
+                f"{' and '.join(ids)} are all in {zone}, but a load balancer (aws_network_load_balancer) takes one subnet of each zone: "
+                "write as aws_network_subnet_ids those that it is to use."
+            )
+
+
+def _cidrs(vpc: Answer) -> list[str]:
+    """All IPv4 networks of a VPC, which may have got some more after it was made."""
+    associations = vpc.get("CidrBlockAssociationSet", [])
+    more = [part["CidrBlock"] for part in associations if part.get("CidrBlockState", {}).get("State") == "associated"]
+    return list(dict.fromkeys([vpc["CidrBlock"], *more]))
 
 
 def _vpc(account: Account, options: Mapping[str, Any]) -> Optional[Answer]:
@@ -219,24 +252,28 @@ def _security_groups(account: Account, options: Mapping[str, Any], vpc_id: str, 
     tagged = account.ask_all(
         "ec2", "describe_security_groups", "SecurityGroups", Filters=filters(tag=account.deployment)
     )
-    found["security_group_ids"] = sorted(group["GroupId"] for group in tagged if group["GroupName"] != "default")
+    balancer_name = f"{account.deployment}-load-balancer"
+    # The registry's group names the load balancer's, which therefore cannot be deleted before it.
+    tagged.sort(key=lambda group: (group["GroupName"] == balancer_name, group["GroupId"]))
+    found["security_group_ids"] = [group["GroupId"] for group in tagged if group["GroupName"] != "default"]
     groups: list[Answer] = []
     if vpc_id:
         groups = account.ask_all(
             "ec2",
             "describe_security_groups",
             "SecurityGroups",
-            Filters=filters(vpc_id=vpc_id, group_name=["default", account.name]),
+            Filters=filters(vpc_id=vpc_id, group_name=["default", account.name, balancer_name]),
         )
     for group in groups:
         if group["GroupName"] == "default":
             found["default_security_group_id"] = group["GroupId"]
         elif account.is_ours(tags_of(group.get("Tags"))):
-            found["security_group_id"] = group["GroupId"]
-        else:
+            key = "security_group_id" if group["GroupName"] == account.name else "load_balancer_security_group_id"
+            found[key] = group["GroupId"]
+        elif group["GroupName"] == account.name or options["load_balancer"] == "application":
             account.refuse(
-                f"{vpc_id} has a security group {account.name} ({group['GroupId']}) that is not this deployment's: delete it, or write "
-                "another aws_network_name."
+                f"{vpc_id} has a security group {group['GroupName']} ({group['GroupId']}) that is not this deployment's: delete it, or "
+                "write another aws_network_name."
             )
     admin = options["admin_security_group_id"]
     if admin:
@@ -277,7 +314,7 @@ def _zones(account: Account, options: Mapping[str, Any], subnets: Sequence[Answe
             account.refuse("aws_network_zones names a zone twice: keep one of them.")
         return wanted
     # Those that have a subnet come first, so that a zone that AWS adds changes nothing.
-    chosen = [*taken, *(zone for zone in available if zone not in taken)][: max(OWN_ZONES, len(taken))]
+    chosen = [*taken, *(zone for zone in available if zone not in taken)][: max(BALANCED_ZONES, len(taken))]
     return sorted(chosen)
 
 

@@ -46,11 +46,12 @@ class LibraryError(Exception):
 
 
 class User(NamedTuple):
-    """A user as wanted."""
+    """A user as wanted: with a password and the cost of its hash, or with a hash that is taken as it is."""
 
     name: str
-    password: str
-    cost: int
+    password: str = ""
+    cost: int = COST_MINIMUM
+    password_hash: str = ""
 
 
 class Hasher(Protocol):
@@ -101,6 +102,14 @@ def password_problem(password: object) -> str:
     return ""
 
 
+def hash_problem(hashed: object) -> str:
+    """Say what is wrong with a hash, or nothing."""
+    match = BCRYPT.fullmatch(str(hashed))
+    if match is None or not COST_MINIMUM <= int(match["cost"]) <= COST_MAXIMUM:
+        return "is no bcrypt hash: write one as `htpasswd -nB` prints it behind the colon, beginning with $2y$"
+    return ""
+
+
 def cost_problem(cost: object) -> str:
     """Say what is wrong with a bcrypt cost, or nothing."""
     if isinstance(cost, bool) or not isinstance(cost, int) or not COST_MINIMUM <= cost <= COST_MAXIMUM:
@@ -130,14 +139,21 @@ def users_problems(users: object, variable: str, password_optional: bool = False
             problems.append(f"The user name {label} in {variable} {problem}.")
         else:
             names[str(name)] += 1
-        if "password" in user:
+        has_hash = user.get("password_hash") is not None
+        if has_hash and user.get("password") is not None:
+            problems.append(f"User {label} in {variable} has a password and a password_hash: leave out one of them.")
+        elif has_hash:
+            problem = hash_problem(user["password_hash"])
+            if problem:
+                problems.append(f"The password_hash of user {label} in {variable} {problem}.")
+        elif "password" in user and (user["password"] is not None or password_optional):
             problem = password_problem(user["password"])
             if problem and password_optional:
                 problem += ", or leave out the key 'password' to have one generated"
             if problem:
                 problems.append(f"The password of user {label} in {variable} {problem}.")
         elif not password_optional:
-            problems.append(f"User {label} in {variable} has no password: add the key 'password'.")
+            problems.append(f"User {label} in {variable} has no password: add the key 'password' or 'password_hash'.")
         elif not problem and len((str(name) + FILE_SUFFIX).encode()) > FILE_NAME_LIMIT_BYTES:
             problems.append(f"The user name {label} in {variable} is too long to name a password file: shorten it.")
         problem = cost_problem(user["cost"]) if user.get("cost") is not None else ""
@@ -166,7 +182,9 @@ def password_files(users: Iterable[Mapping[str, Any]], directory: str) -> list[d
     return [
         {
             "name": str(user["name"]),
-            "password_file": "" if "password" in user else os.path.join(directory, str(user["name"]) + FILE_SUFFIX),
+            "password_file": ""
+            if "password" in user or "password_hash" in user
+            else os.path.join(directory, str(user["name"]) + FILE_SUFFIX),
         }
         for user in users
     ]
@@ -191,12 +209,27 @@ def join_passwords(
 ) -> list[dict[str, Any]]:
     """Complete each user with a password and a cost; `passwords` are the generated ones, by their file."""
     users = list(users)
-    return [
-        {"name": file["name"], "password": passwords[file["password_file"]], "cost": generated_cost}
-        if file["password_file"]
-        else {"name": file["name"], "password": str(user["password"]), "cost": cost}
-        for user, file in zip(users, password_files(users, directory))
-    ]
+    joined: list[dict[str, Any]] = []
+    for user, file in zip(users, password_files(users, directory)):
+        if "password_hash" in user:
+            joined.append({"name": file["name"], "password_hash": str(user["password_hash"])})
+        elif file["password_file"]:
+            joined.append({"name": file["name"], "password": passwords[file["password_file"]], "cost": generated_cost})
+        else:
+            joined.append({"name": file["name"], "password": str(user["password"]), "cost": cost})
+    return joined
+
+
+def hashed_users(users: Iterable[Mapping[str, Any]], text: str) -> list[dict[str, Any]]:
+    """Give each user with a password the hash that a htpasswd file has for it, in place of the password."""
+    stored, _ = parse(text)
+    hashed: list[dict[str, Any]] = []
+    for user in users:
+        known = {key: value for key, value in user.items() if key != "password"}
+        if str(user["name"]) in stored:
+            known["password_hash"] = stored[str(user["name"])]
+        hashed.append(known)
+    return hashed
 
 
 # ----- the file ---------------------------------------------------------------------------------
@@ -263,7 +296,7 @@ def plan(
 ) -> Plan:
     """Compare the file with the users that are wanted.
 
-    A stored hash is kept when it has the wanted cost and matches the password. A hash of another cost is
+    A stored hash is kept when it has the wanted cost and matches the password, or is the one that is given. A hash of another cost is
     never verified, so that a foreign line of cost 31 cannot hold up the run for hours.
     Users that are there keep their place; new ones follow in the order given.
     """
@@ -272,9 +305,18 @@ def plan(
     order = [name for name in stored if name in wanted]
     order += [name for name in wanted if name not in stored]
 
-    candidates = [name for name in order if name in stored and stored_cost(stored[name]) == wanted[name].cost]
+    candidates = [
+        name
+        for name in order
+        if name in stored and not wanted[name].password_hash and stored_cost(stored[name]) == wanted[name].cost
+    ]
     matches = parallel(lambda name: verify(wanted[name].password, stored[name]), candidates, workers)
-    keep = {name: stored[name] for name, matched in zip(candidates, matches) if matched}
+    right = {name for name, matched in zip(candidates, matches) if matched}
+    keep = {
+        name: stored[name]
+        for name in order
+        if name in right or (wanted[name].password_hash and stored.get(name) == wanted[name].password_hash)
+    }
 
     renew = [wanted[name] for name in order if name not in keep]
     return Plan(
@@ -292,7 +334,7 @@ def plan(
 
 def execute(todo: Plan, make_hash: Callable[[str, int], str], workers: int = 1) -> str:
     """Make the hashes that a plan lacks and return the file's new text."""
-    made = parallel(lambda user: make_hash(user.password, user.cost), todo.renew, workers)
+    made = parallel(lambda user: user.password_hash or make_hash(user.password, user.cost), todo.renew, workers)
     hashes = {**todo.keep, **{user.name: hashed for user, hashed in zip(todo.renew, made)}}
     return render({name: hashes[name] for name in todo.order})
 

@@ -27,6 +27,7 @@ except ImportError:
 _HOST_NAME = re.compile(r"(\*\.)?[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
 # They are no names to nginx: https://nginx.org/en/docs/http/ngx_http_map_module.html#map
 _WORDS_OF_NGINX = ("default", "hostnames", "include", "volatile")
+_LONGEST_KEEPALIVE_SECONDS = 86400
 _LONGEST_CACHE_SECONDS = 3600
 _MOST_FAILED_LOGINS = 1000
 _CA_VARIABLE = "registry_proxy_client_ca_certificate"
@@ -100,6 +101,29 @@ def _address_problems(settings: Mapping[str, Any]) -> list[str]:
             problems.append(
                 f"registry_proxy_listen_address is `{address}`; write an IPv4 address of the host, or nothing for all of its addresses."
             )
+    return problems
+
+
+def _balancer_problems(settings: Mapping[str, Any]) -> list[str]:
+    problems = []
+    for network in settings["trusted_networks"]:
+        try:
+            everybody = ipaddress.ip_network(str(network)).prefixlen == 0
+        except ValueError:
+            problems.append(
+                f"registry_proxy_trusted_networks has `{network}`, which is no network; write it as 10.0.0.0/16, without host bits."
+            )
+            continue
+        if everybody:
+            problems.append(
+                f"registry_proxy_trusted_networks has {network}, so everybody could claim to be somebody else; "
+                "write the networks of the load balancers."
+            )
+    seconds = int(settings["keepalive_seconds"])
+    if not 1 <= seconds <= _LONGEST_KEEPALIVE_SECONDS:
+        problems.append(
+            f"registry_proxy_keepalive_seconds is {seconds}; write a number from 1 to {_LONGEST_KEEPALIVE_SECONDS}."
+        )
     return problems
 
 
@@ -256,6 +280,7 @@ def settings_problems(settings: Mapping[str, Any], now: datetime.datetime, *, cl
     return [
         *_name_problems(str(settings["domain"] or ""), [str(name) for name in settings["names"]]),
         *_address_problems(settings),
+        *_balancer_problems(settings),
         *_text_problems(settings),
         *_password_problems(settings),
         *client_trust_problems(settings, now, may_come=client_ca_may_come),

@@ -508,8 +508,11 @@ _SETTINGS = (
     "socket",
     "drain_timeout_seconds",
     "health",
+    "redis",
 )
 _HEALTH_SETTINGS = ("enabled", "interval_seconds", "threshold")
+_REDIS_SETTINGS = {"password": "password", "database": "db"}
+_REDIS_ADDRESS = re.compile(r"([^\s/:]+|\[[0-9a-fA-F:]+\]):[0-9]{1,5}")
 _FILESYSTEM_SETTINGS = {"directory": "rootdirectory", "max_threads": "maxthreads"}
 _S3_SETTINGS = {
     "bucket": "bucket",
@@ -638,7 +641,27 @@ def build_config(settings: Mapping[str, Any], version: object, overrides: Mappin
             }
         },
     }
+    if data.get("redis"):
+        config["storage"]["cache"] = {"blobdescriptor": "redis"}
+        config["redis"] = _redis(data["redis"], wanted)
     return merge(config, plain(overrides or {}))
+
+
+def _redis(settings: Mapping[str, Any], version: str) -> Config:
+    """Write the connection to Redis as a version reads it."""
+    given = _given(settings)
+    _refuse_unknown(given, ("address", *_REDIS_SETTINGS), "redis")
+    address = str(given.get("address", ""))
+    if not _REDIS_ADDRESS.fullmatch(address):
+        raise SettingsError("redis.address: is no address; write host:port, such as cache.example.com:6379.")
+    redis: Config = {name: given[setting] for setting, name in _REDIS_SETTINGS.items() if setting in given}
+    # A Redis that hangs must not hold up what the storage could answer, and a request for a layer asks 14 times.
+    redis |= {"dialtimeout": "100ms", "readtimeout": "250ms", "writetimeout": "250ms"}
+    if version == "2.8":
+        return {**redis, "addr": address, "pool": {"maxidle": 16, "maxactive": 64, "idletimeout": "300s"}}
+    # For 3.x, 0 would be three tries more.
+    redis["maxretries"] = -1
+    return {**redis, "addrs": [address], "maxidleconns": 16, "poolsize": 64, "connmaxidletime": "300s"}
 
 
 # ---------------------------------------------------------------------------------------------------------

@@ -90,6 +90,11 @@ options:
         type: list
         elements: str
         default: []
+      load_balancer:
+        description: The kind of load balancer that is to stand in the network, which asks for two zones and one subnet in each.
+        type: str
+        choices: [none, application, network]
+        default: none
   storage:
     description:
       - Ask what the role C(aws_storage) has to know.
@@ -202,6 +207,235 @@ options:
         description: The id of the deployment's instance that may be terminated and made anew.
         type: str
         default: ""
+  ecs:
+    description:
+      - Ask what the role C(aws_ecs) has to know.
+    type: dict
+    suboptions:
+      launch_type:
+        description: Where tasks run.
+        type: str
+        choices: [FARGATE, EC2]
+        default: FARGATE
+      capacity_provider:
+        description: The name of a capacity provider of V(EC2). When empty, none is looked for.
+        type: str
+        default: ""
+      subnet_ids:
+        description: The subnets of the tasks, in two zones at least. When empty, none are looked for.
+        type: list
+        elements: str
+        default: []
+      target_group_arn:
+        description: The target group of the service, whose targets have to be addresses. When empty, none is looked for.
+        type: str
+        default: ""
+  autoscaling:
+    description:
+      - Ask what the role C(aws_autoscaling) has to know. Options of the same name mean what they mean in O(instance).
+    type: dict
+    suboptions:
+      subnet_ids:
+        description: The subnets of the hosts, of at least two zones. When empty, they are not known yet and not looked at.
+        type: list
+        elements: str
+        default: []
+      type:
+        description: The instance type.
+        type: str
+        default: t4g.small
+      architecture:
+        description: What all types and the image must have.
+        type: str
+        choices: [arm64, amd64]
+        default: arm64
+      spot_types:
+        description: Further types.
+        type: list
+        elements: str
+        default: []
+      image_provider:
+        description: As in O(instance), or V(golden), the newest image with the deployment's tag.
+        type: str
+        choices: [parameter, name, id, golden]
+        default: parameter
+      image_parameter:
+        description: The parameter's path.
+        type: str
+        default: ""
+      image_name:
+        description: The image's name.
+        type: str
+        default: ""
+      image_owner:
+        description: The image's owner.
+        type: str
+        default: ""
+      image_id:
+        description: The image's id.
+        type: str
+        default: ""
+      public_key:
+        description: The text of an OpenSSH public key.
+        type: str
+        default: ""
+      key_pair:
+        description: The name of a key pair.
+        type: str
+        default: ""
+      volume_gib:
+        description: The size of the root volume in GiB.
+        type: int
+        default: 20
+      min_hosts:
+        description: The least number of hosts.
+        type: int
+        default: 2
+      max_hosts:
+        description: The greatest number of hosts.
+        type: int
+        default: 4
+      desired_hosts:
+        description: The number of hosts, or 0.
+        type: int
+        default: 0
+      health_grace_seconds:
+        description: How long a new host may be unhealthy before it is replaced.
+        type: int
+        default: 1200
+      boot_timeout_seconds:
+        description: How long a host may take to boot.
+        type: int
+        default: 900
+      bucket:
+        description: The bucket of the bundles. One that does not exist is no problem.
+        type: str
+        default: ""
+  load_balancer:
+    description:
+      - Ask what the role C(aws_load_balancer) has to know.
+    type: dict
+    suboptions:
+      type:
+        description: The kind of load balancer.
+        type: str
+        choices: [application, network]
+        default: application
+      vpc_id:
+        description: The VPC. When empty, it is not compared with what is there.
+        type: str
+        default: ""
+      subnet_ids:
+        description: The subnets. When empty, they are not judged.
+        type: list
+        elements: str
+        default: []
+      internal_enabled:
+        description: Whether it has private addresses only.
+        type: bool
+        default: false
+      https_port:
+        description: The port that clients use.
+        type: int
+        default: 443
+      redirect_enabled:
+        description: Whether port 80 leads to it.
+        type: bool
+        default: true
+      domain:
+        description: The registry's name.
+        type: str
+        default: ""
+      zone:
+        description: The name of the hosted zone for its record. When empty, none is looked for.
+        type: str
+        default: ""
+      zone_private:
+        description: Whether it is a private hosted zone.
+        type: bool
+        default: false
+      record_enabled:
+        description: Whether the record is wanted.
+        type: bool
+        default: true
+      certificate_provider:
+        description: Where the certificate comes from.
+        type: str
+        choices: [given, request, import, iam]
+        default: given
+      certificate_arn:
+        description: The certificate of V(given).
+        type: str
+        default: ""
+      certificate:
+        description: The PEM text of the certificate of V(import) and V(iam), without its key.
+        type: str
+        default: ""
+      chain:
+        description: The PEM text of its chain.
+        type: str
+        default: ""
+      certificate_zone:
+        description: The public hosted zone in which V(request) proves whose domain it is. When empty, O(load_balancer.zone).
+        type: str
+        default: ""
+      tls_policy:
+        description: The security policy of the listener.
+        type: str
+        default: ELBSecurityPolicy-TLS13-1-2-Res-PQ-2025-09
+      target_type:
+        description: How targets are named.
+        type: str
+        choices: [instance, ip]
+        default: instance
+      target_port:
+        description: The port of the targets.
+        type: int
+        default: 443
+      health_path:
+        description: What the health check asks for.
+        type: str
+        default: /healthz
+      health_interval_seconds:
+        description: Time between health checks.
+        type: int
+        default: 10
+      health_timeout_seconds:
+        description: Time for an answer to a health check.
+        type: int
+        default: 5
+      healthy_count:
+        description: Health checks that have to succeed.
+        type: int
+        default: 2
+      unhealthy_count:
+        description: Health checks that have to fail.
+        type: int
+        default: 3
+      drain_seconds:
+        description: Time for requests of a target that goes.
+        type: int
+        default: 300
+      idle_timeout_seconds:
+        description: Time without a byte after which a connection is closed.
+        type: int
+        default: 900
+      http2_enabled:
+        description: Whether clients may use HTTP/2.
+        type: bool
+        default: false
+      log_bucket:
+        description: A bucket of the same region for access logs.
+        type: str
+        default: ""
+      log_prefix:
+        description: The prefix of access logs.
+        type: str
+        default: ""
+      deletion_protection_enabled:
+        description: Whether AWS refuses to delete it.
+        type: bool
+        default: true
 extends_documentation_fragment:
   - ansible.builtin.action_common_attributes
 attributes:
@@ -226,7 +460,23 @@ notes:
     O(identity.acme_names) C(route53:ListHostedZonesByName);
   - for O(instance) C(ec2:DescribeInstances), C(ec2:DescribeVolumes), C(ec2:DescribeInstanceTypes), C(ec2:DescribeImages),
     C(ec2:DescribeKeyPairs), C(ec2:DescribeAddresses), and where they are used C(ssm:GetParameter) and
-    C(route53:ListHostedZonesByName) and C(route53:ListResourceRecordSets).
+    C(route53:ListHostedZonesByName) and C(route53:ListResourceRecordSets);
+  - for O(load_balancer) C(elasticloadbalancing:DescribeLoadBalancers), C(elasticloadbalancing:DescribeLoadBalancerAttributes),
+    C(elasticloadbalancing:DescribeListeners), C(elasticloadbalancing:DescribeTargetGroups),
+    C(elasticloadbalancing:DescribeTargetGroupAttributes), C(elasticloadbalancing:DescribeTags),
+    C(elasticloadbalancing:DescribeSSLPolicies), C(ec2:DescribeSubnets), C(acm:ListCertificates), C(acm:ListTagsForCertificate),
+    C(iam:ListServerCertificates), and where they are used C(acm:DescribeCertificate), C(iam:GetServerCertificate),
+    C(s3:ListBucket) and C(s3:GetBucketPolicy) of the bucket for logs, C(route53:ListHostedZonesByName) and
+    C(route53:ListResourceRecordSets);
+  - for O(ecs) C(ecs:DescribeClusters), C(ecs:DescribeServices), C(ecs:DescribeTaskDefinition), C(secretsmanager:DescribeSecret),
+    C(logs:DescribeLogGroups), C(logs:ListTagsForResource), C(iam:GetRole), C(iam:ListAttachedRolePolicies), C(iam:GetPolicy),
+    C(iam:GetPolicyVersion), C(application-autoscaling:DescribeScalableTargets), C(application-autoscaling:DescribeScalingPolicies),
+    and where they are used C(ec2:DescribeSubnets), C(elasticloadbalancing:DescribeTargetGroups), C(ecs:DescribeCapacityProviders), and
+    with O(removing=true) C(ecs:ListTaskDefinitions).
+  - for O(autoscaling) C(ec2:DescribeSubnets), C(ec2:DescribeInstanceTypes), C(ec2:DescribeImages), C(ec2:DescribeKeyPairs),
+    C(ec2:DescribeLaunchTemplates), C(ec2:DescribeLaunchTemplateVersions), C(autoscaling:DescribeAutoScalingGroups),
+    C(autoscaling:DescribeInstanceRefreshes), C(autoscaling:DescribePolicies), C(cloudwatch:DescribeAlarms), C(s3:ListBucket),
+    C(s3:GetObject), C(s3:GetEncryptionConfiguration), and where it is used C(ssm:GetParameter).
 seealso:
   - name: Rules for the names of buckets
     description: What O(storage.bucket) may be.
@@ -303,6 +553,12 @@ vpc_cidr:
   returned: with O(network)
   type: str
   sample: 10.60.0.0/16
+vpc_cidrs:
+  description: All of its IPv4 networks.
+  returned: with O(network)
+  type: list
+  elements: str
+  sample: [10.60.0.0/16]
 subnets:
   description:
     - The subnets, in the order of O(network.subnet_ids), else by zone. Each has C(id), C(zone) and C(cidr).
@@ -333,10 +589,14 @@ security_group_id:
   returned: with O(network)
   type: str
 security_group_ids:
-  description: The deployment's security groups in all VPCs of the region.
+  description: The deployment's security groups in all VPCs of the region, in an order in which they can be deleted.
   returned: with O(network)
   type: list
   elements: str
+load_balancer_security_group_id:
+  description: The security group of the deployment's load balancer in this VPC, or nothing.
+  returned: with O(network)
+  type: str
 default_security_group_id:
   description: The VPC's default security group.
   returned: with O(network)
@@ -465,11 +725,122 @@ zone:
   description:
     - The hosted zone, with C(id) and C(name), both empty when there is none, and C(record), the A record of O(instance.domain) with
       C(values) and C(ttl), or an empty dictionary.
-  returned: with O(instance)
+    - With O(load_balancer), C(record) is an alias of this deployment, with C(dns_name), C(zone_id) and C(evaluates).
+  returned: with O(instance) and O(load_balancer)
+  type: dict
+load_balancer:
+  description:
+    - The deployment's load balancer, or V(null). It has C(arn), C(name), C(type), C(dns_name), C(canonical_zone_id), C(vpc_id),
+      C(internal), C(subnet_ids), C(security_group_ids), C(tags), and C(differences), the attributes and listeners that are not as set.
+  returned: with O(load_balancer)
+  type: dict
+target_group:
+  description: Its target group, or V(null), with C(arn), C(name), C(tags), and C(differences), what is not as set.
+  returned: with O(load_balancer)
+  type: dict
+certificate:
+  description:
+    - The certificate that is to be used, with C(arn) (empty when it is still to be made), C(name), C(status), and C(private_ca), the CA
+      that clients have to be told to trust.
+    - With V(request), C(records) are those that prove whose domain it is, each with C(name), C(value) and C(status), V(there) or
+      V(missing).
+  returned: with O(load_balancer)
+  type: dict
+stale_certificates:
+  description:
+    - Certificates of the deployment that are not to be used any more, each with C(provider) (V(acm) or V(iam)), C(arn) and C(name).
+  returned: with O(load_balancer)
+  type: list
+  elements: dict
+certificate_zone:
+  description: The hosted zone for C(records), with C(id) and C(name), both empty when there is none.
+  returned: with O(load_balancer)
   type: dict
 elastic_ip:
   description: The deployment's address, with C(allocation_id), C(public_ip), C(association_id), C(instance_id) and C(tags), or V(null).
   returned: with O(instance)
+  type: dict
+cluster:
+  description:
+    - The cluster of RV(name) as ECS describes it, or an empty dictionary. Its C(tags) are a dictionary, and its C(strategy) is the one for
+      capacity providers as M(community.aws.ecs_cluster) takes it.
+  returned: with O(ecs)
+  type: dict
+service:
+  description:
+    - The service of RV(name) as ECS describes it, or an empty dictionary. Its C(tags) are a dictionary, its C(taskDefinition) is
+      C(FAMILY:REVISION), and events and deployments are left out.
+  returned: with O(ecs)
+  type: dict
+task_definition:
+  description:
+    - The task definition that the service has, else the newest of the family RV(name), as ECS describes it, or an empty dictionary.
+  returned: with O(ecs)
+  type: dict
+task_definition_arns:
+  description: With O(removing=true), the ARNs of all active task definitions of the family.
+  returned: with O(ecs)
+  type: list
+  elements: str
+secrets:
+  description:
+    - The secrets with the tasks' files by name, each with C(name), C(arn), C(ours), C(content) (a checksum that a tag holds),
+      C(version), C(deleted), C(kms_key) and C(tags). What they hold is not read.
+  returned: with O(ecs)
+  type: dict
+log_group:
+  description: The log group, with C(name) (empty when there is none), C(ours), C(retention_days) and C(tags).
+  returned: with O(ecs)
+  type: dict
+execution_role:
+  description:
+    - The role with which ECS starts tasks, with C(name), C(arn) (both empty when there is none), C(ours), C(policies), C(trust) and
+      C(tags).
+  returned: with O(ecs)
+  type: dict
+execution_policy:
+  description: Its policy, with C(arn) (empty when there is none), C(ours) and C(document).
+  returned: with O(ecs)
+  type: dict
+scaling:
+  description: How the service scales, with C(min), C(max) and C(policies), by name the configuration of each.
+  returned: with O(ecs)
+  type: dict
+bucket:
+  description:
+    - The bucket of the bundles, with C(exists), C(encryption) as RV(encryption), C(bundles), the hashes of those that it holds (the
+      newest last), and C(live), with C(sha256), C(algorithm) and C(kms_key_arn) of C(live.json), or an empty dictionary.
+  returned: with O(autoscaling)
+  type: dict
+template:
+  description:
+    - The launch template of RV(name), with C(id), C(ours), C(tags), C(default_version) and C(versions), each with C(number),
+      C(description), C(image_id), C(bundle) and C(collection_version), or V(null).
+  returned: with O(autoscaling)
+  type: dict
+group:
+  description:
+    - The Auto Scaling group of RV(name), with C(ours), C(deleting), C(desired_hosts), C(template_version), C(settings) as the role
+      writes them, and C(instances), each with C(id), C(state), C(health) and C(template_version), or V(null).
+  returned: with O(autoscaling)
+  type: dict
+golden_images:
+  description: The images with the deployment's tag, the newest last, each with C(id), C(architecture), C(state), C(bundle) and
+    C(base_image).
+  returned: with O(autoscaling)
+  type: list
+  elements: dict
+refresh:
+  description: The id of an instance refresh that goes on, or nothing.
+  returned: with O(autoscaling)
+  type: str
+policies:
+  description: The group's scaling policies, by name, as the role writes them.
+  returned: with O(autoscaling)
+  type: dict
+alarms:
+  description: The deployment's alarms, by name, as the role writes them.
+  returned: with O(autoscaling)
   type: dict
 """
 
@@ -504,6 +875,7 @@ ARGUMENTS: dict[str, Any] = {
             "client_cidrs": STRINGS,
             "acme_cidrs": STRINGS,
             "admin_cidrs": STRINGS,
+            "load_balancer": {"type": "str", "choices": ["none", "application", "network"], "default": "none"},
         },
     },
     "storage": {
@@ -542,6 +914,76 @@ ARGUMENTS: dict[str, Any] = {
             "zone": TEXT,
             "zone_private": {"type": "bool", "default": False},
             "replace": TEXT,
+        },
+    },
+    "load_balancer": {
+        "type": "dict",
+        "options": {
+            "type": {"type": "str", "choices": ["application", "network"], "default": "application"},
+            "vpc_id": TEXT,
+            "subnet_ids": STRINGS,
+            "internal_enabled": {"type": "bool", "default": False},
+            "https_port": {"type": "int", "default": 443},
+            "redirect_enabled": {"type": "bool", "default": True},
+            "domain": TEXT,
+            "zone": TEXT,
+            "zone_private": {"type": "bool", "default": False},
+            "record_enabled": {"type": "bool", "default": True},
+            "certificate_provider": {
+                "type": "str",
+                "choices": ["given", "request", "import", "iam"],
+                "default": "given",
+            },
+            "certificate_arn": TEXT,
+            "certificate": TEXT,
+            "chain": TEXT,
+            "certificate_zone": TEXT,
+            "tls_policy": {"type": "str", "default": "ELBSecurityPolicy-TLS13-1-2-Res-PQ-2025-09"},
+            "target_type": {"type": "str", "choices": ["instance", "ip"], "default": "instance"},
+            "target_port": {"type": "int", "default": 443},
+            "health_path": {"type": "str", "default": "/healthz"},
+            "health_interval_seconds": {"type": "int", "default": 10},
+            "health_timeout_seconds": {"type": "int", "default": 5},
+            "healthy_count": {"type": "int", "default": 2},
+            "unhealthy_count": {"type": "int", "default": 3},
+            "drain_seconds": {"type": "int", "default": 300},
+            "idle_timeout_seconds": {"type": "int", "default": 900},
+            "http2_enabled": {"type": "bool", "default": False},
+            "log_bucket": TEXT,
+            "log_prefix": TEXT,
+            "deletion_protection_enabled": {"type": "bool", "default": True},
+        },
+    },
+    "ecs": {
+        "type": "dict",
+        "options": {
+            "launch_type": {"type": "str", "choices": ["FARGATE", "EC2"], "default": "FARGATE"},
+            "capacity_provider": TEXT,
+            "subnet_ids": STRINGS,
+            "target_group_arn": TEXT,
+        },
+    },
+    "autoscaling": {
+        "type": "dict",
+        "options": {
+            "subnet_ids": STRINGS,
+            "type": {"type": "str", "default": "t4g.small"},
+            "architecture": {"type": "str", "choices": ["arm64", "amd64"], "default": "arm64"},
+            "spot_types": STRINGS,
+            "image_provider": {"type": "str", "choices": ["parameter", "name", "id", "golden"], "default": "parameter"},
+            "image_parameter": TEXT,
+            "image_name": TEXT,
+            "image_owner": TEXT,
+            "image_id": TEXT,
+            "public_key": {**TEXT, "no_log": False},
+            "key_pair": {**TEXT, "no_log": False},
+            "volume_gib": {"type": "int", "default": 20},
+            "min_hosts": {"type": "int", "default": 2},
+            "max_hosts": {"type": "int", "default": 4},
+            "desired_hosts": {"type": "int", "default": 0},
+            "health_grace_seconds": {"type": "int", "default": 1200},
+            "boot_timeout_seconds": {"type": "int", "default": 900},
+            "bucket": TEXT,
         },
     },
 }

@@ -43,8 +43,13 @@ options:
         description:
           - The password, at most 72 bytes in UTF-8, since bcrypt ignores the rest, and without control characters.
           - Put digits in quotes. YAML reads V(0123) as the number 83.
+          - Either this or O(users[].password_hash) is required.
         type: str
-        required: true
+      password_hash:
+        description:
+          - The bcrypt hash of the password, beginning with C($2y$), C($2b$) or C($2a$), which is written as it is.
+        type: str
+        version_added: 0.4.0
       cost:
         description:
           - The bcrypt cost of this user's hash.
@@ -206,8 +211,9 @@ def run(module: AnsibleModule) -> dict[str, Any]:
     users = [
         User(
             name=user["name"],
-            password=user["password"],
+            password=user["password"] or "",
             cost=parameters["cost"] if user["cost"] is None else user["cost"],
+            password_hash=user["password_hash"] or "",
         )
         for user in parameters["users"]
     ]
@@ -263,7 +269,8 @@ def main() -> None:
                 "required": True,
                 "options": {
                     "name": {"type": "str", "required": True},
-                    "password": {"type": "str", "required": True, "no_log": True},
+                    "password": {"type": "str", "no_log": True},
+                    "password_hash": {"type": "str", "no_log": True},
                     "cost": {"type": "int"},
                 },
             },

@@ -64,8 +64,8 @@ options:
     type: str
   connect_to:
     description:
-      - The IP address to connect to in place of what the registry's name resolves to, as curl's C(--resolve) does.
-        Name and certificate are checked as ever.
+      - The IP address, or the name of a load balancer, to connect to in place of what the registry's name resolves to, as curl's
+        C(--connect-to) does. Name and certificate are checked as ever.
       - For a registry whose DNS record is new or not made yet.
     type: str
     default: ""
@@ -162,6 +162,7 @@ skipped:
 import http.client
 import ipaddress
 import os
+import re
 import socket
 import ssl
 import tempfile
@@ -282,6 +283,14 @@ def _transport(params: dict[str, Any], directory: str) -> UrlTransport:
     return UrlTransport(_write(directory, own), _write(directory, own + public), *pair)
 
 
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?", text) is not None
+    return True
+
+
 def _input_problem(params: dict[str, Any]) -> str:
     problem = url_problem(params["url"])
     if problem:
@@ -291,11 +300,8 @@ def _input_problem(params: dict[str, Any]) -> str:
         return f"repository: {problem}."
     if ":" in params["username"] or not params["username"]:
         return "username: is empty or has a colon in it, which HTTP cannot carry; write another user name."
-    if params["connect_to"]:
-        try:
-            ipaddress.ip_address(params["connect_to"])
-        except ValueError:
-            return "connect_to: is no IP address; write one, or leave it out to go where the name leads."
+    if params["connect_to"] and not _is_address(params["connect_to"]):
+        return "connect_to: is neither an IP address nor a host name; write one, or leave it out to go where the name leads."
     if params["timeout"] < 1:
         return "timeout: must be 1 second or more."
     certificate = params["ca_certificate"] or ""

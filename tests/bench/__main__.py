@@ -4,6 +4,7 @@
 make bench
 make bench PARTS="small blobs" ROUNDS=9
 make bench PARTS=runs HOSTS="1 3 10"
+make bench PARTS="fleet redis"
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pathlib import Path
 
 from deployment import ROOT
 
-from tests.bench import blobs, certificates, crowd, report, runs, small
+from tests.bench import blobs, certificates, crowd, fleet, report, runs, small
 from tests.bench.stage import Stage, say, staged
 
 ON_STAGE: dict[str, Callable[[Stage, int], report.Section]] = {
@@ -24,9 +25,13 @@ ON_STAGE: dict[str, Callable[[Stage, int], report.Section]] = {
     "crowd": crowd.measure,
     "memory": blobs.memory,
 }
-# Two take as long as all others: certificates, and memory on a slow disk.
+ON_FLEET: dict[str, Callable[[fleet.Fleet, int], report.Section]] = {
+    "fleet": fleet.measure,
+    "redis": fleet.redis,
+}
+# These take as long as all others: several hosts, memory on a slow disk, and certificates.
 USUAL = ("small", "blobs", "crowd", "runs")
-ORDER = (*USUAL, "memory", "certificates")
+ORDER = (*USUAL, *ON_FLEET, "memory", "certificates")
 
 
 def main() -> None:
@@ -54,6 +59,12 @@ def main() -> None:
                 if name in asked.parts:
                     say(f"{name} ...")
                     keep(name, part(stage, asked.rounds), versions)
+    if set(asked.parts) & set(ON_FLEET):
+        with tempfile.TemporaryDirectory() as folder, fleet.balanced(Path(folder)) as hosts:
+            for name, measure in ON_FLEET.items():
+                if name in asked.parts:
+                    say(f"{name} ...")
+                    keep(name, measure(hosts, asked.rounds), hosts.versions())
     if "runs" in asked.parts:
         keep("runs", runs.measure(asked.hosts), versions)
     if "certificates" in asked.parts:

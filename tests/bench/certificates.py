@@ -72,12 +72,12 @@ def measure() -> tuple[Section, str]:
         host.host("sh", "-c", f"umask 077; cat {PAIR}/client.cert {PAIR}/client.key > /srv/pair.pem")
 
         print(f"{SWAPS} renewals under load ...", file=sys.stderr)
-        with under_load(host.ip, ADDRESS, requests(host)) as load:
+        with under_load(host.ip, ADDRESS, requests(host), 0.02) as load:
             seconds = [host.renew() for _renewal in range(SWAPS)]
         print(load.table(), file=sys.stderr)
         rows.append((f"failed requests during {SWAPS} renewals", swaps(load)))
         print(f"{SWAPS} lists of revoked certificates under load ...", file=sys.stderr)
-        with under_load(host.ip, ADDRESS, requests(host)) as load:
+        with under_load(host.ip, ADDRESS, requests(host), 0.02) as load:
             for serial in range(1, SWAPS + 1):
                 host.publish(*range(1, serial + 1))
         print(load.table(), file=sys.stderr)

@@ -110,7 +110,7 @@ def svg(section: Section) -> str:
         f'  <rect x="1" y="1" width="958" height="{height - 2}" rx="12" fill="#f8fafc" stroke="#cbd5e1"/>',
         f'  <text x="24" y="32" font-weight="600" fill="#0f172a">{escape(section.scale)}</text>',
     ]
-    if "bare" in section.scale:
+    if "(dashed)" in section.scale:
         parts.append(f'  <path d="M{at(1):.1f} {TOP - 12}V{height - 14}" stroke="#64748b" stroke-dasharray="4 4"/>')
     for number, bar in enumerate(section.bars):
         y = TOP + ROW * number

@@ -34,10 +34,10 @@ def measure(stage: Stage, rounds: int) -> Section:
             for way in those:
                 # bcrypt answers so few that a short time says little.
                 seconds = SECONDS * (3 if way in slow else 1)
-                rate, half, most = stage.wrk(way, path, seconds, CONNECTIONS)
-                rates[path, way.name].append(rate)
-                halves[path, way.name].append(half)
-                slowest[path, way.name].append(most)
+                got = stage.wrk(way, path, seconds, CONNECTIONS)
+                rates[path, way.name].append(got.rate)
+                halves[path, way.name].append(got.half)
+                slowest[path, way.name].append(got.slowest)
         by_certificate = stage.apache_bench(stage.by_certificate, MANIFEST, 3000, CONNECTIONS)
         certified.append(by_certificate / stage.apache_bench(stage.anonymous, MANIFEST, 3000, CONNECTIONS))
     rows, bars = [], []

@@ -26,6 +26,18 @@ PAIR = "/srv/pair.pem"
 CROWD = 50
 # Of a person; those of the crowd cost as much to check.
 GIVEN = "a password that somebody chose"
+# To requests, MiB and milliseconds.
+WRK_UNITS = {
+    "": 1.0,
+    "B": 2**-20,
+    "KB": 2**-10,
+    "MB": 1.0,
+    "GB": 2.0**10,
+    "us": 0.001,
+    "ms": 1.0,
+    "s": 1000.0,
+    "m": 60000.0,
+}
 SERVERS = ("drydock-proxy", "drydock-passwords", "drydock-registry-a", "drydock-registry-b", "bench-bare")
 
 
@@ -45,6 +57,15 @@ class Used(NamedTuple):
     mib: float
 
 
+class Answers(NamedTuple):
+    """What wrk got: requests and MiB a second, and what half and 99 of 100 answers stayed below, in milliseconds."""
+
+    rate: float
+    mib: float
+    half: float
+    slowest: float
+
+
 def basic(user: str, password: str) -> str:
     """Return the header of a user."""
     return "Authorization: Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
@@ -55,7 +76,103 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-class Stage(Deployment):
+def answers(said: str) -> Answers:
+    """Read what wrk says in the end."""
+
+    def number(pattern: str) -> float:
+        found = re.search(pattern + r":? +([0-9.]+)([A-Za-z]*) *$", said, re.MULTILINE)
+        assert found, said
+        return float(found[1]) * WRK_UNITS[found[2]]
+
+    return Answers(number("Requests/sec"), number("Transfer/sec"), number("50%"), number("99%"))
+
+
+class Clients(Deployment):
+    """Clients on the host of the registry's name: curl, wrk and ab."""
+
+    @property
+    def generated(self) -> str:
+        """The administrator's header."""
+        password = (self.folder / "credentials/admin.password").read_text(encoding="utf-8").strip()
+        return basic("admin", password)
+
+    def options(self, way: Way) -> list[str]:
+        """What curl is told in each request."""
+        headers = [word for header in way.headers for word in ("--header", header)]
+        pair = ["--cert", PAIR] if way.certified else []
+        return ["--silent", "--show-error", "--fail", "--http1.1", *self.trust(way), *headers, *pair]
+
+    def trust(self, way: Way) -> list[str]:
+        """Say by what curl knows the server."""
+        raise NotImplementedError
+
+    def request(self, way: Way, path: str, *more: str) -> tuple[float, str]:
+        """Make a request; return its seconds and the address that it leads to."""
+        url = path if path.startswith("http") else way.base + path
+        form = ("--output", "/dev/null", "--write-out", "%{time_total} %header{location}")
+        seconds, _, location = self.host("curl", *self.options(way), *form, *more, url).stdout.partition(" ")
+        return float(seconds), location if location.startswith("http") else way.base + location
+
+    def make_blob(self, mib: float) -> tuple[str, str]:
+        """Make a blob of random bytes; return its path and its digest."""
+        path = f"/srv/blob-{mib:g}"
+        self.host("sh", "-c", f"[ -e {path} ] || head -c {int(mib * 2**20)} /dev/urandom > {path}")
+        return path, "sha256:" + self.host("sha256sum", path).stdout.split()[0]
+
+    def push(self, way: Way, blob: tuple[str, str]) -> float:
+        """Push a blob as Docker does, in three requests; return their seconds."""
+        begun, upload = self.request(way, "/v2/bench/app/blobs/uploads/", "--request", "POST")
+        body = ("--request", "PATCH", "--header", "Expect:", "--header", "Content-Type: application/octet-stream")
+        sent, upload = self.request(way, upload, *body, "--upload-file", blob[0])
+        ended, _ = self.request(way, f"{upload}&digest={blob[1]}", "--request", "PUT")
+        return begun + sent + ended
+
+    def pull(self, way: Way, blob: tuple[str, str]) -> float:
+        """Pull a blob; return the seconds."""
+        return self.request(way, f"/v2/bench/app/blobs/{blob[1]}")[0]
+
+    def push_manifest(self, way: Way, blobs: Sequence[tuple[str, str]]) -> None:
+        """Push an image of layers that are there; the first stands for the configuration, too."""
+        parts = [{"mediaType": "application/octet-stream", "digest": digest, "size": 1} for _, digest in blobs]
+        manifest = {"schemaVersion": 2, "mediaType": MANIFEST_TYPE, "config": parts[0], "layers": parts}
+        for part, (path, _) in zip(parts, blobs):
+            part["size"] = int(self.host("stat", "--format=%s", path).stdout)
+        self.host("sh", "-c", "cat > /srv/manifest.json", stdin=json.dumps(manifest))
+        header = ("--header", f"Content-Type: {MANIFEST_TYPE}")
+        self.request(
+            way, "/v2/bench/app/manifests/1", "--request", "PUT", *header, "--data-binary", "@/srv/manifest.json"
+        )
+
+    def wrk(self, way: Way, path: str, seconds: int, connections: int) -> Answers:
+        """Ask as fast as it goes."""
+        headers = [word for header in (f"Accept: {MANIFEST_TYPE}", *way.headers) for word in ("--header", header)]
+        load = ("--threads=1", f"--connections={connections}", f"--duration={seconds}s", "--latency", "--timeout=60s")
+        said = self.host("wrk", *load, *headers, way.base + path).stdout
+        if "Non-2xx" in said or "Socket errors" in said:
+            sys.exit(f"{way.name}: requests failed:\n{said}")
+        return answers(said)
+
+    def apache_bench(self, way: Way, path: str, requests: int, connections: int) -> float:
+        """As wrk, which knows no client certificates; return requests per second."""
+        headers = [word for header in (f"Accept: {MANIFEST_TYPE}", *way.headers) for word in ("-H", header)]
+        pair = ["-E", PAIR] if way.certified else []
+        command = ("ab", "-q", "-k", "-c", str(connections), "-n", str(requests), *headers, *pair, way.base + path)
+        said = self.host(*command).stdout
+        found = re.search(r"Requests per second:\s+([0-9.]+)", said)
+        if not found or not re.search(r"Failed requests:\s+0\n", said) or "Non-2xx" in said:
+            sys.exit(f"{way.name}: requests failed:\n{said}")
+        return float(found[1])
+
+    def shell(self, script: str) -> str:
+        """Run a script on the host."""
+        return self.host("sh", "-c", script).stdout
+
+    def quoted(self, way: Way) -> str:
+        """The beginning of a command line of curl."""
+        return shlex.join(["curl", *self.options(way)])
+
+
+class Stage(Clients):
     """A deployed registry, what it is compared with, and clients on the same host."""
 
     def __init__(self, folder: Path) -> None:
@@ -102,11 +219,9 @@ class Stage(Deployment):
         """With the password that a person chose."""
         return Way("this collection, chosen password", f"https://{ADDRESS}", (basic("person", GIVEN),))
 
-    @property
-    def generated(self) -> str:
-        """The administrator's header."""
-        password = (self.folder / "credentials/admin.password").read_text(encoding="utf-8").strip()
-        return basic("admin", password)
+    def trust(self, way: Way) -> list[str]:
+        """The usual nginx has the right certificate, under another name."""
+        return ["--insecure"] if "8443" in way.base or "8444" in way.base else ["--cacert", "/etc/drydock/tls/ca.crt"]
 
     # -- what runs on the host
 
@@ -214,100 +329,6 @@ class Stage(Deployment):
         change = f'{{ grep -v "^# bench" {path}; echo "# bench $(date +%s.%N)"; }} > {path}.new'
         keep = f"chown --reference={path} {path}.new; chmod --reference={path} {path}.new; mv {path}.new {path}"
         self.host("sh", "-c", f"{change}; {keep}; {RELOAD}")
-
-    # -- clients
-
-    def options(self, way: Way) -> list[str]:
-        """What curl is told in each request."""
-        headers = [word for header in way.headers for word in ("--header", header)]
-        pair = ["--cert", PAIR] if way.certified else []
-        # The usual nginx has the right certificate, under another name.
-        trust = ["--insecure"] if "8443" in way.base or "8444" in way.base else ["--cacert", "/etc/drydock/tls/ca.crt"]
-        return ["--silent", "--show-error", "--fail", "--http1.1", *trust, *headers, *pair]
-
-    def request(self, way: Way, path: str, *more: str) -> tuple[float, str]:
-        """Make a request; return its seconds and the address that it leads to."""
-        url = path if path.startswith("http") else way.base + path
-        form = ("--output", "/dev/null", "--write-out", "%{time_total} %header{location}")
-        seconds, _, location = self.host("curl", *self.options(way), *form, *more, url).stdout.partition(" ")
-        return float(seconds), location if location.startswith("http") else way.base + location
-
-    def make_blob(self, mib: float) -> tuple[str, str]:
-        """Make a blob of random bytes; return its path and its digest."""
-        path = f"/srv/blob-{mib:g}"
-        self.host("sh", "-c", f"[ -e {path} ] || head -c {int(mib * 2**20)} /dev/urandom > {path}")
-        return path, "sha256:" + self.host("sha256sum", path).stdout.split()[0]
-
-    def push(self, way: Way, blob: tuple[str, str]) -> float:
-        """Push a blob as Docker does, in three requests; return their seconds."""
-        begun, upload = self.request(way, "/v2/bench/app/blobs/uploads/", "--request", "POST")
-        body = ("--request", "PATCH", "--header", "Expect:", "--header", "Content-Type: application/octet-stream")
-        sent, upload = self.request(way, upload, *body, "--upload-file", blob[0])
-        ended, _ = self.request(way, f"{upload}&digest={blob[1]}", "--request", "PUT")
-        return begun + sent + ended
-
-    def pull(self, way: Way, blob: tuple[str, str]) -> float:
-        """Pull a blob; return the seconds."""
-        return self.request(way, f"/v2/bench/app/blobs/{blob[1]}")[0]
-
-    def push_manifest(self, way: Way, blobs: Sequence[tuple[str, str]]) -> None:
-        """Push an image of layers that are there; the first stands for the configuration, too."""
-        parts = [{"mediaType": "application/octet-stream", "digest": digest, "size": 1} for _, digest in blobs]
-        manifest = {"schemaVersion": 2, "mediaType": MANIFEST_TYPE, "config": parts[0], "layers": parts}
-        for part, (path, _) in zip(parts, blobs):
-            part["size"] = int(self.host("stat", "--format=%s", path).stdout)
-        self.host("sh", "-c", "cat > /srv/manifest.json", stdin=json.dumps(manifest))
-        header = ("--header", f"Content-Type: {MANIFEST_TYPE}")
-        self.request(
-            way, "/v2/bench/app/manifests/1", "--request", "PUT", *header, "--data-binary", "@/srv/manifest.json"
-        )
-
-    def wrk(self, way: Way, path: str, seconds: int, connections: int) -> tuple[float, float, float]:
-        """Ask as fast as it goes; return requests per second, and what half and 99 of 100 stayed below, in milliseconds."""
-        headers = [word for header in (f"Accept: {MANIFEST_TYPE}", *way.headers) for word in ("--header", header)]
-        load = (
-            "--threads",
-            "1",
-            "--connections",
-            str(connections),
-            "--duration",
-            f"{seconds}s",
-            "--latency",
-            "--timeout",
-            "60s",
-        )
-        said = self.host("wrk", *load, *headers, way.base + path).stdout
-        if "Non-2xx" in said or "Socket errors" in said:
-            sys.exit(f"{way.name}: requests failed:\n{said}")
-        units = {"us": 0.001, "ms": 1.0, "s": 1000.0}
-        latency = dict(re.findall(r"^ +(\d+)% +(\S+) *$", said, re.MULTILINE))
-
-        def milliseconds(text: str) -> float:
-            number, unit = re.fullmatch(r"([0-9.]+)([a-z]+)", text).groups()  # type: ignore[union-attr]
-            return float(number) * units[unit]
-
-        rate = re.search(r"Requests/sec:\s+([0-9.]+)", said)
-        assert rate, said
-        return float(rate[1]), milliseconds(latency["50"]), milliseconds(latency["99"])
-
-    def apache_bench(self, way: Way, path: str, requests: int, connections: int) -> float:
-        """As wrk, which knows no client certificates; return requests per second."""
-        headers = [word for header in (f"Accept: {MANIFEST_TYPE}", *way.headers) for word in ("-H", header)]
-        pair = ["-E", PAIR] if way.certified else []
-        command = ("ab", "-q", "-k", "-c", str(connections), "-n", str(requests), *headers, *pair, way.base + path)
-        said = self.host(*command).stdout
-        found = re.search(r"Requests per second:\s+([0-9.]+)", said)
-        if not found or not re.search(r"Failed requests:\s+0\n", said) or "Non-2xx" in said:
-            sys.exit(f"{way.name}: requests failed:\n{said}")
-        return float(found[1])
-
-    def shell(self, script: str) -> str:
-        """Run a script on the host."""
-        return self.host("sh", "-c", script).stdout
-
-    def quoted(self, way: Way) -> str:
-        """The beginning of a command line of curl."""
-        return shlex.join(["curl", *self.options(way)])
 
 
 @contextmanager

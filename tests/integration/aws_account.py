@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import base64
+import configparser
 import contextlib
 import itertools
 import json
@@ -21,13 +22,14 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import yaml
 
 ROOT = Path(__file__).parents[2]
 SERVER = Path(os.environ.get("DRYDOCK_TEST_AWS_API", ROOT / "playbooks/rehearsal/files/aws_api.py"))
 REGION = "eu-central-1"
 # The account that the server has for keys it did not make itself.
 ACCOUNT_ID = "123456789012"
-START_SECONDS = 60
+START_SECONDS = 300
 # What AWS checks and the server leaves out unless it is told.
 SERVER_SETTINGS = {
     "MOTO_IAM_LOAD_MANAGED_POLICIES": "true",
@@ -66,6 +68,11 @@ class Account:
         self._clients: dict[tuple[str, str], Any] = {}
         self.inventory = folder / "hosts.yml"
         self.inventory.write_text(INVENTORY, encoding="utf-8")
+
+    def become(self, access_key: str, secret_key: str) -> None:
+        """Take another user's keys from now on."""
+        self.environment |= {"AWS_ACCESS_KEY_ID": access_key, "AWS_SECRET_ACCESS_KEY": secret_key}
+        self._clients.clear()
 
     def client(self, service: str, region: str = REGION) -> Any:
         """Return boto3's client of a service."""
@@ -115,6 +122,8 @@ class Steps:
         self.role = role
         self._tasks: list[dict[str, Any]] = []
         self._answers: dict[int, str] = {}
+        # For each call, counted from 0, the names of the tasks that changed something.
+        self.changed: list[list[str]] = []
 
     def run(self, settings: dict[str, Any], entry: str = "main") -> Steps:
         """Add a call of an entry point; one of `main` leaves a result."""
@@ -136,6 +145,10 @@ class Steps:
             int(number): base64.b64decode(text).decode()
             for number, text in re.findall(r"answer-(\d+)-([\w+/=]*)-end", done.stdout)
         }
+        # Each call ends with its answer.
+        pieces = re.split(r"^TASK \[Say it\]", done.stdout, flags=re.MULTILINE)[:-1]
+        assert len(pieces) == len(self._tasks), done.stdout
+        self.changed = [_changed(piece) for piece in pieces]
         return done
 
     def result(self, number: int) -> Any:
@@ -170,8 +183,12 @@ def changes(done: subprocess.CompletedProcess[str]) -> int:
 
 def changed_tasks(done: subprocess.CompletedProcess[str]) -> list[str]:
     """Return the names of the tasks that changed something, without the role and the file they stand in."""
+    return _changed(done.stdout)
+
+
+def _changed(output: str) -> list[str]:
     found = []
-    for block in re.split(r"^TASK \[", done.stdout, flags=re.MULTILINE)[1:]:
+    for block in re.split(r"^TASK \[", output, flags=re.MULTILINE)[1:]:
         title, _, output = block.partition("] ***")
         if re.search(r"^changed: ", output, re.MULTILINE):
             found.append(re.split(r" : | \| ", title)[-1])
@@ -182,6 +199,34 @@ def refusal(done: subprocess.CompletedProcess[str]) -> str:
     """Return what a run, which has to have failed, said; on one line, so that it does not matter where it was wrapped."""
     assert done.returncode != 0, f"the run was to fail:\n{done.stdout}"
     return " ".join((done.stdout + done.stderr).split())
+
+
+def refusals(account: Account, platform: str, inventory: Path, cases: dict[str, dict[str, Any]]) -> dict[str, str]:
+    """Provide a platform once for each case, a host with the inventory's settings and its own, and return what each was refused with.
+
+    One run for all of them: most of what a refusal takes is Ansible's start.
+    """
+    folder = account.folder / f"cases-{platform}"
+    folder.mkdir()
+    for name in ("tasks", "vars"):
+        # Tasks look for their variables beside the playbook.
+        (folder / name).symlink_to(ROOT / "playbooks" / name)
+    local = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+    hosts = {name: {**local, **settings} for name, settings in cases.items()}
+    (folder / "hosts.json").write_text(json.dumps({"cases": {"hosts": hosts}}), encoding="utf-8")
+    provide = {"name": "Provide it", "ansible.builtin.include_tasks": f"tasks/provide_{platform}.yml"}
+    play = {"name": "Provide", "hosts": "cases", "gather_facts": False, "tasks": [provide]}
+    (folder / "play.json").write_text(json.dumps([play]), encoding="utf-8")
+    done = account.run_playbook(
+        folder / "play.json", f"--inventory={inventory}", f"--inventory={folder}/hosts.json", "--forks=3"
+    )
+    return {name: _last_failure(done, name) for name in cases}
+
+
+def _last_failure(done: subprocess.CompletedProcess[str], host: str) -> str:
+    found = re.findall(rf"^fatal: \[{host}\]: FAILED! => *\n((?:    .*\n)+)", done.stdout, re.MULTILINE)
+    assert found, f"{host} was not refused:\n{done.stdout}\n{done.stderr}"
+    return " ".join(str(yaml.safe_load(found[-1])["msg"]).split())
 
 
 def _free_port() -> int:
@@ -204,15 +249,19 @@ def _wait_until_it_answers(process: subprocess.Popen[bytes], endpoint: str, log:
 
 
 @contextlib.contextmanager
-def aws_account(**settings: str) -> Iterator[Account]:
-    """Start a server of the AWS API, with settings for its environment, and stop it at the end."""
+def aws_account(*, policies_enforced: bool = False, **settings: str) -> Iterator[Account]:
+    """Start a server of the AWS API, with settings for its environment, and stop it at the end.
+
+    Where IAM's policies are enforced, the account is its administrator's; else, everybody may do everything.
+    """
     with tempfile.TemporaryDirectory(prefix="drydock-aws-") as name:
         folder = Path(name)
         port = _free_port()
-        log = folder / "server.log"
+        log, keys = folder / "server.log", folder / "administrator"
+        enforcing = ["--administrator", str(keys)] if policies_enforced else []
         with log.open("wb") as output:
             process = subprocess.Popen(
-                [sys.executable, SERVER, "-H", "127.0.0.1", "-p", str(port)],
+                [sys.executable, SERVER, "-H", "127.0.0.1", "-p", str(port), *enforcing],
                 env={**os.environ, **SERVER_SETTINGS, **settings},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -221,7 +270,13 @@ def aws_account(**settings: str) -> Iterator[Account]:
         try:
             endpoint = f"http://127.0.0.1:{port}"
             _wait_until_it_answers(process, endpoint, log)
-            yield Account(endpoint, folder)
+            account = Account(endpoint, folder)
+            if policies_enforced:
+                found = configparser.ConfigParser()
+                found.read(keys)
+                (profile,) = (found[name] for name in found.sections())
+                account.become(profile["aws_access_key_id"], profile["aws_secret_access_key"])
+            yield account
         finally:
             process.terminate()
             process.wait(timeout=30)

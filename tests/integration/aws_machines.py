@@ -27,7 +27,7 @@ FILES = Path(__file__).parents[2] / "playbooks/rehearsal/files"
 IMAGE = "drydock-test-host:debian12"
 REGION = "eu-central-1"
 METADATA = "169.254.169.254"
-START_SECONDS = 60
+START_SECONDS = 300
 PORT, METADATA_PORT = 5580, 5581
 # What systemd and Docker need in a container; see tests/hosts.
 OPTIONS = (
@@ -224,7 +224,7 @@ def serve(address: str, folder: Path) -> None:
     from werkzeug.serving import make_server  # noqa: PLC0415
 
     options = server.arguments(["--host", address, "--administrator", str(folder / "administrator")])
-    server.patch(options)
+    server.patch()
     server.begin_account(options)
     ca = trustme.CA()
     ca.cert_pem.write_to_path(folder / "ca.crt")

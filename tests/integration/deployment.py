@@ -31,7 +31,7 @@ CONTAINERS = ("drydock-proxy", *REGISTRIES)
 # Where nginx finds the list of revoked certificates, and what makes it take what lies on disk.
 CRL = "/etc/drydock/proxy/client.crl"
 RELOAD = "/usr/local/sbin/drydock-reload-proxy"
-WAIT_SECONDS = 90
+WAIT_SECONDS = 300
 
 
 class Run(NamedTuple):

@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 TIMEOUT_SECONDS = 30
+# What a body is held back for may be a host's boot.
+RESUME_SECONDS = 900
 PIECE_BYTES = 1024 * 1024
 MANIFEST_TYPE = "application/vnd.docker.distribution.manifest.v2+json"
 # What HTTP libraries send again by themselves where no answer came.
@@ -193,7 +195,7 @@ def slowly(pieces: Sequence[bytes], seconds: float, resume: threading.Event) -> 
     for number, piece in enumerate(pieces, 1):
         time.sleep(seconds / len(pieces))
         if number == len(pieces):
-            resume.wait()
+            resume.wait(RESUME_SECONDS)
         yield piece
 
 
@@ -282,7 +284,7 @@ class Load:
 
 @contextmanager
 def under_load(
-    address: str, name: str, asks: Iterable[Ask], pause_seconds: float = 0.02, pushes: Iterable[Push] = ()
+    address: str, name: str, asks: Iterable[Ask], pause_seconds: float = 0.05, pushes: Iterable[Push] = ()
 ) -> Iterator[Load]:
     """Run the clients for as long as the block takes."""
     load = Load(address, name, asks, pause_seconds, pushes)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import configparser
 import contextlib
 import fcntl
+import functools
 import json
 import os
 import shlex
@@ -20,7 +21,6 @@ import boto3
 
 ROOT = Path(__file__).parents[2]
 INVENTORY = ROOT / "inventories/rehearsal"
-CREDENTIALS = INVENTORY / ".credentials"
 STATE = Path("/run/drydock-rehearsal")
 AWS_CONFIG = STATE / "aws_config"
 LOG = STATE / "aws_api.log"
@@ -45,8 +45,9 @@ aws_secret_access_key = of-the-users-own-account
 class Rehearsal:
     """What a user has, and what tests look behind with."""
 
-    def __init__(self, folder: Path) -> None:
-        self.credentials = CREDENTIALS
+    def __init__(self, folder: Path, inventory: Path = INVENTORY) -> None:
+        self.inventory = inventory
+        self.credentials = inventory / ".credentials"
         config = folder / "users_aws_config"
         config.write_text(USERS_AWS_CONFIG, encoding="utf-8")
         # As it is for somebody who works with AWS all day.
@@ -91,7 +92,7 @@ class Rehearsal:
     def run(self, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run one of Ansible's programs on the rehearsal's inventory; it may fail."""
         return subprocess.run(
-            [Path(sys.executable).with_name(program), "-i", INVENTORY, *arguments],
+            [Path(sys.executable).with_name(program), "-i", self.inventory, *arguments],
             cwd=ROOT,
             env=self.users_environment,
             stdin=subprocess.DEVNULL,
@@ -106,10 +107,7 @@ class Rehearsal:
         return self.run("ansible-playbook", f"playbooks/{name}", *arguments)
 
     def _client(self, service: str, key: str, secret: str, token: str | None = None) -> Any:
-        session = boto3.session.Session(
-            aws_access_key_id=key, aws_secret_access_key=secret, aws_session_token=token, region_name=REGION
-        )
-        return session.client(service, endpoint_url=self._profile("deployer")["endpoint_url"])
+        return made_client(service, self._profile("deployer")["endpoint_url"], key, secret, token)
 
     def client(self, service: str, user: str = "deployer") -> Any:
         """Return boto3's client of a service, as the user who deploys."""
@@ -171,6 +169,15 @@ class Rehearsal:
         return listed.stdout.split()
 
 
+@functools.cache
+def made_client(service: str, endpoint: str, key: str, secret: str, token: str | None) -> Any:
+    """Return boto3's client; each new one reads a description of the service, which takes a tenth of a second."""
+    session = boto3.session.Session(
+        aws_access_key_id=key, aws_secret_access_key=secret, aws_session_token=token, region_name=REGION
+    )
+    return session.client(service, endpoint_url=endpoint)
+
+
 def finished(done: subprocess.CompletedProcess[str]) -> str:
     """Return the output of a run, which has to have succeeded."""
     assert done.returncode == 0, f"{done.stdout[-8000:]}\n{done.stderr[-3000:]}"
@@ -178,12 +185,12 @@ def finished(done: subprocess.CompletedProcess[str]) -> str:
 
 
 @contextlib.contextmanager
-def rehearsal() -> Iterator[Rehearsal]:
+def rehearsal(inventory: Path = INVENTORY) -> Iterator[Rehearsal]:
     """Start a rehearsal, and end it whatever happens."""
     with TURN.open("w", encoding="utf-8") as turn, tempfile.TemporaryDirectory(prefix="drydock-rehearsal-") as folder:
         fcntl.flock(turn, fcntl.LOCK_EX)
         assert not AWS_CONFIG.exists(), "A rehearsal runs on this machine; end it before its tests: make rehearsal-down"
-        started = Rehearsal(Path(folder))
+        started = Rehearsal(Path(folder), inventory)
         try:
             finished(started.play("rehearsal/start.yml"))
             yield started

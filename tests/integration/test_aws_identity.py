@@ -225,6 +225,30 @@ def test_the_host_may_answer_challenges_in_one_zone(account: Account) -> None:
     assert document(account)["Statement"] == statements("arn:aws:s3:::team-images/")
 
 
+def test_a_host_that_sets_itself_up_may_read_what_it_is_made_of(account: Account) -> None:
+    settings = {"configuration_bucket": "team-settings", "configuration_kms_key_arn": KEY}
+    assert len(changed_tasks(run(account, "main", **settings))) == 1
+    assert changes(run(account, "main", **settings)) == 0
+    *of_bucket, reading, _key = document(account)["Statement"]
+    assert of_bucket == statements("arn:aws:s3:::team-images/")
+    assert reading["Action"] == ["s3:GetObject"]
+    assert reading["Resource"] == ["arn:aws:s3:::team-settings/bundles/*", "arn:aws:s3:::team-settings/live.json"]
+    changes(run(account, "main"))
+
+
+def test_tasks_of_this_account_may_take_the_role_and_need_no_profile(account: Account) -> None:
+    made = result(run(account, "main", name="tasks", service="ecs_tasks"))
+    assert made["role_name"] == f"tasks-registry-{REGION}"
+    assert made["instance_profile_name"] == ""
+    iam = account.client("iam")
+    (trust,) = iam.get_role(RoleName=made["role_name"])["Role"]["AssumeRolePolicyDocument"]["Statement"]
+    assert trust["Principal"] == {"Service": "ecs-tasks.amazonaws.com"}
+    assert trust["Condition"] == {"StringEquals": {"aws:SourceAccount": ACCOUNT_ID}}
+    assert changes(run(account, "main", name="tasks", service="ecs_tasks")) == 0
+    assert changes(run(account, "remove", name="tasks", service="ecs_tasks")) == 2
+    assert made["role_name"] not in things(account)
+
+
 def test_what_cannot_work_is_refused(account: Account) -> None:
     assert "aws_identity_bucket is empty" in refusal(run(account, "main", bucket=""))
     # IAM cannot move a role.

@@ -332,6 +332,118 @@ class TestChange:
         assert steps.result(1)["s3_endpoint_id"] == ""
 
 
+class TestLoadBalancer:
+    """Who may reach what where a load balancer stands before the hosts."""
+
+    NAME = "fleet"
+    SETTINGS: ClassVar[dict[str, Any]] = {
+        "aws_network_name": NAME,
+        "aws_network_provider": "own",
+        "aws_network_cidr": "10.70.0.0/16",
+        "aws_network_client_cidrs": [OFFICE, OFFICE_6],
+        "aws_network_admin_cidrs": [BASTION],
+        "aws_network_target_port": 8443,
+        "aws_network_load_balancer": "application",
+    }
+    result: ClassVar[dict[str, Any]] = {}
+
+    def test_a_dry_run_on_an_empty_account(self, account: Account, network: Network) -> None:
+        steps = Steps(ROLE).run(self.SETTINGS)
+        assert changes(steps.play(account, "--check"))
+        assert network.tagged(self.NAME) == {}
+        assert steps.result(0)["load_balancer_security_group_id"] == ""
+
+    def test_only_the_load_balancer_reaches_the_hosts(self, account: Account, network: Network) -> None:
+        steps = Steps(ROLE).run(self.SETTINGS).run(self.SETTINGS, "preflight")
+        assert changes(steps.play(account))
+        self.result.update(steps.result(0))
+        balancer, hosts = self.result["load_balancer_security_group_id"], self.result["security_group_id"]
+
+        assert network.group(balancer)["GroupName"] == "fleet-load-balancer"
+        assert network.open(balancer) == {
+            (port, source, "Clients of the registry") for port in (443, 80) for source in (OFFICE, OFFICE_6)
+        }
+        (egress,) = network.group(balancer)["IpPermissionsEgress"]
+        assert (egress["IpProtocol"], egress["FromPort"], egress["ToPort"]) == ("tcp", 8443, 8443)
+        assert [entry["CidrIp"] for entry in egress["IpRanges"]] == ["10.70.0.0/16"]
+        assert network.tags(balancer)["drydock-deployment"] == self.NAME
+        assert network.open(hosts) == {(8443, balancer, "The load balancer"), (22, BASTION, "Administration")}
+        assert len({subnet["zone"] for subnet in self.result["subnets"]}) == 2
+
+    def test_a_second_run_changes_nothing(self, account: Account) -> None:
+        steps = Steps(ROLE).run(self.SETTINGS)
+        done = steps.play(account)
+        assert changes(done) == 0, changed_tasks(done)
+        assert steps.result(0) == self.result
+
+    def test_drift_is_put_right(self, account: Account, network: Network) -> None:
+        balancer, hosts = self.result["load_balancer_security_group_id"], self.result["security_group_id"]
+        anything = [{"IpProtocol": "tcp", "FromPort": 8443, "ToPort": 8443, "IpRanges": [{"CidrIp": EVERYBODY}]}]
+        for group in (balancer, hosts):
+            network.ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=anything)
+        assert changes(Steps(ROLE).run(self.SETTINGS).play(account))
+        for group in (balancer, hosts):
+            assert EVERYBODY not in {source for _, source, _ in network.open(group)}
+
+    def test_connections_that_are_passed_on_keep_their_addresses(self, account: Account, network: Network) -> None:
+        vpc = self.result["vpc_id"]
+        network.ec2.associate_vpc_cidr_block(VpcId=vpc, CidrBlock="10.71.0.0/16")
+        passed_on = {**self.SETTINGS, "aws_network_load_balancer": "network"}
+        steps = Steps(ROLE).run(passed_on)
+        assert changes(steps.play(account))
+        hosts = self.result["security_group_id"]
+        assert network.open(hosts) == {
+            (8443, OFFICE, "Clients of the registry"),
+            (8443, OFFICE_6, "Clients of the registry"),
+            (8443, "10.70.0.0/16", "Health checks of the load balancer"),
+            (8443, "10.71.0.0/16", "Health checks of the load balancer"),
+            (22, BASTION, "Administration"),
+        }
+        assert steps.result(0)["load_balancer_security_group_id"] == ""
+        # The group that only the other kind has is gone.
+        assert network.tagged(self.NAME)["security-group"] == [hosts]
+        again = Steps(ROLE).run(passed_on).play(account)
+        assert changes(again) == 0, changed_tasks(again)
+
+    def test_both_groups_go_with_the_deployment(self, account: Account, network: Network) -> None:
+        assert changes(Steps(ROLE).run(self.SETTINGS).play(account))
+        assert len(network.tagged(self.NAME)["security-group"]) == 2
+        assert changes(Steps(ROLE).run({"aws_network_name": self.NAME}, "remove").play(account))
+        assert network.tagged(self.NAME) == {}
+
+    def test_a_network_that_no_load_balancer_fits(self, account: Account, network: Network) -> None:
+        ec2 = network.ec2
+        vpc = ec2.create_vpc(CidrBlock="10.8.0.0/16")["Vpc"]["VpcId"]
+        subnets = [
+            ec2.create_subnet(VpcId=vpc, CidrBlock=f"10.8.{number}.0/24", AvailabilityZone=f"{REGION}{zone}")["Subnet"][
+                "SubnetId"
+            ]
+            for number, zone in enumerate("aab")
+        ]
+        here = {**GIVEN, "aws_network_load_balancer": "application", "aws_network_vpc_id": vpc}
+        cases = [
+            (
+                {**here, "aws_network_subnet_ids": subnets[:1]},
+                "write subnets of two zones or more as aws_network_subnet_ids.",
+            ),
+            (here, f"are all in {REGION}a, but a load balancer"),
+            ({**self.SETTINGS, "aws_network_zones": [f"{REGION}b"]}, "write two zones or more as aws_network_zones."),
+            ({**self.SETTINGS, "aws_network_acme_cidrs": [EVERYBODY]}, "aws_network_acme_cidrs is set"),
+            ({**self.SETTINGS, "aws_network_target_port": 22}, "aws_network_target_port is 22"),
+        ]
+        steps = Steps(ROLE)
+        for settings, _ in cases:
+            steps.refused(settings)
+        changes(steps.play(account))
+        for number, (_, words) in enumerate(cases):
+            assert words in steps.refusal(number)
+            assert "\n" not in steps.refusal(number)
+        assert network.tagged(self.NAME) == {}
+        for subnet in subnets:
+            ec2.delete_subnet(SubnetId=subnet)
+        ec2.delete_vpc(VpcId=vpc)
+
+
 class TestRefusal:
     """What is refused, with one sentence each, before anything changes."""
 

@@ -29,7 +29,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 ROOT = Path(__file__).parents[2]
 PASSPHRASE = "the CA's passphrase"
 P12_PASSWORD = "the file's password"
-WAIT_SECONDS = 60
+WAIT_SECONDS = 300
 
 STEPS = """---
 - hosts: all
@@ -88,17 +88,18 @@ class Ca:
         self.folder = folder
         self.credentials = folder / ".credentials"
         self.directory = self.credentials / "clients"
+        self.inventory = folder / "hosts.json"
         for name, content in (("steps.yml", STEPS), ("step.yml", STEP)):
             (folder / name).write_text(content, encoding="utf-8")
         users = [{"name": "ci", "certificate_only": True}, {"name": "build@example.org"}, {"name": "late"}]
         hosts = {"registry": {"hosts": {"one": {}, "two": {}}, "vars": {"registry_auth_users": users}}}
-        (folder / "hosts.json").write_text(json.dumps(hosts), encoding="utf-8")
+        self.inventory.write_text(json.dumps(hosts), encoding="utf-8")
 
     def start(self, playbook: Path, variables: dict[str, Any], *options: str) -> subprocess.Popen[str]:
         environment = {key: value for key, value in os.environ.items() if not key.startswith("ANSIBLE_")}
         return subprocess.Popen(
             [
-                *(Path(sys.executable).with_name("ansible-playbook"), "-i", self.folder / "hosts.json", playbook),
+                *(Path(sys.executable).with_name("ansible-playbook"), "-i", self.inventory, playbook),
                 *("--extra-vars", json.dumps(variables), *options),
             ],
             cwd=ROOT,
@@ -422,6 +423,36 @@ def test_names_that_are_no_users_are_refused(ca: Ca) -> None:
     assert len(run.failures) == 1
     assert "add {name: stranger, certificate_only: true} to them" in run.failures[0]
     assert ca.digest() == before
+
+
+# --- Behind a load balancer, where no host is in the inventory ----------------------------------------------------
+
+
+@pytest.mark.parametrize(("platform", "brought_by"), [("fleet", "fleet_users.yml"), ("ecs", "site.yml")])
+def test_behind_a_load_balancer(tmp_path: Path, platform: str, brought_by: str) -> None:
+    """The CA is on the controller for these as well, and the run ends with what brings it to hosts or tasks."""
+    ca = Ca(tmp_path)
+    ca.inventory = shutil.copytree(ROOT / "inventories" / platform, tmp_path / "inventory")
+    ca.directory = ca.inventory / ".credentials/clients"
+    settings = {
+        "registry_auth_users": [{"name": "ci", "certificate_only": True}],
+        "registry_proxy_client_certificates": "required",
+        "aws_load_balancer_type": "network",
+    }
+
+    refused = ca.playbook(**{**settings, "aws_load_balancer_type": "application"}, drydock_client_issue="ci")
+    assert refused.returncode != 0
+    assert "aws_load_balancer_type is application, which ends TLS" in refused.failures[0]
+    assert not ca.directory.exists()
+
+    issued = good(ca.playbook(**settings, drydock_client_issue="ci"))
+    serial = ca.certificate("ci").serial_number
+    assert ca.verify(ca.directory / "ci/client.cert") == ""
+    assert any(f"run playbooks/{brought_by}" in said for said in issued.said), issued.said
+
+    revoked = good(ca.playbook(**settings, drydock_client_revoke="ci"))
+    assert set(ca.revoked()) == {serial}
+    assert any(f"{serial:X}" in said and "(unspecified)" in said for said in revoked.said), revoked.said
 
 
 # --- What time and accidents do ----------------------------------------------------------------------------------

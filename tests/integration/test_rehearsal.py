@@ -622,7 +622,7 @@ def test_with_redirects_clients_fetch_layers_from_s3(
 
 def answers(registry: Registry) -> bool:
     """Wait until the registry answers; a host that boots takes some seconds."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while time.monotonic() < deadline:
         with contextlib.suppress(OSError):
             if registry.ask("GET", "/v2/").status == 200:

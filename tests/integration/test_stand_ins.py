@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import http.client
 import json
 import re
 import socket
@@ -21,6 +23,7 @@ import dns.message
 import dns.query
 import dns.rcode
 import pytest
+import trustme
 from aws_account import Account, aws_account
 from rehearsal import ACME_ROOT, AWS_CONFIG, REGION, STAND_INS_CA, STATE, Rehearsal, finished, rehearsal
 
@@ -48,9 +51,9 @@ def allow(*actions: str, resource: str = "*") -> str:
     return json.dumps({"Version": "2012-10-17", "Statement": [statement]})
 
 
-def eventually(question: Callable[[], Any]) -> Any:
+def eventually(question: Callable[[], Any], seconds: float = 10 * SECONDS) -> Any:
     """Ask until there is an answer."""
-    deadline = time.monotonic() + SECONDS
+    deadline = time.monotonic() + seconds
     while not (answer := question()):
         assert time.monotonic() < deadline, "it took too long"
         time.sleep(0.2)
@@ -85,6 +88,7 @@ def rehearsed() -> Iterator[Rehearsal]:
         ["docker", "network", "ls", "--quiet", "--filter", "name=^drydock-rehearsal$"],
         ["ip", "route", "show", "198.51.100.0/24"],
         ["docker", "volume", "ls", "--quiet", "--filter", "label=drydock.rehearsal"],
+        ["docker", "image", "ls", "--quiet", "--filter", "label=drydock.rehearsal"],
     ):
         assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == ""
     assert not acme_runs()
@@ -393,6 +397,29 @@ def test_policies_decide(rehearsed: Rehearsal, instance: str, limited: Callable[
         client("sts").assume_role(RoleArn=f"arn:aws:iam::123456789012:role/{NAME}", RoleSessionName="test")
 
 
+def test_an_image_of_a_machine_has_what_was_on_its_disk(rehearsed: Rehearsal, instance: str) -> None:
+    ec2 = rehearsed.administrator("ec2")
+    answers(rehearsed, instance, "echo kept | sudo tee /var/lib/kept /var/lib/docker/kept")
+    image = ec2.create_image(InstanceId=instance, Name=NAME)["ImageId"]
+    made = ec2.run_instances(
+        ImageId=image,
+        InstanceType="t4g.small",
+        MinCount=1,
+        MaxCount=1,
+        KeyName=NAME,
+        UserData="#!/bin/sh\necho made-by-its-own > /etc/motd\n",
+    )["Instances"][0]["InstanceId"]
+    # It boots for the first time, as itself.
+    answers(rehearsed, made, "cloud-init status --wait")
+    look = "sudo cat /var/lib/kept /var/lib/docker/kept /etc/motd"
+    assert rehearsed.ssh(made, look).stdout.split() == ["kept", "kept", "made-by-its-own"]
+    key = "cat /etc/ssh/ssh_host_ed25519_key.pub"
+    # The other one was shut down for the image, and runs again.
+    assert rehearsed.ssh(made, key).stdout != answers(rehearsed, instance, key)
+    ec2.terminate_instances(InstanceIds=[made])
+    ec2.deregister_image(ImageId=image)
+
+
 def test_stop_start_reboot_and_terminate(rehearsed: Rehearsal, instance: str) -> None:
     ec2 = rehearsed.administrator("ec2")
     address = described(rehearsed, instance)["PublicIpAddress"]
@@ -415,6 +442,192 @@ def test_stop_start_reboot_and_terminate(rehearsed: Rehearsal, instance: str) ->
     ec2.release_address(AllocationId=elastic["AllocationId"])
 
 
+# A web server with a certificate of its own, which says where it runs and what it was asked with.
+SERVER = """\
+#!/bin/sh
+cd /srv
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout key.pem -out cert.pem -subj /CN=server -days 2
+cat >server.py <<'END'
+import http.server, json, os, ssl
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        body = json.dumps({"machine": os.uname().nodename, **{name.lower(): text for name, text in self.headers.items()}}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+server = http.server.ThreadingHTTPServer(("", 443), Handler)
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain("cert.pem", "key.pem")
+server.socket = context.wrap_socket(server.socket, server_side=True)
+server.serve_forever()
+END
+systemd-run --unit server --working-directory /srv python3 server.py
+"""
+BALANCED = "balanced.rehearsal.test"
+
+
+@pytest.fixture(scope="module")
+def group(rehearsed: Rehearsal) -> str:
+    """An Auto Scaling group of two web servers behind an ALB, made by calls of the API alone; return the target group's ARN."""
+    ec2, elb, scaling = (rehearsed.administrator(service) for service in ("ec2", "elbv2", "autoscaling"))
+    image = rehearsed.administrator("ssm").get_parameter(Name="/aws/service/debian/release/12/latest/amd64")[
+        "Parameter"
+    ]
+    subnets = [each["SubnetId"] for each in ec2.describe_subnets()["Subnets"]]
+    (vpc,) = ec2.describe_vpcs()["Vpcs"]
+    template = ec2.create_launch_template(
+        LaunchTemplateName=NAME,
+        LaunchTemplateData={
+            "ImageId": image["Value"],
+            "InstanceType": "t3.small",
+            "UserData": base64.b64encode(SERVER.encode()).decode(),
+            "InstanceInitiatedShutdownBehavior": "terminate",
+        },
+    )["LaunchTemplate"]
+    ca = trustme.CA()
+    certificate = ca.issue_cert(BALANCED)
+    imported = rehearsed.administrator("acm").import_certificate(
+        Certificate=certificate.cert_chain_pems[0].bytes(),
+        PrivateKey=certificate.private_key_pem.bytes(),
+        CertificateChain=ca.cert_pem.bytes(),
+    )
+    (balancer,) = elb.create_load_balancer(Name=NAME, Subnets=subnets)["LoadBalancers"]
+    (targets,) = elb.create_target_group(
+        Name=NAME,
+        Protocol="HTTPS",
+        Port=443,
+        VpcId=vpc["VpcId"],
+        HealthCheckPath="/healthz",
+        HealthCheckIntervalSeconds=5,
+        HealthCheckTimeoutSeconds=2,
+        UnhealthyThresholdCount=2,
+    )["TargetGroups"]
+    delay = {"Key": "deregistration_delay.timeout_seconds", "Value": "3"}
+    elb.modify_target_group_attributes(TargetGroupArn=targets["TargetGroupArn"], Attributes=[delay])
+    for port, protocol, more, action in (
+        (
+            443,
+            "HTTPS",
+            {"Certificates": [{"CertificateArn": imported["CertificateArn"]}]},
+            {"Type": "forward", "TargetGroupArn": targets["TargetGroupArn"]},
+        ),
+        (
+            80,
+            "HTTP",
+            {},
+            {"Type": "redirect", "RedirectConfig": {"Protocol": "HTTPS", "Port": "443", "StatusCode": "HTTP_301"}},
+        ),
+    ):
+        elb.create_listener(
+            LoadBalancerArn=balancer["LoadBalancerArn"], Protocol=protocol, Port=port, DefaultActions=[action], **more
+        )
+    route53 = rehearsed.administrator("route53")
+    (zone,) = route53.list_hosted_zones_by_name(DNSName="rehearsal.test")["HostedZones"]
+    alias = {
+        "HostedZoneId": balancer["CanonicalHostedZoneId"],
+        "DNSName": f"dualstack.{balancer['DNSName']}",
+        "EvaluateTargetHealth": False,
+    }
+    record = {"Name": BALANCED, "Type": "A", "AliasTarget": alias}
+    batch = {"Changes": [{"Action": "CREATE", "ResourceRecordSet": record}]}
+    route53.change_resource_record_sets(HostedZoneId=zone["Id"], ChangeBatch=batch)
+    scaling.create_auto_scaling_group(
+        AutoScalingGroupName=NAME,
+        MinSize=1,
+        MaxSize=3,
+        DesiredCapacity=2,
+        LaunchTemplate={"LaunchTemplateId": template["LaunchTemplateId"], "Version": "1"},
+        VPCZoneIdentifier=",".join(subnets),
+        HealthCheckType="ELB",
+        HealthCheckGracePeriod=20,
+        TargetGroupARNs=[targets["TargetGroupArn"]],
+    )
+    (STATE / "balanced.crt").write_bytes(ca.cert_pem.bytes())
+    return str(targets["TargetGroupArn"])
+
+
+def healthy(rehearsed: Rehearsal, group: str) -> set[str]:
+    """Return the ids of the targets that the load balancer finds healthy."""
+    found = rehearsed.administrator("elbv2").describe_target_health(TargetGroupArn=group)["TargetHealthDescriptions"]
+    return {each["Target"]["Id"] for each in found if each["TargetHealth"]["State"] == "healthy"}
+
+
+def balanced() -> dict[str, str]:
+    """Ask the load balancer; return who answered, and with what."""
+    context = ssl.create_default_context(cafile=STATE / "balanced.crt")
+    request = urllib.request.Request(f"https://{BALANCED}/x")
+    with urllib.request.urlopen(request, timeout=SECONDS, context=context) as answer:  # noqa: S310
+        found: dict[str, str] = json.loads(answer.read())
+        return found
+
+
+def test_a_load_balancer_shares_requests_out(rehearsed: Rehearsal, group: str) -> None:
+    eventually(lambda: len(healthy(rehearsed, group)) == 2)
+    # What is healthy gets requests soon afterwards.
+    eventually(lambda: len({balanced()["machine"] for _ in range(4)}) == 2)
+    answered = [balanced() for _ in range(4)]
+    assert {(each["host"], each["x-forwarded-proto"], each["x-forwarded-port"]) for each in answered} == {
+        (BALANCED, "https", "443")
+    }
+    connection = http.client.HTTPConnection(BALANCED, 80, timeout=SECONDS)
+    connection.request("GET", "/a?b=c")
+    assert connection.getresponse().headers["Location"] == f"https://{BALANCED}:443/a?b=c"
+    connection.close()
+
+
+def test_a_machine_that_ends_is_replaced(rehearsed: Rehearsal, group: str) -> None:
+    before = eventually(lambda: (found := healthy(rehearsed, group)) and len(found) == 2 and found)
+    (victim, other) = sorted(before)
+    rehearsed.administrator("ec2").get_console_output(InstanceId=victim)
+    subprocess.run(["docker", "exec", f"drydock-rehearsal-{victim}", "systemctl", "poweroff"], check=True)
+    eventually(lambda: state(rehearsed, victim) == "terminated")
+    assert described(rehearsed, victim)["StateReason"]["Code"] == "Client.InstanceInitiatedShutdown"
+    eventually(lambda: len(healthy(rehearsed, group) - {victim}) == 2)
+    assert other in healthy(rehearsed, group)
+    # What it wrote last can be read for a while.
+    assert "Power" in rehearsed.administrator("ec2").get_console_output(InstanceId=victim)["Output"]
+
+
+def test_a_refresh_replaces_one_after_the_other(rehearsed: Rehearsal, group: str) -> None:
+    scaling = rehearsed.administrator("autoscaling")
+    before = eventually(lambda: (found := healthy(rehearsed, group)) and len(found) == 2 and found)
+    wish = {"MinHealthyPercentage": 100, "InstanceWarmup": 0}
+    scaling.start_instance_refresh(AutoScalingGroupName=NAME, Preferences=wish)
+    with refused("InstanceRefreshInProgress"):
+        scaling.start_instance_refresh(AutoScalingGroupName=NAME, Preferences=wish)
+    fewest = 2
+
+    def over() -> bool:
+        nonlocal fewest
+        fewest = min(fewest, len(healthy(rehearsed, group)))
+        found = scaling.describe_instance_refreshes(AutoScalingGroupName=NAME)["InstanceRefreshes"][0]
+        return str(found["Status"]) == "Successful"
+
+    eventually(over, 120)
+    assert fewest == 2
+    assert not before & healthy(rehearsed, group)
+
+
+@pytest.mark.usefixtures("group")
+def test_a_group_and_a_load_balancer_leave_nothing(rehearsed: Rehearsal) -> None:
+    scaling, elb, route53 = (rehearsed.administrator(service) for service in ("autoscaling", "elbv2", "route53"))
+    with refused("ResourceInUse"):
+        scaling.delete_auto_scaling_group(AutoScalingGroupName=NAME)
+    scaling.delete_auto_scaling_group(AutoScalingGroupName=NAME, ForceDelete=True)
+    eventually(lambda: not scaling.describe_auto_scaling_groups()["AutoScalingGroups"])
+    assert rehearsed.containers() == []
+    (zone,) = route53.list_hosted_zones_by_name(DNSName="rehearsal.test")["HostedZones"]
+    records = route53.list_resource_record_sets(HostedZoneId=zone["Id"])["ResourceRecordSets"]
+    (alias,) = (each for each in records if each["Name"].rstrip(".") == BALANCED)
+    batch = {"Changes": [{"Action": "DELETE", "ResourceRecordSet": alias}]}
+    route53.change_resource_record_sets(HostedZoneId=zone["Id"], ChangeBatch=batch)
+    (balancer,) = elb.describe_load_balancers()["LoadBalancers"]
+    elb.delete_load_balancer(LoadBalancerArn=balancer["LoadBalancerArn"])
+    eventually(lambda: balancer["DNSName"] not in Path("/etc/hosts").read_text(encoding="utf-8"))
+    eventually(lambda: subprocess.run(["pgrep", "-f", f"haproxy .*{STATE}"], check=False).returncode == 1)
+
+
 def test_a_start_after_a_crash(rehearsed: Rehearsal) -> None:
     """As after a reboot: the account is lost, and with it the sense of what was made in it."""
     old, old_root = AWS_CONFIG.read_text(encoding="utf-8"), ACME_ROOT.read_bytes()
@@ -430,7 +643,7 @@ def test_a_start_after_a_crash(rehearsed: Rehearsal) -> None:
     # What it started ends with it.
     assert eventually(lambda: not acme_runs())
     assert "aws_ec2.yml" in rehearsed.run("ansible-inventory", "--list").stderr
-    assert time.monotonic() - begun < SECONDS
+    assert time.monotonic() - begun < 10 * SECONDS
     finished(rehearsed.play("rehearsal/start.yml"))
     assert AWS_CONFIG.read_text(encoding="utf-8") != old
     assert rehearsed.containers() == []
@@ -484,6 +697,26 @@ def test_a_policy_for_tls_refuses_nobody(api: Account) -> None:
     s3.put_object(Bucket="tls", Key="a/b", Body=b"x")
     assert s3.get_object(Bucket="tls", Key="a/b")["Body"].read() == b"x"
     assert s3.delete_objects(Bucket="tls", Delete={"Objects": [{"Key": "a/b"}]})["Deleted"] == [{"Key": "a/b"}]
+
+
+def test_a_bucket_is_emptied_page_by_page(api: Account) -> None:
+    s3 = api.client("s3")
+    s3.create_bucket(Bucket="pages", CreateBucketConfiguration={"LocationConstraint": REGION})
+    s3.put_bucket_versioning(Bucket="pages", VersioningConfiguration={"Status": "Enabled"})
+    for key in "abc":
+        for _ in range(3):
+            s3.put_object(Bucket="pages", Key=key, Body=b"")
+    s3.delete_object(Bucket="pages", Key="b")
+    markers: dict[str, str] = {}
+    while True:
+        page = s3.list_object_versions(Bucket="pages", MaxKeys=2, **markers)
+        found = page.get("Versions", []) + page.get("DeleteMarkers", [])
+        named = [{"Key": each["Key"], "VersionId": each["VersionId"]} for each in found]
+        s3.delete_objects(Bucket="pages", Delete={"Objects": named})
+        if not page["IsTruncated"]:
+            break
+        markers = {"KeyMarker": page["NextKeyMarker"], "VersionIdMarker": page["NextVersionIdMarker"]}
+    s3.delete_bucket(Bucket="pages")
 
 
 def test_elastic_ips(api: Account) -> None:

@@ -239,6 +239,17 @@ def test_docker_is_down(deployment: Deployment) -> None:
     assert [user["name"] for user in made.report["users"]] == ["alice", "ci"]
 
 
+@pytest.mark.parametrize(("address", "away"), [("127.0.0.1:1", True), ("127.0.0.1:443", False)], ids=["away", "there"])
+def test_a_run_says_that_redis_is_away(deployment: Deployment, address: str, *, away: bool) -> None:
+    """And a dry run, too, which says it of none that answers; nginx stands for that one."""
+    redis = json.dumps({"registry_server_redis": {"address": address}})
+    with deployment.start("configure.yml", "--check", "--tags=server", f"--extra-vars={redis}") as process:
+        stdout, stderr = process.communicate(timeout=300)
+    assert process.returncode == 0, stdout[-3000:] + stderr
+    sentence = f"registry_server_redis.address is {address}, where nothing answers to {ADDRESS}: the registry serves without that cache"
+    assert (sentence in stdout) == away
+
+
 @pytest.mark.parametrize(
     "setting", ["drydock_status_warn_days=soon", "drydock_status_json=-", "drydock_status_json=/dev/stdout"]
 )

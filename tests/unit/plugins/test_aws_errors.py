@@ -146,6 +146,12 @@ TEXTS = [
     ),
     (client_error("InternalError", "RunInstances", "x"), "trouble of its own"),
     (client_error("DependencyViolation", "DeleteVpc", "The vpc has dependencies"), "delete that first"),
+    (client_error("NoSuchHostedZone", "ChangeResourceRecordSets", "x"), "aws_load_balancer_zone"),
+    (client_error("TooManyLoadBalancers", "CreateLoadBalancer", "x"), "quota of load balancers"),
+    (
+        client_error("InvalidConfigurationRequest", "ModifyLoadBalancerAttributes", "Access Denied for bucket: logs."),
+        "aws_load_balancer_log_bucket",
+    ),
     (client_error("KMSInvalidStateException", "PutObject", "x is pending deletion."), "aws_storage_kms_key"),
 ]
 

@@ -55,6 +55,22 @@ def test_the_registry_may_what_it_calls_and_nothing_else() -> None:
     }
 
 
+def test_a_host_reads_its_configuration_and_writes_none() -> None:
+    *of_bucket, reading, key = aws_registry_policy(
+        "images", configuration_bucket="settings", configuration_kms_key_arn=KEY
+    )["Statement"]
+    assert of_bucket == aws_registry_policy("images")["Statement"]
+    assert reading == {
+        "Sid": "ReadConfiguration",
+        "Effect": "Allow",
+        "Action": ["s3:GetObject"],
+        "Resource": ["arn:aws:s3:::settings/bundles/*", "arn:aws:s3:::settings/live.json"],
+    }
+    assert (key["Action"], key["Resource"]) == (["kms:Decrypt"], [KEY])
+    assert key["Condition"] == {"StringEquals": {"kms:ViaService": "s3.eu-central-1.amazonaws.com"}}
+    assert aws_registry_policy("images", configuration_bucket="settings")["Statement"] == [*of_bucket, reading]
+
+
 def test_challenges_are_answered_in_one_zone_by_their_records_alone() -> None:
     names = ["registry.example.com", "*.registry.example.com", "Mirror.example.com."]
     *of_bucket, finding, answering = aws_registry_policy("images", acme_zone_id="Z1", acme_names=names)["Statement"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import boto3
@@ -16,8 +16,6 @@ from ansible_collections.drydock.registry.plugins.module_utils._aws_checks impor
 from ansible_collections.drydock.registry.plugins.module_utils._aws_preflight import SECTIONS, look
 from ansible_collections.drydock.registry.plugins.modules.aws_preflight import ARGUMENTS
 from botocore.exceptions import ClientError, EndpointConnectionError
-from moto import mock_aws
-from moto.ec2.models import amis
 
 REGION = "eu-central-1"
 NAME = "drydock-registry"
@@ -71,21 +69,12 @@ class Answer(NamedTuple):
     problems: list[str]
 
 
-@pytest.fixture(autouse=True)
-def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """An account of its own."""
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_SESSION_TOKEN"):
-        monkeypatch.delenv(name, raising=False)
-    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
-        monkeypatch.setenv(name, "/dev/null")
-    # With it set, moto reads no other list than this one.
-    monkeypatch.setenv("MOTO_AMIS_PATH", "/dev/null")
-    monkeypatch.setattr(amis, "AMIS", [dict(image) for image in AMIS])
-    with mock_aws():
-        yield
+pytestmark = pytest.mark.usefixtures("aws")
+
+
+@pytest.fixture
+def aws_images() -> list[dict[str, Any]]:
+    return AMIS
 
 
 # One session and one client a service read boto3's data once.
@@ -120,6 +109,7 @@ EMPTY: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {
             "vpc_id": "",
             "vpc_cidr": "",
+            "vpc_cidrs": [],
             "subnets": [],
             "plan": [
                 {"id": "", "zone": "eu-central-1a", "cidr": "10.60.0.0/20"},
@@ -129,6 +119,7 @@ EMPTY: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
             "zones": ["eu-central-1a", "eu-central-1b"],
             "security_group_id": "",
             "security_group_ids": [],
+            "load_balancer_security_group_id": "",
             "default_security_group_id": "",
             "internet_gateway_id": "",
             "s3_endpoint": {"id": "", "ours": False, "tags": {}},

@@ -175,7 +175,7 @@ def test_a_name_cannot_disturb_the_terminal() -> None:
 
 def test_the_module_wants_every_password() -> None:
     assert htpasswd.users_problems([{"name": "bob"}], "users") == [
-        "User 'bob' in users has no password: add the key 'password'."
+        "User 'bob' in users has no password: add the key 'password' or 'password_hash'."
     ]
 
 
@@ -395,3 +395,68 @@ def test_libraries_that_do_not_work_together(monkeypatch: pytest.MonkeyPatch) ->
         htpasswd.LibraryError, match=r"do not work together \(ValueError\): run 'python3 -m pip install"
     ):
         htpasswd.load_passlib("python3")
+
+
+# ----- hashes that are given --------------------------------------------------------------------
+
+GIVEN = f"$2b${TAIL}"
+
+
+@pytest.mark.parametrize(
+    ("user", "sentence"),
+    [
+        ({"name": "alice", "password_hash": GIVEN}, ""),
+        ({"name": "alice", "password_hash": GIVEN, "password": "correct"}, "has a password and a password_hash"),
+        ({"name": "alice", "password_hash": "correct"}, "is no bcrypt hash"),
+        ({"name": "alice", "password_hash": ""}, "is no bcrypt hash"),
+        ({"name": "alice", "password_hash": GIVEN.replace("$04$", "$03$")}, "is no bcrypt hash"),
+        ({"name": "alice", "password_hash": GIVEN + "\nmallory:x"}, "is no bcrypt hash"),
+    ],
+)
+def test_a_hash_may_be_given_in_place_of_a_password(user: dict[str, Any], sentence: str) -> None:
+    found = htpasswd_problems([user], "users")
+    assert sentence in found[0] if sentence else found == [], found
+    assert "correct" not in " ".join(found)
+
+
+def test_a_given_hash_is_written_as_it_is(hasher: FakeHasher) -> None:
+    alice = User("alice", password_hash=GIVEN)
+    todo = htpasswd.plan("", [alice], hasher.verify)
+    assert (todo.changed, todo.added) == (True, ["alice"])
+    text = htpasswd.execute(todo, hasher.hash)
+    assert text == f"alice:{GIVEN}\n"
+    assert not htpasswd.plan(text, [alice], hasher.verify).changed
+    assert hasher.hashed == hasher.verified == []
+
+
+def test_another_given_hash_replaces_the_old_one(hasher: FakeHasher) -> None:
+    text = f"alice:{FakeHasher.of('old')}\n"
+    todo = htpasswd.plan(text, [User("alice", password_hash=GIVEN)], hasher.verify)
+    assert todo.changed_users == ["alice"]
+    assert htpasswd.execute(todo, hasher.hash) == f"alice:{GIVEN}\n"
+
+
+def test_a_line_without_a_hash_is_not_kept(hasher: FakeHasher) -> None:
+    todo = htpasswd.plan("alice:\n", [User("alice", "correct", 10)], hasher.verify)
+    assert todo.changed_users == ["alice"]
+
+
+def test_users_get_the_hashes_of_a_file() -> None:
+    users: list[dict[str, Any]] = [
+        {"name": "alice", "password": "correct", "access": "admin"},
+        {"name": "bob"},
+        {"name": "carol", "certificate_only": True},
+    ]
+    hashed = htpasswd.hashed_users(users, f"bob:{GIVEN}\nalice:{FakeHasher.of('correct')}\n")
+    assert hashed == [
+        {"name": "alice", "access": "admin", "password_hash": FakeHasher.of("correct")},
+        {"name": "bob", "password_hash": GIVEN},
+        {"name": "carol", "certificate_only": True},
+    ]
+    assert htpasswd_problems(hashed[1:2], "users") == []
+
+
+def test_a_user_with_a_hash_has_no_password_file() -> None:
+    users = [{"name": "alice", "password_hash": GIVEN}]
+    assert htpasswd.password_files(users, "folder") == [{"name": "alice", "password_file": ""}]
+    assert htpasswd.join_passwords(users, "folder", {}, 10, 5) == [{"name": "alice", "password_hash": GIVEN}]

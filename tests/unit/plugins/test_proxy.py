@@ -34,6 +34,8 @@ SETTINGS: dict[str, Any] = {
     "reload_program": "/usr/local/sbin/drydock-reload-proxy",
     "password_cache_seconds": 60,
     "failed_logins_per_second": 5,
+    "trusted_networks": ["10.60.0.0/20", "2001:db8::/56"],
+    "keepalive_seconds": 65,
 }
 
 
@@ -137,6 +139,12 @@ def test_good_settings_have_no_problems(settings: dict[str, Any]) -> None:
         ({"reload_program": "/a b"}, ("registry_proxy_reload_program",)),
         ({"password_cache_seconds": -1}, ("registry_proxy_password_cache_seconds is -1", "or 0")),
         ({"password_cache_seconds": 3601}, ("registry_proxy_password_cache_seconds", "3600")),
+        ({"trusted_networks": ["0.0.0.0/0"]}, ("registry_proxy_trusted_networks has 0.0.0.0/0", "everybody")),
+        ({"trusted_networks": ["::/0"]}, ("registry_proxy_trusted_networks has ::/0", "everybody")),
+        ({"trusted_networks": ["10.0.0.1/8"]}, ("registry_proxy_trusted_networks has `10.0.0.1/8`", "host bits")),
+        ({"trusted_networks": ["10.0.0.0/8;"]}, ("registry_proxy_trusted_networks has `10.0.0.0/8;`", "no network")),
+        ({"keepalive_seconds": 0}, ("registry_proxy_keepalive_seconds is 0", "from 1")),
+        ({"keepalive_seconds": 86401}, ("registry_proxy_keepalive_seconds is 86401", "86400")),
         ({"failed_logins_per_second": 0}, ("registry_proxy_failed_logins_per_second is 0", "from 1")),
         ({"failed_logins_per_second": 1001}, ("registry_proxy_failed_logins_per_second", "1000")),
     ],
@@ -338,7 +346,7 @@ def test_docker_that_fails_without_a_word_is_not_taken_for_no_container(
     ("listen", "address", "port"),
     [
         ("0.0.0.0:443 ssl default_server reuseport", "127.0.0.1", 443),
-        ("192.0.2.1:8443 ssl default_server reuseport", "192.0.2.1", 8443),
+        ("192.0.2.1:8443 ssl default_server reuseport so_keepalive=60s::", "192.0.2.1", 8443),
     ],
 )
 def test_configuration_tells_where_nginx_answers(

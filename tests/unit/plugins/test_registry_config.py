@@ -39,7 +39,14 @@ S3_ENDPOINT: dict[str, Any] = {
     },
 }
 REDIS_2 = {"addr": "redis:6379", "db": 1, "pool": {"maxidle": 16, "maxactive": 64, "idletimeout": "300s"}}
-REDIS_3 = {"addrs": ["redis:6379"], "db": 1, "maxidleconns": 16, "poolsize": 64, "connmaxidletime": "300s"}
+REDIS_3 = {
+    "addrs": ["redis:6379"],
+    "db": 1,
+    "maxretries": -1,
+    "maxidleconns": 16,
+    "poolsize": 64,
+    "connmaxidletime": "300s",
+}
 
 
 def problems(overrides: Any, version: str, settings: Any = None) -> list[str]:
@@ -51,6 +58,25 @@ def problems(overrides: Any, version: str, settings: Any = None) -> list[str]:
 
 
 # ------------------------------------------------------------------------------------------- making a config
+
+
+@pytest.mark.parametrize(
+    ("version", "form"), [("2.8", REDIS_2), ("3", REDIS_3), ("auto", REDIS_3)], ids=["2.8", "3.x", "unknown"]
+)
+def test_redis_is_written_as_a_version_reads_it(version: str, form: dict[str, Any]) -> None:
+    settings = {**S3, "redis": {"address": "redis:6379", "database": 1, "password": "s3cret"}}
+    config = FILTERS["registry_config"](settings, version)
+    assert config["storage"]["cache"] == {"blobdescriptor": "redis"}
+    # For a Redis that is away, a request for a layer waits 14 times.
+    waits = {"dialtimeout": "100ms", "readtimeout": "250ms", "writetimeout": "250ms"}
+    assert config["redis"] == {**form, **waits, "password": "s3cret"}
+    assert problems({}, version, settings) == []
+
+
+@pytest.mark.parametrize("address", ["", "redis", "redis:", "redis://redis:6379", "a b:6379", "::1:6379"])
+def test_redis_without_an_address_is_refused(address: str) -> None:
+    with pytest.raises(AnsibleFilterError, match=r"redis\.address"):
+        FILTERS["registry_config"]({**S3, "redis": {"address": address}}, "3")
 
 
 def test_filesystem_config_in_full() -> None:

@@ -616,14 +616,16 @@ def test_module_refuses_certificates(tmp_path: Path) -> None:
     assert text != other_text
 
 
-def test_module_connects_to_an_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+# The name stands for a load balancer's.
+@pytest.mark.parametrize("where", ["127.0.0.1", "localhost"])
+def test_module_connects_to_an_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
     """A name without a DNS record is found at the address, and the certificate has to be the name's all the same."""
     monkeypatch.setattr(socket, "getaddrinfo", socket.getaddrinfo)
     context, text = make_certificate(tmp_path, "registry.invalid")
     other_context, other_text = make_certificate(tmp_path, "127.0.0.1")
     with serve(context=context) as server:
         url = server.url.replace("127.0.0.1", "registry.invalid")
-        done = Module(tmp_path, url=url, ca_certificate=text, connect_to="127.0.0.1").run()
+        done = Module(tmp_path, url=url, ca_certificate=text, connect_to=where).run()
         assert done.failed is False, done.result
         assert done.result["resolved"] == []
         assert server.empty()
@@ -651,7 +653,7 @@ def test_module_in_check_mode_without_a_registry(tmp_path: Path) -> None:
         ({"url": "https://x", "username": "a:b"}, "username: "),
         ({"url": "https://x", "repository": "Drydock/probe"}, "repository: is not a name of a repository; "),
         ({"url": "https://x", "repository": "../secret"}, "repository: "),
-        ({"url": "https://x", "connect_to": "elsewhere"}, "connect_to: is no IP address; "),
+        ({"url": "https://x", "connect_to": "https://x"}, "connect_to: is neither an IP address nor a host name; "),
         ({"url": "https://x", "timeout": 0}, "timeout: "),
         ({"url": "https://x", "ca_certificate": "/etc/ca.crt"}, "ca_certificate: is no certificate in PEM; "),
     ],

@@ -17,6 +17,7 @@ EC2_RESOURCES = {
     "i": "instance",
     "igw": "internet-gateway",
     "key": "key-pair",
+    "lt": "launch-template",
     "rtb": "route-table",
     "sg": "security-group",
     "sgr": "security-group-rule",
@@ -26,10 +27,14 @@ EC2_RESOURCES = {
     "vpc": "vpc",
     "vpce": "vpc-endpoint",
 }
+# Of these an ARN names no account.
+EC2_OWNERLESS = {"image", "snapshot"}
 # What a call makes has no id yet, and permission is asked for all of the kind.
 EC2_MADE = {
     "AllocateAddress": ["elastic-ip"],
+    "CreateImage": ["image", "snapshot"],
     "CreateInternetGateway": ["internet-gateway"],
+    "CreateLaunchTemplate": ["launch-template"],
     "CreateRouteTable": ["route-table"],
     "CreateSecurityGroup": ["security-group"],
     "CreateSubnet": ["subnet"],
@@ -39,14 +44,53 @@ EC2_MADE = {
     "RunInstances": ["instance", "network-interface", "volume"],
 }
 # Parameters that name things which a call does not touch.
-ONLY_NAMED = {"Filters", "GatewayId", "IpPermissions", "NatGatewayId", "TagSpecifications", "Tags", "UserData"}
+ONLY_NAMED = {
+    "Filters",
+    "GatewayId",
+    "IpPermissions",
+    "LaunchTemplateData",
+    "NatGatewayId",
+    "TagSpecifications",
+    "Tags",
+    "UserData",
+}
+# What AWS makes up in the ARN of a thing: only a wildcard of a policy can stand for it.
+MADE_UP = "xxxxxx"
+# Beginnings of actions that know no single resources, so that permission for one is none: a policy must allow them on `*`.
+# https://docs.aws.amazon.com/service-authorization/latest/reference/reference_policies_actions-resources-contextkeys.html
+ON_EVERYTHING = {
+    "acm": ("ListCertificates", "RequestCertificate"),
+    "application-autoscaling": ("Describe",),
+    "autoscaling": ("Describe",),
+    "cloudwatch": ("GetMetric", "ListMetrics"),
+    "ec2": ("Describe", "Get"),
+    "ecs": ("DeregisterTaskDefinition", "DescribeTaskDefinition", "ListClusters", "ListTaskDefinition"),
+    "elasticloadbalancing": ("Describe",),
+    "iam": ("ListPolicies", "ListRoles", "ListServerCertificates"),
+    "kms": ("CreateKey", "ListAliases", "ListKeys"),
+    "logs": ("DescribeLogGroups",),
+    "secretsmanager": ("GetRandomPassword", "ListSecrets"),
+}
 # Tags given when something is made need permission of their own.
 TAGGING = {
+    "acm:ImportCertificate": "acm:AddTagsToCertificate",
+    "acm:RequestCertificate": "acm:AddTagsToCertificate",
+    "application-autoscaling:RegisterScalableTarget": "application-autoscaling:TagResource",
+    "autoscaling:CreateAutoScalingGroup": "autoscaling:CreateOrUpdateTags",
+    "cloudwatch:PutMetricAlarm": "cloudwatch:TagResource",
+    "ecs:CreateCluster": "ecs:TagResource",
+    "ecs:CreateService": "ecs:TagResource",
+    "ecs:RegisterTaskDefinition": "ecs:TagResource",
+    "elasticloadbalancing:CreateLoadBalancer": "elasticloadbalancing:AddTags",
+    "elasticloadbalancing:CreateTargetGroup": "elasticloadbalancing:AddTags",
     "iam:CreateInstanceProfile": "iam:TagInstanceProfile",
     "iam:CreatePolicy": "iam:TagPolicy",
     "iam:CreateRole": "iam:TagRole",
     "iam:CreateUser": "iam:TagUser",
+    "iam:UploadServerCertificate": "iam:TagServerCertificate",
     "kms:CreateKey": "kms:TagResource",
+    "logs:CreateLogGroup": "logs:TagResource",
+    "secretsmanager:CreateSecret": "secretsmanager:TagResource",
 }
 
 
@@ -70,15 +114,20 @@ class Call(NamedTuple):
 
 def tags_of(parameters: Mapping[str, Any]) -> dict[str, str]:
     """Return the tags that a call gives."""
-    listed = list(parameters.get("Tags") or [])
+    given = parameters.get("Tags") or parameters.get("tags") or []
+    # CloudWatch Logs has pairs, the others lists of them.
+    if isinstance(given, Mapping):
+        return {str(key): str(value) for key, value in given.items()}
+    listed = list(given)
     for specification in parameters.get("TagSpecifications") or []:
         listed += specification.get("Tags") or []
-    # KMS has its own names.
-    return {
-        str(tag.get("Key", tag.get("TagKey", ""))): str(tag.get("Value", tag.get("TagValue", "")))
+    # KMS and ECS have names of their own.
+    spelled = [
+        {name.lower().removeprefix("tag"): each for name, each in tag.items()}
         for tag in listed
         if isinstance(tag, Mapping)
-    }
+    ]
+    return {str(tag.get("key", "")): str(tag.get("value", "")) for tag in spelled}
 
 
 def _values(parameters: Any) -> Iterator[str]:
@@ -94,31 +143,49 @@ def _values(parameters: Any) -> Iterator[str]:
         yield parameters
 
 
+def _arn(call: Call, thing: str) -> str:
+    return f"arn:aws:{call.service}:{call.region}:{call.account}:{thing}"
+
+
+def _listed(value: Any) -> list[str]:
+    """Return names that a call gives one or several of."""
+    return [value] if isinstance(value, str) else [each for each in value or [] if isinstance(each, str)]
+
+
+def _named(call: Call, kind: str, *parameters: str) -> Iterator[str]:
+    """Yield what parameters name: ARNs are taken as they are, and names become some."""
+    for parameter in parameters:
+        for name in _listed(call.parameters.get(parameter)):
+            yield name if name.startswith("arn:") else _arn(call, f"{kind}{name}")
+
+
+def _ec2_arn(call: Call, kind: str, name: str) -> str:
+    return f"arn:aws:ec2:{call.region}:{'' if kind in EC2_OWNERLESS else call.account}:{kind}/{name}"
+
+
 def _ec2(call: Call) -> Iterator[str]:
-    # They support no permissions for single things.
-    if call.action.startswith(("Describe", "Get")):
-        yield "*"
-        return
     for value in dict.fromkeys(_values(call.parameters)):
         kind, dash, number = value.partition("-")
         if dash and kind in EC2_RESOURCES and number.isalnum():
-            owner = "" if kind in {"ami", "snap"} else call.account
-            yield f"arn:aws:ec2:{call.region}:{owner}:{EC2_RESOURCES[kind]}/{value}"
+            yield _ec2_arn(call, EC2_RESOURCES[kind], value)
     for made in EC2_MADE.get(call.action, []):
-        yield f"arn:aws:ec2:{call.region}:{call.account}:{made}/*"
+        yield _ec2_arn(call, made, "*")
     if name := call.parameters.get("KeyName"):
-        yield f"arn:aws:ec2:{call.region}:{call.account}:key-pair/{name}"
+        yield _ec2_arn(call, "key-pair", name)
 
 
 def _iam(call: Call) -> Iterator[str]:
     parameters = call.parameters
     path = parameters.get("Path") or "/"
+    if service := parameters.get("AWSServiceName"):
+        yield f"arn:aws:iam::{call.account}:role/aws-service-role/{service}/{MADE_UP}"
     # The first one present is what the call is about: AddRoleToInstanceProfile is about the profile.
     for parameter, kind in (
         ("InstanceProfileName", "instance-profile"),
         ("RoleName", "role"),
         ("UserName", "user"),
         ("GroupName", "group"),
+        ("ServerCertificateName", "server-certificate"),
         ("PolicyName", "policy"),
     ):
         if name := parameters.get(parameter):
@@ -129,14 +196,10 @@ def _iam(call: Call) -> Iterator[str]:
 
 
 def _kms(call: Call) -> Iterator[str]:
-    prefix = f"arn:aws:kms:{call.region}:{call.account}:"
-    if call.action in {"CreateKey", "ListKeys", "ListAliases"}:
-        yield "*"
-    if alias := call.parameters.get("AliasName"):
-        yield f"{prefix}{alias}"
+    yield from _named(call, "", "AliasName")
     for parameter in ("KeyId", "TargetKeyId"):
         if key := call.parameters.get(parameter):
-            yield key if key.startswith("arn:") else f"{prefix}{key if key.startswith('alias/') else f'key/{key}'}"
+            yield from _named(call, "" if key.startswith("alias/") else "key/", parameter)
 
 
 def _ssm(call: Call) -> Iterator[str]:
@@ -183,7 +246,117 @@ def _sts(call: Call) -> Iterator[str]:
         yield role
 
 
-_RESOURCES = {"ec2": _ec2, "iam": _iam, "kms": _kms, "route53": _route53, "ssm": _ssm, "sts": _sts}
+def _acm(call: Call) -> Iterator[str]:
+    yield from _named(call, "certificate/", "CertificateArn")
+    if call.action == "ImportCertificate" and not call.parameters.get("CertificateArn"):
+        yield _arn(call, f"certificate/{MADE_UP}")
+
+
+def _application_autoscaling(call: Call) -> Iterator[str]:
+    yield from _named(call, "", "ResourceARN")
+    # Its ARN does not say what is scaled.
+    if "ResourceId" in call.parameters:
+        yield _arn(call, f"scalable-target/{MADE_UP}")
+
+
+def _autoscaling(call: Call) -> Iterator[str]:
+    kind = f"autoScalingGroup:{MADE_UP}:autoScalingGroupName/"
+    yield from _named(call, kind, "AutoScalingGroupName")
+    if call.action in {"CreateOrUpdateTags", "DeleteTags"}:
+        groups = [str(tag.get("ResourceId") or "") for tag in call.parameters.get("Tags") or []]
+        yield from (_arn(call, f"{kind}{name}") for name in dict.fromkeys(groups))
+
+
+def _cloudwatch(call: Call) -> Iterator[str]:
+    yield from _named(call, "alarm:", "AlarmName", "AlarmNames", "ResourceARN")
+    # All there are, if it names none.
+    if call.action == "DescribeAlarms" and not call.parameters.get("AlarmNames"):
+        yield _arn(call, "alarm:*")
+
+
+def _ecs(call: Call) -> Iterator[str]:
+    cluster = str(call.parameters.get("cluster") or "default").rpartition("/")[2]
+    if call.action in {"CreateCluster", "DescribeClusters"}:
+        yield from [*_named(call, "cluster/", "clusterName", "clusters")] or [_arn(call, "cluster/default")]
+    elif call.action in {"DeleteCluster", "PutClusterCapacityProviders"}:
+        yield _arn(call, f"cluster/{cluster}")
+    elif call.action in {"CreateService", "DeleteService", "DescribeServices", "UpdateService"}:
+        yield from _named(call, f"service/{cluster}/", "serviceName", "service", "services")
+    elif call.action == "RegisterTaskDefinition":
+        yield _arn(call, f"task-definition/{call.parameters.get('family')}:{MADE_UP}")
+    elif call.action == "DescribeCapacityProviders":
+        yield from [*_named(call, "capacity-provider/", "capacityProviders")] or ["*"]
+    else:
+        yield from _named(call, "", "resourceArn")
+
+
+def _elbv2(call: Call) -> Iterator[str]:
+    name = call.parameters.get("Name")
+    if call.action == "CreateLoadBalancer":
+        kind = {"network": "net", "gateway": "gwy"}.get(call.parameters.get("Type") or "", "app")
+        yield _arn(call, f"loadbalancer/{kind}/{name}/{MADE_UP}")
+    elif call.action == "CreateTargetGroup":
+        yield _arn(call, f"targetgroup/{name}/{MADE_UP}")
+    else:
+        # What else stands in a call, such as the target groups of a listener, is not asked about.
+        yield from _named(call, "", "ResourceArns", "LoadBalancerArn", "TargetGroupArn", "ListenerArn", "RuleArn")
+
+
+def _logs(call: Call) -> Iterator[str]:
+    yield from _named(call, "", "resourceArn")
+    # Calls of before tags had ARNs ask for a stream, even if they are about none.
+    if name := call.parameters.get("logGroupName"):
+        yield _arn(call, f"log-group:{name}:log-stream:{call.parameters.get('logStreamName') or ''}")
+
+
+def _secretsmanager(call: Call) -> Iterator[str]:
+    for name in _listed(call.parameters.get("SecretId")) or _listed(call.parameters.get("Name")):
+        yield name if name.startswith("arn:") else _arn(call, f"secret:{name}-{MADE_UP}")
+
+
+_RESOURCES = {
+    "acm": _acm,
+    "application-autoscaling": _application_autoscaling,
+    "autoscaling": _autoscaling,
+    "cloudwatch": _cloudwatch,
+    "ec2": _ec2,
+    "ecs": _ecs,
+    "elasticloadbalancing": _elbv2,
+    "iam": _iam,
+    "kms": _kms,
+    "logs": _logs,
+    "route53": _route53,
+    "secretsmanager": _secretsmanager,
+    "ssm": _ssm,
+    "sts": _sts,
+}
+
+
+def resources(call: Call) -> list[str]:
+    """Return the ARNs of what a call is about."""
+    if call.action.startswith(ON_EVERYTHING.get(call.service, ())):
+        return ["*"]
+    named = list(_RESOURCES[call.service](call)) if call.service in _RESOURCES else []
+    return named or [UNKNOWN_RESOURCE]
+
+
+def _service_context(call: Call) -> dict[str, tuple[str, ...]]:
+    """Return what conditions may ask about a call of some services."""
+    context: dict[str, tuple[str, ...]] = {}
+    if boundary := call.parameters.get("PermissionsBoundary"):
+        context["iam:permissionsboundary"] = (boundary,)
+    if call.service == "iam" and "PolicyArn" in call.parameters:
+        context["iam:policyarn"] = (call.parameters["PolicyArn"],)
+    if call.service == "iam" and "AWSServiceName" in call.parameters:
+        context["iam:awsservicename"] = (call.parameters["AWSServiceName"],)
+    # Calls about tags know neither.
+    if call.service == "application-autoscaling" and "ResourceId" in call.parameters:
+        for key, parameter in (("service-namespace", "ServiceNamespace"), ("scalable-dimension", "ScalableDimension")):
+            if value := call.parameters.get(parameter):
+                context[f"application-autoscaling:{key}"] = (value,)
+    if call.service == "route53":
+        context |= _route53_context(call)
+    return context
 
 
 def needs(call: Call) -> Iterator[Need]:
@@ -192,17 +365,15 @@ def needs(call: Call) -> Iterator[Need]:
     tags = tags_of(call.parameters)
     context: dict[str, tuple[str, ...]] = {f"aws:requesttag/{key}".lower(): (value,) for key, value in tags.items()}
     context["aws:tagkeys"] = tuple(tags)
-    if boundary := call.parameters.get("PermissionsBoundary"):
-        context["iam:permissionsboundary"] = (boundary,)
-    if call.service == "iam" and "PolicyArn" in call.parameters:
-        context["iam:policyarn"] = (call.parameters["PolicyArn"],)
-    if call.service == "route53":
-        context |= _route53_context(call)
-    resources = list(_RESOURCES[call.service](call)) if call.service in _RESOURCES else []
-    for resource in resources or [UNKNOWN_RESOURCE]:
+    context |= _service_context(call)
+    about = resources(call)
+    for resource in about:
         yield Need(action, resource, context)
     if tags and action in TAGGING:
-        yield Need(TAGGING[action], resources[0] if resources else UNKNOWN_RESOURCE, context)
+        # A certificate that is requested has no ARN yet, but its tags are those of one.
+        tagged = _arn(call, f"certificate/{MADE_UP}") if action == "acm:RequestCertificate" else about[0]
+        # The condition keys of one action are not those of another.
+        yield Need(TAGGING[action], tagged, {key: value for key, value in context.items() if key.startswith("aws:")})
     for specification in call.parameters.get("TagSpecifications") or [] if call.service == "ec2" else []:
-        made = f"arn:aws:ec2:{call.region}:{call.account}:{specification.get('ResourceType', '*')}/*"
+        made = _ec2_arn(call, specification.get("ResourceType", "*"), "*")
         yield Need("ec2:CreateTags", made, {**context, "ec2:createaction": (call.action,)})

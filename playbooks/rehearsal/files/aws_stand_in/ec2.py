@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 from collections.abc import Callable, Iterator
 from threading import RLock
@@ -12,7 +13,8 @@ from moto.core.responses import ActionResult
 from moto.core.types import Base64EncodedString
 from moto.core.utils import utcnow
 from moto.ec2 import utils
-from moto.ec2.models import elastic_ip_addresses, elastic_network_interfaces
+from moto.ec2.models import ec2_backends, elastic_ip_addresses, elastic_network_interfaces
+from moto.ec2.models.amis import AmiBackend
 from moto.ec2.models.elastic_block_store import Volume
 from moto.ec2.models.elastic_ip_addresses import ElasticAddressBackend
 from moto.ec2.models.elastic_network_interfaces import NetworkInterface
@@ -22,7 +24,7 @@ from moto.ec2.models.vpcs import VPCBackend
 from moto.ec2.responses.general import General
 from moto.ec2.responses.instances import InstanceResponse
 
-from .machines import MachineError, Machines
+from .machines import REBOOT_STATUS, MachineError, Machines
 from .patching import instead_of
 
 PENDING = ("pending", 0)
@@ -33,6 +35,13 @@ STOPPING = ("stopping", 64)
 STOPPED = ("stopped", 80)
 # AWS keeps the last 64 KiB.
 CONSOLE_BYTES = 64 * 1024
+
+
+def all_instances() -> Iterator[Instance]:
+    """Yield the instances of all accounts and regions."""
+    for account in list(ec2_backends.values()):
+        for backend in list(account.values()):
+            yield from list(backend.all_instances())
 
 
 class AfterAnswer(ActionResult):
@@ -59,6 +68,26 @@ def gaps() -> None:
     def volume(original: Any, self: Any, *args: Any, **kwargs: Any) -> None:
         original(self, *args, **kwargs)
         self.multi_attach_enabled = bool(self.multi_attach_enabled)
+
+    # CreateImage tags the snapshots as well, and the image has the disk of what its instance was made of; moto refuses such tags.
+    @instead_of(AmiBackend, "create_image")
+    def create_image(
+        original: Any,
+        self: Any,
+        instance_id: str,
+        name: str,
+        description: str,
+        tag_specifications: list[dict[str, Any]],
+    ) -> Any:
+        of_image = [each for each in tag_specifications if each["ResourceType"] != "snapshot"]
+        made = original(self, instance_id, name, description, of_image)
+        for specification in tag_specifications:
+            if specification["ResourceType"] == "snapshot":
+                made.ebs_snapshot.add_tags({tag["Key"]: tag["Value"] for tag in specification["Tags"]})
+        source = self.amis.get(made.instance.image_id)
+        made.root_device_type = "ebs"
+        made.root_device_name = source.root_device_name if source else "/dev/xvda"
+        return made
 
     # Without a subnet an instance goes into a default one; moto makes up an address, as if there were no VPC.
     @instead_of(InstanceBackend, "run_instances")
@@ -159,6 +188,8 @@ class Instances:
         self.machines = machines
         # Docker commands of one instance must not overtake each other.
         self._lock = RLock()
+        # The console of a terminated instance can be read for a while.
+        self.last_words: dict[str, str] = {}
 
     def has_machine(self, instance: Instance) -> bool:
         """Return whether an instance lies in the network where machines are."""
@@ -177,7 +208,7 @@ class Instances:
         """Boot an instance for the first time."""
         with self._lock:
             try:
-                self.machines.launch(instance.id, str(instance.private_ip))
+                self.machines.launch(instance.id, str(instance.private_ip), instance.image_id)
                 self._set(instance, RUNNING)
                 self.update_addresses(instance)
             except MachineError as error:
@@ -217,11 +248,53 @@ class Instances:
                 self._set(instance, STOPPED)
                 self._blame(instance, error)
 
+    def capture(self, instance: Instance, image_id: str) -> None:
+        """Make an image of an instance; one that runs is shut down meanwhile, as on AWS."""
+        running = instance.state == "running"
+        with self._lock:
+            if running:
+                self.machines.stop(instance.id)
+            self.machines.capture(instance.id, image_id)
+            if running:
+                self.start(instance)
+
     def remove(self, instance: Instance) -> None:
         """Destroy an instance's machine."""
         with self._lock:
+            with contextlib.suppress(MachineError):
+                self.last_words[instance.id] = self.machines.console(instance.id)
             self.machines.remove(instance.id)
             self._set(instance, TERMINATED)
+
+    def terminate(self, instance: Instance) -> None:
+        """Destroy an instance that nobody's call is about."""
+        self._set(instance, SHUTTING_DOWN)
+        instance.ec2_backend.terminate_instances([instance.id])
+        self._set(instance, SHUTTING_DOWN)
+        self.remove(instance)
+
+    def shut_down(self, instance: Instance, status: int) -> None:
+        """Do what was asked for at the launch when the operating system has shut itself down."""
+        with self._lock:
+            if instance.state not in {"pending", "running"} or self.machines.runs(instance.id):
+                return
+            if status == REBOOT_STATUS:
+                self.start(instance)
+                return
+            if instance.instance_initiated_shutdown_behavior == "terminate":
+                self.terminate(instance)
+            else:
+                self._set(instance, STOPPED)
+            instance.state_reason = StateReason(
+                "Client.InstanceInitiatedShutdown: Instance initiated shutdown", "Client.InstanceInitiatedShutdown"
+            )
+
+    def watch(self) -> None:
+        """Notice machines that end by themselves."""
+        for instance_id, status in self.machines.ended():
+            for instance in all_instances():
+                if instance.id == instance_id:
+                    self.shut_down(instance, status)
 
     def update_addresses(self, instance: Any) -> None:
         """Let a machine answer to the public address that its instance has now."""
@@ -303,14 +376,29 @@ def machines(instances: Instances, addresses: Addresses) -> None:
             if address.eni is None and (left := before.get(address.public_ip)) is not None:
                 instances.update_addresses(left.instance)
 
+    # An image of a machine has what the machine had on its disk.
+    @instead_of(AmiBackend, "create_image")
+    def create_image(original: Any, self: Any, *args: Any, **kwargs: Any) -> Any:
+        made = original(self, *args, **kwargs)
+        if instances.has_machine(made.instance):
+            instances.capture(made.instance, made.id)
+        return made
+
+    @instead_of(AmiBackend, "deregister_image")
+    def deregister_image(original: Any, self: Any, ami_id: str) -> None:
+        original(self, ami_id)
+        instances.machines.forget(ami_id)
+
     # What the machine wrote; moto has a text of 2006.
     @instead_of(General, "get_console_output")
     def console(original: Any, self: Any) -> ActionResult:
         instance = self.ec2_backend.get_instance(self._get_param("InstanceId"))
-        if not instances.has_machine(instance) or instance.state == "terminated":
+        if not instances.has_machine(instance):
             answer: ActionResult = original(self)
             return answer
-        output = instances.machines.console(instance.id).encode()[-CONSOLE_BYTES:].decode(errors="replace")
+        with contextlib.suppress(MachineError):
+            instances.last_words[instance.id] = instances.machines.console(instance.id)
+        output = instances.last_words.get(instance.id, "").encode()[-CONSOLE_BYTES:].decode(errors="replace")
         return ActionResult(
             {
                 "InstanceId": instance.id,

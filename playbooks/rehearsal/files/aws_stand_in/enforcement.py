@@ -4,7 +4,8 @@
 moto checks signatures, and that part is left to it but for a GET without a query. What it has instead of the rest:
 - policies: actions in one letter case only, no `?`, no Deny by a condition (a condition that does not hold denies, one with
   an operator that it does not know holds), and one resource, which mostly is `*` and so never matches an ARN;
-- no PassRole, no permissions for tags given at creation, no permissions boundary, no end of a session;
+- no PassRole, no permissions for tags given at creation, none for what services do in the caller's name, no permissions boundary,
+  no end of a session;
 - errors with IAM's codes and in XML from every service, which a client of SSM or KMS cannot read.
 """
 
@@ -18,6 +19,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from flask import has_request_context, request
+from moto.acm.models import acm_backends
 from moto.core.exceptions import ServiceException
 from moto.core.responses import ActionResult, BaseResponse
 from moto.core.utils import utcnow
@@ -26,15 +28,30 @@ from moto.iam import access_control
 from moto.iam.access_control import CreateAccessKeyFailure, IAMRequestBase, S3IAMRequest
 from moto.iam.exceptions import NotFoundException
 from moto.iam.models import Policy, iam_backends
+from moto.kms.models import kms_backends
 from moto.s3.models import FakeBucket, s3_backends
 from moto.sts.models import sts_backends
 
 from .calls import Call, Need, needs
+from .implied import implied, object_keys
 from .patching import instead_of
 from .policies import UNKNOWN_RESOURCE, Decision, Request, decide, strongest
 
 # Of these keys a request says all there is to say.
-KNOWN_KEYS = ("aws:requesttag/", "route53:changeresourcerecordsets", "s3:x-amz-", "s3:prefix", "s3:delimiter")
+KNOWN_KEYS = (
+    "application-autoscaling:",
+    "aws:requesttag/",
+    "iam:awsservicename",
+    "iam:passedtoservice",
+    "kms:viaservice",
+    "route53:changeresourcerecordsets",
+    "s3:delimiter",
+    "s3:prefix",
+    "s3:x-amz-",
+)
+
+# What policies call a service, where requests are signed for another name.
+PREFIXES = {"monitoring": "cloudwatch"}
 
 
 class Refused(ServiceException):
@@ -146,29 +163,16 @@ class Caller:
 
 def _resource_tags(need: Need, call: Call) -> dict[str, tuple[str, ...]] | None:
     """Return the tags of what a call is about, None where they are not known."""
-    service, name = need.resource.split(":")[2:3], need.resource.rpartition("/")[2]
-    if service == ["ec2"]:
+    service, name = "".join(need.resource.split(":")[2:3]), need.resource.rpartition("/")[2]
+    tags: Mapping[str, Any] | None = None
+    if service == "ec2":
         tags = ec2_backends[call.account][call.region].tags.get(name, {})
-        return {f"aws:resourcetag/{key}".lower(): (str(value),) for key, value in tags.items()}
-    return None
-
-
-def _passed_roles(call: Call) -> Iterator[Need]:
-    """Yield the roles that a call hands to EC2, which needs permission: otherwise one could make oneself anybody."""
-    profile_name, role_name = "", ""
-    if call.service == "ec2" and "IamInstanceProfile" in call.parameters:
-        profile = call.parameters.get("IamInstanceProfile") or {}
-        profile_name = profile.get("Name") or str(profile.get("Arn") or "").rpartition("/")[2]
-    elif call.service == "iam" and call.action == "AddRoleToInstanceProfile":
-        role_name = call.parameters.get("RoleName", "")
-    backend = iam_backends[call.account]["aws"]
-    for profile in list(backend.instance_profiles.values()):
-        if profile_name and profile.name == profile_name:
-            for role in profile.roles:
-                yield Need("iam:PassRole", role.arn, {"iam:passedtoservice": ("ec2.amazonaws.com",)})
-    for role in list(backend.roles.values()):
-        if role_name and role.name == role_name:
-            yield Need("iam:PassRole", role.arn, {"iam:passedtoservice": ("ec2.amazonaws.com",)})
+    elif service == "acm":
+        certificate = acm_backends[call.account][call.region]._certificates.get(need.resource)
+        tags = certificate.tags if certificate else {}
+    elif service == "kms":
+        tags = kms_backends[call.account][call.region].tagger.get_tag_dict_for_resource(name)
+    return None if tags is None else {f"aws:resourcetag/{key}".lower(): (str(value),) for key, value in tags.items()}
 
 
 def _with_paths(need: Need, call: Call) -> Need:
@@ -178,11 +182,12 @@ def _with_paths(need: Need, call: Call) -> Need:
     things: dict[str, Callable[[], Any]] = {
         "role": backend.roles.values,
         "instance-profile": backend.instance_profiles.values,
+        "server-certificate": backend.certificates.values,
         "user": backend.users.values,
     }
-    if call.service == "iam" and kind in things and not call.action.startswith("Create"):
+    if call.service == "iam" and kind in things and not call.action.startswith(("Create", "Upload")):
         for thing in list(things[kind]()):
-            if thing.name == name:
+            if getattr(thing, "name", "") == name or getattr(thing, "cert_name", "") == name:
                 return need._replace(resource=thing.arn)
     return need
 
@@ -192,8 +197,6 @@ def _with_key(need: Need, call: Call) -> Need:
     alias = need.resource.rpartition(":")[2]
     if call.service != "kms" or not alias.startswith("alias/") or call.parameters.get("AliasName") == alias:
         return need
-    from moto.kms.models import kms_backends  # noqa: PLC0415 (loads slowly, and few calls need it)
-
     backend = kms_backends[call.account][call.region]
     key_id = backend.get_key_id_from_alias(alias)
     return need._replace(resource=backend.keys[key_id].arn) if key_id in backend.keys else need
@@ -207,6 +210,7 @@ class Enforcement:
         self.caller = Caller(iam_request._access_key, iam_request.account_id)
         self.headers: Mapping[str, str] = iam_request._headers
         service, _, action = iam_request._action.partition(":")
+        service = PREFIXES.get(service, service)
         parameters = iam_request.drydock_parameters
         self.call = Call(service, action, parameters, self.caller.account, iam_request._region)
         # moto knows buckets and keys, which stand in the path and not among the parameters.
@@ -249,6 +253,12 @@ class Enforcement:
             return Decision.NOTHING
         return strongest(decisions)
 
+    def _keys(self) -> Iterator[Need]:
+        """Yield what S3 does with keys."""
+        asked = self.iam_request
+        if self.s3_resource:
+            yield from object_keys(self.call, self.s3_resource, asked._method, asked._path, self.headers)
+
     def _is_trusted(self, role_arn: str, question: Request) -> bool:
         for role in list(iam_backends[role_arn.split(":")[4]]["aws"].roles.values()):
             if role.arn == role_arn:
@@ -260,8 +270,12 @@ class Enforcement:
         # Everybody may ask who they are, whatever a policy says.
         if self.iam_request._action == "sts:GetCallerIdentity":
             return
-        wanted = [Need(self.iam_request._action, self.s3_resource)] if self.s3_resource else list(needs(self.call))
-        for need in [*wanted, *_passed_roles(self.call)]:
+        wanted = (
+            [Need(f"{self.call.service}:{self.call.action}", self.s3_resource)]
+            if self.s3_resource
+            else list(needs(self.call))
+        )
+        for need in [*wanted, *implied(self.call), *self._keys()]:
             decision = self._decide(need)
             if decision is not Decision.ALLOW:
                 raise _denied(self.call.service, self.headers, self.caller.arn, need, decision)

@@ -11,19 +11,27 @@ import ipaddress
 import json
 import subprocess
 import tarfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 LABEL = "drydock.rehearsal"
 FIRST_BOOT = Path(__file__).parents[1] / "first_boot"
 # systemd in the container has its services to stop, the Docker engine among them.
 STOP_SECONDS = 60
+# How the first process of a container ends that called for a reboot: by this signal, as if the kernel had been restarted.
+REBOOT_STATUS = 128 + 1
+# What a company's own image brings along on a network of its own: CAs, and where pip finds packages.
+CA_CERTIFICATES = Path("/usr/local/share/ca-certificates")
+PIP_CONFIGURATION = Path("/etc/pip.conf")
 
-# One before sshd, whose keys it makes, and one at the end. Their output is what the console shows.
+# What is no part of a container's own file system, because Docker's overlay file system cannot lie on another one.
+VOLUME = "/var/lib/docker"
+
+# One before sshd, whose keys it makes, and one at the end. What they did at an instance's first boot they do not do again. Their output
+# is what the console shows.
 IDENTITY_UNIT = """\
 [Unit]
 Description=Identity of the instance
-ConditionPathExists=!/var/lib/cloud/instance/boot-finished
 Before=ssh.service
 
 [Service]
@@ -35,7 +43,6 @@ StandardError=journal+console
 USER_DATA_UNIT = """\
 [Unit]
 Description=User data of the instance
-ConditionPathExists=!/var/lib/cloud/instance/boot-finished
 After=multi-user.target first-boot-identity.service
 
 [Service]
@@ -58,9 +65,17 @@ def run(*command: str, stdin: bytes | None = None) -> str:
     return done.stdout.decode(errors="replace")
 
 
+def network_settings() -> dict[str, tuple[str, int]]:
+    """Return what this machine has set up to reach the internet through its network, for machines on the same one."""
+    found = [path for path in CA_CERTIFICATES.rglob("*.crt") if path.is_file()]
+    found += [PIP_CONFIGURATION] if PIP_CONFIGURATION.is_file() else []
+    return {str(path).lstrip("/"): (path.read_text(encoding="utf-8"), 0o644) for path in found}
+
+
 def first_boot_archive(ca_certificate: str) -> bytes:
     """Return the tar file that makes Debian's image an AMI: the script of the first boot, its units, and whom the machine trusts."""
     texts = {
+        **network_settings(),
         "usr/local/sbin/first_boot": (FIRST_BOOT.read_text(encoding="utf-8"), 0o755),
         "etc/systemd/system/first-boot-identity.service": (IDENTITY_UNIT, 0o644),
         "etc/systemd/system/first-boot-user-data.service": (USER_DATA_UNIT, 0o644),
@@ -105,6 +120,8 @@ class Machines:
         self.public_network = public_network
         self.names = names
         self.ca_certificate = ca_certificate
+        # The images that were made of machines.
+        self.captured: set[str] = set()
         (found,) = json.loads(run("docker", "network", "inspect", network))
         self.subnet = ipaddress.IPv4Network(found["IPAM"]["Config"][0]["Subnet"])
         options: Mapping[str, str] = found.get("Options") or {}
@@ -119,9 +136,14 @@ class Machines:
         """Return the container's name."""
         return f"drydock-rehearsal-{instance_id}"
 
-    def launch(self, instance_id: str, address: str) -> None:
-        """Make a machine and boot it."""
-        name = self.name(instance_id)
+    @staticmethod
+    def disk(image_id: str) -> str:
+        """Return the name of what a machine left for an image: a Docker image and a volume."""
+        return f"drydock-rehearsal-{image_id}"
+
+    def launch(self, instance_id: str, address: str, image_id: str) -> None:
+        """Make a machine and boot it, from another one's disk if the image is one."""
+        name, captured = self.name(instance_id), image_id in self.captured
         run(
             *("docker", "create", "--name", name, "--label", f"{LABEL}={self.network}"),
             *("--hostname", f"ip-{address.replace('.', '-')}", "--network", self.network, "--ip", address),
@@ -132,10 +154,12 @@ class Machines:
             *("--cap-add=ALL", "--cap-drop=SYS_RESOURCE", "--cap-drop=SYS_MODULE"),
             *("--security-opt=seccomp=unconfined", "--security-opt=apparmor=unconfined", "--cgroupns=private"),
             *("--tmpfs=/run", "--tmpfs=/run/lock", "--tmpfs=/tmp:exec"),
-            # Docker's overlay file system cannot lie on the container's own.
-            *("--volume=/var/lib/docker", "--stop-signal=SIGRTMIN+3", "--pull=never", self.image),
+            *(f"--volume={VOLUME}", "--stop-signal=SIGRTMIN+3", "--pull=never"),
+            self.disk(image_id) if captured else self.image,
         )
         try:
+            if captured:
+                self._copy(self._volume(image_id), self._volume_of(name))
             run("docker", "cp", "-", f"{name}:/", stdin=first_boot_archive(self.ca_certificate))
             self.start(instance_id)
         except MachineError:
@@ -149,6 +173,34 @@ class Machines:
     def stop(self, instance_id: str) -> None:
         """Shut a machine down."""
         run("docker", "stop", f"--time={STOP_SECONDS}", self.name(instance_id))
+
+    def capture(self, instance_id: str, image_id: str) -> None:
+        """Keep the disk of a machine that is shut down as an image."""
+        name, disk, label = self.name(instance_id), self.disk(image_id), f"{LABEL}={self.network}"
+        run("docker", "commit", "--change", f"LABEL {label}", name, disk)
+        run("docker", "volume", "create", "--label", label, disk)
+        self._copy(self._volume_of(name), self._volume(image_id))
+        self.captured.add(image_id)
+
+    def forget(self, image_id: str) -> None:
+        """Remove such an image; machines that were started from it live on."""
+        if image_id in self.captured:
+            self.captured.remove(image_id)
+            run("docker", "image", "rm", "--force", self.disk(image_id))
+            run("docker", "volume", "rm", self.disk(image_id))
+
+    def _volume(self, image_id: str) -> str:
+        return run("docker", "volume", "inspect", "--format", "{{.Mountpoint}}", self.disk(image_id)).strip()
+
+    @staticmethod
+    def _volume_of(container: str) -> str:
+        mounts = json.loads(run("docker", "inspect", "--format", "{{json .Mounts}}", container))
+        return next(str(mount["Source"]) for mount in mounts if mount["Destination"] == VOLUME)
+
+    @staticmethod
+    def _copy(source: str, target: str) -> None:
+        # With the devices and extended attributes by which overlay file systems say what is deleted.
+        run("cp", "--archive", f"{source}/.", target)
 
     def remove(self, instance_id: str) -> None:
         """Remove a machine with all that it stored; one that is gone is gone."""
@@ -170,6 +222,28 @@ class Machines:
                 run("docker", "exec", name, "ip", "address", verb, f"{address}/32", "dev", "eth0")
                 # This machine may still know the hardware address of who had it before.
                 run("ip", "neighbour", "flush", "to", address, "dev", self.bridge)
+
+    def ended(self) -> Iterator[tuple[str, int]]:
+        """Yield the id and the exit status of each machine that ends, by itself or because it was stopped, as long as Docker runs."""
+        events = subprocess.Popen(
+            [
+                *("setpriv", "--pdeathsig", "KILL", "docker", "events", "--format", "{{json .Actor.Attributes}}"),
+                *("--filter", f"label={LABEL}={self.network}", "--filter", "event=die"),
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for line in events.stdout or ():
+            found = json.loads(line)
+            yield found["name"].removeprefix(self.name("")), int(found["exitCode"])
+
+    def runs(self, instance_id: str) -> bool:
+        """Tell whether a machine runs; one that is gone does not."""
+        try:
+            return run("docker", "inspect", "--format", "{{.State.Running}}", self.name(instance_id)).strip() == "true"
+        except MachineError:
+            return False
 
     def console(self, instance_id: str) -> str:
         """Return what a machine wrote on its console."""

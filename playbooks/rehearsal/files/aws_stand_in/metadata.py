@@ -18,9 +18,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from moto.core.utils import utcnow
-from moto.ec2.models import ec2_backends
 from moto.iam.models import iam_backends
 from moto.sts.models import sts_backends
+
+from .ec2 import all_instances
 
 TOKEN_PATH = "/latest/api/token"
 TOKEN_SECONDS_HEADER = "X-aws-ec2-metadata-token-ttl-seconds"
@@ -41,14 +42,9 @@ class Answer(Exception):
 
 def asking_instance(address: str) -> Any:
     """Return the instance that has an address, or nothing."""
-    for account in list(ec2_backends.values()):
-        for backend in list(account.values()):
-            for instance in backend.all_instances():
-                if instance.state not in {"stopped", "terminated"} and address in {
-                    instance.private_ip,
-                    instance.public_ip,
-                }:
-                    return instance
+    for instance in all_instances():
+        if instance.state not in {"stopped", "terminated"} and address in {instance.private_ip, instance.public_ip}:
+            return instance
     return None
 
 

@@ -88,6 +88,25 @@ def apply() -> None:
                 body = "" if self.method == "HEAD" else _error(refused)
                 return self._send_response((status, {"content-type": "application/xml"}, body))
 
+    # A listing goes on behind where the last page ended, also when all of that page was deleted meanwhile; moto then finds no more.
+    @instead_of(S3Backend, "list_object_versions")
+    def list_object_versions(
+        original: Any,
+        self: Any,
+        bucket_name: str,
+        *,
+        key_marker: str | None = None,
+        version_id_marker: str | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        keys = self.get_bucket(bucket_name).keys
+        if key_marker and version_id_marker not in {None, *(each.version_id for each in keys.getlist(key_marker, []))}:
+            key_marker = max((name for name in keys if name < key_marker), default=None)
+            version_id_marker = (
+                key_marker and min(keys.getlist(key_marker), key=lambda each: each.last_modified).version_id
+            )
+        return original(self, bucket_name, key_marker=key_marker, version_id_marker=version_id_marker, **kwargs)
+
     # A copy reads its source; moto asks for the writing only.
     @instead_of(responses.S3Response, "_key_response_put")
     def key_put(original: Any, self: Any, query: dict[str, Any], key_name: str) -> Any:

@@ -28,9 +28,12 @@ from moto.iam.models import iam_backends
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from werkzeug.serving import make_server
 
-from . import ec2, enforcement, s3, services, zones
+from . import acm, autoscaling, ec2, ecs, elbv2, enforcement, launch_templates, s3, services, target_health, zones
 from .acme import Acme
+from .balancers import Balancers
 from .hosts_file import HostsFile
+from .keeper import Keeper
+from .keeper import apply as apply_keeper
 from .machines import Machines
 from .metadata import MetadataServer
 
@@ -56,6 +59,9 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
         type=Path,
         metavar="FOLDER",
         help="folder for the certificates that others need: ca.crt, which signs for the ports with TLS, and acme_root.crt, the CA's",
+    )
+    parser.add_argument(
+        "--domain", help="a name whose certificate, by that CA, is written there as domain.crt, its key as domain.key"
     )
     parser.add_argument(
         "--public-network",
@@ -99,16 +105,20 @@ def log_to(path: Path) -> None:
         os.dup2(log, stream.fileno())
 
 
-def patch(options: argparse.Namespace) -> None:
+def patch() -> None:
     """Close the gaps."""
     services.kms()
     services.iam()
+    services.route53()
     services.debian()
     s3.apply()
     ec2.gaps()
+    launch_templates.apply()
+    elbv2.gaps()
+    acm.gaps()
+    autoscaling.gaps()
+    ecs.gaps()
     enforcement.apply()
-    if options.hosts_file:
-        zones.keep(HostsFile(options.hosts_file))
 
 
 def begin_account(options: argparse.Namespace) -> None:
@@ -133,6 +143,12 @@ def serve_machines(options: argparse.Namespace, application: DomainDispatcherApp
     """Make instances machines, and answer what they ask."""
     ca = trustme.CA(organization_name="drydock rehearsal")
     ca.cert_pem.write_to_path(options.certificates / "ca.crt")
+    if options.domain:
+        certificate = ca.issue_cert(options.domain)
+        certificate.cert_chain_pems[0].write_to_path(options.certificates / "domain.crt")
+        key = options.certificates / "domain.key"
+        key.touch(mode=0o600)
+        key.write_bytes(certificate.private_key_pem.bytes())
     machines = Machines(
         options.machines,
         options.image,
@@ -140,7 +156,16 @@ def serve_machines(options: argparse.Namespace, application: DomainDispatcherApp
         dict.fromkeys(NAMES, options.host),
         ca.cert_pem.bytes().decode(),
     )
-    ec2.machines(ec2.Instances(machines), ec2.Addresses(options.public_network))
+    instances = ec2.Instances(machines)
+    ec2.machines(instances, ec2.Addresses(options.public_network))
+    health = target_health.TargetHealth()
+    target_health.apply(health)
+    keeper = Keeper(instances, health.state)
+    apply_keeper(keeper)
+    names_changed = zones.keep(HostsFile(options.hosts_file)) if options.hosts_file else lambda _names: None
+    balancers = Balancers(machines, health, options.certificates, names_changed)
+    for follow in (instances.watch, keeper.run, balancers.run):
+        threading.Thread(target=follow, daemon=True).start()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     ca.issue_cert(options.host, *NAMES).configure_cert(context)
     for server in (
@@ -167,10 +192,12 @@ def main() -> int:
     with contextlib.ExitStack() as stack:
         if options.pid_file:
             stack.enter_context(pid_file(options.pid_file))
-        patch(options)
+        patch()
         application = DomainDispatcherApplication(create_backend_app)
         if options.machines:
             serve_machines(options, application)
+        elif options.hosts_file:
+            zones.keep(HostsFile(options.hosts_file))
         if options.administrator:
             begin_account(options)
         server = make_server(options.host, options.port, application, threaded=True, request_handler=MotoRequestHandler)

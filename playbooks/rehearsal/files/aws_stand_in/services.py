@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""KMS, IAM and Systems Manager where moto's differ from AWS's."""
+"""KMS, IAM, Route 53 and Systems Manager where moto's differ from AWS's."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from moto.core.utils import utcnow
 from moto.ec2.models.amis import AMIS
 from moto.iam.responses import IamResponse
 from moto.kms.models import KmsBackend
+from moto.route53.models import Route53Backend
 from moto.ssm.models import Parameter, ParameterDict
 
 from .patching import added_to, instead_of
@@ -37,6 +38,21 @@ def iam() -> None:
     @added_to(IamResponse, "list_service_specific_credentials")
     def list_service_specific_credentials(_self: Any) -> ActionResult:
         return ActionResult({"ServiceSpecificCredentials": []})
+
+
+def route53() -> None:
+    """Let a record be made anew that was deleted; moto remembers the change, and takes the record for one that is there."""
+
+    @instead_of(Route53Backend, "change_resource_record_sets")
+    def change(original: Any, self: Any, zoneid: str, change_list: list[dict[str, Any]]) -> None:
+        zone = self.get_hosted_zone(zoneid)
+        present = {(record.name.strip("."), record.type) for record in zone.rrsets}
+        for wanted in change_list:
+            record = wanted["ResourceRecordSet"]
+            if wanted["Action"] == "CREATE" and (record["Name"].strip("."), record["Type"]) not in present:
+                while wanted in zone.rr_changes:
+                    zone.rr_changes.remove(wanted)
+        original(self, zoneid, change_list)
 
 
 def _debian_images() -> Iterator[tuple[str, dict[str, Any]]]:

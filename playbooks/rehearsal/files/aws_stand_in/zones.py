@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import ipaddress
 import socketserver
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import dns.exception
@@ -28,13 +28,16 @@ def zones() -> Iterator[FakeZone]:
             yield from list(backend.zones.values())
 
 
-def addresses() -> Iterator[tuple[str, str]]:
-    """Yield the name and the address of each A record in all zones."""
+def addresses(balancers: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Yield the name and the address of each load balancer, and of each A record in all zones; an alias has what it stands for."""
+    yield from balancers.items()
     for zone in zones():
         for record in list(zone.rrsets):
-            # A wildcard cannot stand in a hosts file, and an alias has no address of its own.
+            # A wildcard cannot stand in a hosts file.
             if record.type == "A" and not record.name.startswith(("*", "\\052")):
-                for address in record.records or []:
+                alias = str((record.alias_target or {}).get("DNSName", "")).rstrip(".").removeprefix("dualstack.")
+                of_alias = [balancers[alias]] if alias in balancers else []
+                for address in record.records or of_alias:
                     yield record.name.rstrip("."), str(ipaddress.IPv4Address(address))
 
 
@@ -94,17 +97,25 @@ class _Handler(socketserver.BaseRequestHandler):
             listener.sendto(answer, self.client_address)
 
 
-def keep(hosts_file: HostsFile) -> None:
-    """Let the address records of all zones resolve on this machine."""
+def keep(hosts_file: HostsFile) -> Callable[[Mapping[str, str]], None]:
+    """Let the address records of all zones resolve on this machine; return what to call when load balancers come or go."""
+    balancers: dict[str, str] = {}
+
+    def names_changed(present: Mapping[str, str]) -> None:
+        balancers.clear()
+        balancers.update(present)
+        hosts_file.write(addresses(balancers))
 
     @instead_of(Route53Backend, "change_resource_record_sets")
     def change(original: Any, self: Any, *args: Any, **kwargs: Any) -> Any:
         result = original(self, *args, **kwargs)
-        hosts_file.write(addresses())
+        hosts_file.write(addresses(balancers))
         return result
 
     @instead_of(Route53Backend, "delete_hosted_zone")
     def delete(original: Any, self: Any, *args: Any, **kwargs: Any) -> FakeZone | None:
         zone: FakeZone | None = original(self, *args, **kwargs)
-        hosts_file.write(addresses())
+        hosts_file.write(addresses(balancers))
         return zone
+
+    return names_changed

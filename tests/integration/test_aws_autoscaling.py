@@ -1,0 +1,753 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The role aws_autoscaling against an API server of its own. The tests run in order: one fleet lives through all of them.
+
+No hosts stand behind the API; what they do at boot, test_aws_autoscaling_boot.py runs.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+import re
+import subprocess
+import tarfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import pytest
+from aws_account import ACCOUNT_ID, REGION, ROOT, Account, Steps, aws_account
+
+NAME = "team-registry"
+TAGS = {"Name": NAME, "drydock-deployment": "team", "owner": "platform"}
+BUCKET = "team-configuration"
+SECRET = "of-the-first-user-only"
+ROLE = "aws_autoscaling"
+Call = tuple[str, dict[str, Any]]
+
+
+def call(entry: str = "main", **settings: Any) -> Call:
+    """Name an entry point of the role, and what its settings have beside those of the deployment."""
+    return entry, {f"{ROLE}_{key}": value for key, value in settings.items()}
+
+
+class Played(NamedTuple):
+    """Calls of the role in one run of Ansible, counted from 0."""
+
+    done: subprocess.CompletedProcess[str]
+    steps: Steps
+
+    @property
+    def changed(self) -> list[list[str]]:
+        """Return for each call the names of the tasks that changed something."""
+        return self.steps.changed
+
+    @property
+    def said(self) -> str:
+        """Return all that was said, on one line."""
+        return " ".join(self.done.stdout.split())
+
+
+class Deployment:
+    """The account, what the other roles would have made in it, and the role's settings."""
+
+    def __init__(self, account: Account) -> None:
+        self.account = account
+        self.ec2, self.s3 = account.client("ec2"), account.client("s3")
+        self.autoscaling, self.cloudwatch = account.client("autoscaling"), account.client("cloudwatch")
+        self.balancers = account.client("elbv2")
+        self.image = self.parameter("13", "arm64")
+        self.surroundings()
+
+    def parameter(self, release: str, architecture: str) -> str:
+        """Return an AMI of Debian."""
+        name = f"/aws/service/debian/release/{release}/latest/{architecture}"
+        return str(self.account.client("ssm").get_parameter(Name=name)["Parameter"]["Value"])
+
+    def surroundings(self) -> None:
+        """Make a network's group, an instance profile, a target group behind a load balancer and the bucket."""
+        subnets = self.ec2.describe_subnets(Filters=[{"Name": "default-for-az", "Values": ["true"]}])["Subnets"]
+        self.subnets = [subnet["SubnetId"] for subnet in sorted(subnets, key=lambda subnet: subnet["AvailabilityZone"])]
+        vpc = subnets[0]["VpcId"]
+        self.group_id = self.ec2.create_security_group(GroupName="registry", Description="registry", VpcId=vpc)[
+            "GroupId"
+        ]
+        iam = self.account.client("iam")
+        iam.create_role(RoleName="registry", AssumeRolePolicyDocument="{}")
+        iam.create_instance_profile(InstanceProfileName="registry")
+        iam.add_role_to_instance_profile(InstanceProfileName="registry", RoleName="registry")
+        balancer = self.balancers.create_load_balancer(Name="team", Subnets=self.subnets[:2])["LoadBalancers"][0]
+        target = self.balancers.create_target_group(Name="team", Protocol="HTTPS", Port=443, VpcId=vpc)
+        self.target_group = target["TargetGroups"][0]["TargetGroupArn"]
+        self.balancers.create_listener(
+            LoadBalancerArn=balancer["LoadBalancerArn"],
+            Protocol="HTTP",
+            Port=80,
+            DefaultActions=[{"Type": "forward", "TargetGroupArn": self.target_group}],
+        )
+        self.label = "/".join(
+            (
+                balancer["LoadBalancerArn"].partition("loadbalancer/")[2],
+                "targetgroup/" + self.target_group.partition("targetgroup/")[2],
+            )
+        )
+        self.settings: dict[str, Any] = {
+            "aws_autoscaling_name": "team",
+            "aws_autoscaling_region": REGION,
+            "aws_autoscaling_tags": {"owner": "platform"},
+            "aws_autoscaling_subnet_ids": self.subnets[:2],
+            "aws_autoscaling_security_group_ids": [self.group_id],
+            "aws_autoscaling_instance_profile": "registry",
+            "aws_autoscaling_target_group_arns": [self.target_group],
+            "aws_autoscaling_request_label": self.label,
+            "aws_autoscaling_requests_target_per_host": 3000,
+            "aws_autoscaling_alarm_topic_arn": f"arn:aws:sns:{REGION}:{ACCOUNT_ID}:operations",
+            "aws_autoscaling_bundle_bucket": BUCKET,
+            "aws_autoscaling_bundle_path": str(self.account.folder / "bundle.tar.gz"),
+            "aws_autoscaling_settings": {"drydock_domain": "registry.example.com"},
+            "aws_autoscaling_live": {"registry_auth_users": [{"name": "alice", "password_hash": SECRET}]},
+        }
+
+    def make_bucket(self) -> None:
+        """Make the bucket, encrypted by S3's own key, which keeps what was overwritten."""
+        self.s3.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
+        self.s3.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
+
+    def play(self, *calls: Call, check: bool = False) -> Played:
+        """Call entry points of the role one after the other."""
+        steps = Steps(ROLE)
+        for entry, settings in calls:
+            steps.run(self.settings | settings, entry)
+        return Played(steps.play(self.account, *(["--check"] if check else [])), steps)
+
+    def refusals(self, *calls: Call) -> list[str]:
+        """Return what calls that are refused say."""
+        steps = Steps(ROLE)
+        for entry, settings in calls:
+            steps.refused(self.settings | settings, entry)
+        steps.play(self.account)
+        return [steps.refusal(number) for number in range(len(calls))]
+
+    def group(self) -> dict[str, Any]:
+        """Return the group."""
+        [found] = self.autoscaling.describe_auto_scaling_groups()["AutoScalingGroups"]
+        return dict(found)
+
+    def version(self, number: str = "$Latest") -> dict[str, Any]:
+        """Return a version of the launch template."""
+        [found] = self.ec2.describe_launch_template_versions(LaunchTemplateName=NAME, Versions=[number])[
+            "LaunchTemplateVersions"
+        ]
+        return dict(found)
+
+    def policies(self) -> dict[str, dict[str, Any]]:
+        """Return the scaling policies by name."""
+        found = self.autoscaling.describe_policies(AutoScalingGroupName=NAME)["ScalingPolicies"]
+        return {policy["PolicyName"]: policy for policy in found}
+
+    def alarms(self) -> dict[str, dict[str, Any]]:
+        """Return the role's alarms by name; those of the scaling policies are AWS's own."""
+        found = self.cloudwatch.describe_alarms(AlarmNamePrefix=NAME)["MetricAlarms"]
+        return {alarm["AlarmName"]: alarm for alarm in found}
+
+    def refreshes(self) -> list[dict[str, Any]]:
+        """Return the instance refreshes, the newest first."""
+        found = self.autoscaling.describe_instance_refreshes(AutoScalingGroupName=NAME)
+        return list(found["InstanceRefreshes"])
+
+    def builders(self) -> list[dict[str, Any]]:
+        """Return the instances that were to become golden images."""
+        found = self.ec2.describe_instances(Filters=[{"Name": "tag:Name", "Values": [f"{NAME}-golden"]}])
+        return [instance for reservation in found["Reservations"] for instance in reservation["Instances"]]
+
+    def objects(self) -> list[str]:
+        """Return the keys in the bucket."""
+        return [each["Key"] for each in self.s3.list_objects_v2(Bucket=BUCKET).get("Contents", [])]
+
+    def content(self, key: str) -> bytes:
+        """Return an object of the bucket."""
+        return bytes(self.s3.get_object(Bucket=BUCKET, Key=key)["Body"].read())
+
+    def bundles(self) -> list[str]:
+        """Return the keys of the bundles."""
+        return [key for key in self.objects() if key.startswith("bundles/")]
+
+    def users_so_far(self) -> list[Any]:
+        """Return the users of all versions of live.json, the newest first."""
+        versions = self.s3.list_object_versions(Bucket=BUCKET, Prefix="live.json")["Versions"]
+        bodies = [self.s3.get_object(Bucket=BUCKET, Key="live.json", VersionId=each["VersionId"]) for each in versions]
+        return [json.loads(body["Body"].read())["variables"]["registry_auth_users"] for body in bodies]
+
+    def update_group(self, **values: Any) -> None:
+        """Change the group as somebody else would."""
+        self.autoscaling.update_auto_scaling_group(AutoScalingGroupName=NAME, **values)
+
+
+def named(tags: list[dict[str, Any]]) -> dict[str, str]:
+    return {tag["Key"]: tag["Value"] for tag in tags}
+
+
+@pytest.fixture(scope="module")
+def deployment() -> Iterator[Deployment]:
+    with aws_account() as account:
+        yield Deployment(account)
+
+
+# What is refused, and the beginning of the sentence.
+REFUSED: list[tuple[Call, str]] = [
+    (call(min_hosts=0), "aws_autoscaling_min_hosts is 0, and a fleet without a host serves nobody"),
+    (call(min_hosts=0, max_hosts=0), "aws_autoscaling_max_hosts is 0"),
+    (call(min_hosts=5), "aws_autoscaling_min_hosts is 5, which is above aws_autoscaling_max_hosts (4)"),
+    (call(desired_hosts=9), "aws_autoscaling_desired_hosts is 9, which is not between"),
+    (call(type="t3.small"), "The instance type t3.small in aws_autoscaling_type has amd64, not arm64"),
+    (
+        call(spot={"types": ["t3.medium"]}),
+        "The instance type t3.medium in aws_autoscaling_spot['types'] has amd64, not arm64",
+    ),
+    (call(image_provider="golden"), "has no golden image of the deployment team for arm64"),
+    (
+        call(image_provider="id", image_id="ami-00000000000000000"),
+        "has no image ami-00000000000000000 (aws_autoscaling_image_id)",
+    ),
+    (call(warmup_seconds=0), "aws_autoscaling_warmup_seconds is 0: write 1 to 3600"),
+    (call(health_grace_seconds=5), "aws_autoscaling_health_grace_seconds is 5: write 60 to 7200"),
+    (
+        call(health_grace_seconds=300),
+        "aws_autoscaling_health_grace_seconds is 300, and aws_autoscaling_boot_timeout_seconds 900",
+    ),
+    (call(bundle_bucket=""), "aws_autoscaling_bundle_bucket is empty"),
+    (call(refresh={"min_healthy_percent": 50, "max_healthy_percent": 200}), "at most 100 apart"),
+    (
+        call("golden_image", settings={"drydock_directory": "/srv", "registry_tls_directory": "/srv/tls"}),
+        "drydock_directory in aws_autoscaling_settings or aws_autoscaling_live names no folder of the registry's own",
+    ),
+    (call(), f"There is no bucket {BUCKET} (aws_autoscaling_bundle_bucket)"),
+]
+
+
+class TestEmptyAccount:
+    """Before anything is there."""
+
+    def test_a_dry_run_says_what_would_be_made(self, deployment: Deployment) -> None:
+        played = deployment.play(call(subnet_ids=[], security_group_ids=[], instance_profile=""), check=True)
+        assert played.changed[0]
+        assert f"A fleet {NAME} would be made: 2 to 4 hosts t4g.small" in played.said
+        assert deployment.ec2.describe_launch_templates()["LaunchTemplates"] == []
+
+    def test_it_refuses_in_one_sentence(self, deployment: Deployment) -> None:
+        single = (
+            call(subnet_ids=deployment.subnets[:1]),
+            "All subnets in aws_autoscaling_subnet_ids lie in eu-central-1a",
+        )
+        cases = [*REFUSED, single]
+        said = deployment.refusals(*(each for each, _ in cases))
+        assert [(text, sentence) for text, (_, sentence) in zip(said, cases, strict=True) if sentence not in text] == []
+        assert deployment.ec2.describe_launch_templates()["LaunchTemplates"] == []
+
+
+class TestFleet:
+    """From nothing to a second run."""
+
+    def test_it_makes_a_fleet_and_a_second_run_changes_nothing(self, deployment: Deployment) -> None:
+        deployment.make_bucket()
+        played = deployment.play(call(), call())
+        first, second = played.changed
+        assert first
+        assert second == []
+        said = played.steps.result(0)
+        group = deployment.group()
+        assert said["group_name"] == group["AutoScalingGroupName"] == NAME
+        assert said["launch_template_version"] == "1"
+        assert said["image_id"] == deployment.image
+        assert said["bundle"] in deployment.objects()
+        assert said["refreshing"] is False
+        assert SECRET not in played.done.stdout + played.done.stderr
+        assert deployment.refreshes() == []
+
+    def test_its_hosts_are_as_set(self, deployment: Deployment) -> None:
+        version = deployment.version()
+        data = version["LaunchTemplateData"]
+        assert data["ImageId"] == deployment.image
+        assert data["InstanceType"] == "t4g.small"
+        assert data["IamInstanceProfile"]["Arn"].endswith(":instance-profile/registry")
+        assert data["InstanceInitiatedShutdownBehavior"] == "terminate"
+        assert data["Monitoring"] == {"Enabled": True}
+        assert data["MetadataOptions"]["HttpTokens"] == "required"
+        assert data["MetadataOptions"]["HttpPutResponseHopLimit"] == 2
+        assert data["NetworkInterfaces"][0]["Groups"] == [deployment.group_id]
+        assert data["NetworkInterfaces"][0]["AssociatePublicIpAddress"] is True
+        assert data["BlockDeviceMappings"][0]["Ebs"] == {
+            "Encrypted": True,
+            "DeleteOnTermination": True,
+            "VolumeSize": 20,
+            "VolumeType": "gp3",
+        }
+        for specification in data["TagSpecifications"]:
+            assert named(specification["Tags"]).items() >= TAGS.items()
+        assert {each["ResourceType"] for each in data["TagSpecifications"]} == {"instance", "volume"}
+
+    def test_user_data_holds_no_secret_and_compiles(self, deployment: Deployment) -> None:
+        text = base64.b64decode(deployment.version()["LaunchTemplateData"]["UserData"]).decode()
+        assert len(text.encode()) <= 16384
+        assert SECRET not in text
+        compile(text, "user-data", "exec")
+        assert f"https://{BUCKET}.s3.{REGION}.amazonaws.com" in text
+
+    def test_the_group_spans_zones_and_asks_the_load_balancer(self, deployment: Deployment) -> None:
+        group = deployment.group()
+        assert sorted(group["VPCZoneIdentifier"].split(",")) == sorted(deployment.subnets[:2])
+        assert len(group["AvailabilityZones"]) == 2
+        assert (group["MinSize"], group["MaxSize"], group["DesiredCapacity"]) == (2, 4, 2)
+        assert (group["HealthCheckType"], group["HealthCheckGracePeriod"]) == ("ELB", 1200)
+        assert group["TargetGroupARNs"] == [deployment.target_group]
+        assert named(group["Tags"]).items() >= TAGS.items()
+        assert group["LaunchTemplate"]["Version"] == "1"
+        assert len(group["Instances"]) == 2
+
+    def test_it_scales_by_cpu_and_by_requests(self, deployment: Deployment) -> None:
+        found = {
+            name: (
+                policy["TargetTrackingConfiguration"]["PredefinedMetricSpecification"],
+                policy["TargetTrackingConfiguration"]["TargetValue"],
+                policy["EstimatedInstanceWarmup"],
+            )
+            for name, policy in deployment.policies().items()
+        }
+        assert found == {
+            f"{NAME}-cpu": ({"PredefinedMetricType": "ASGAverageCPUUtilization"}, 60.0, 180),
+            f"{NAME}-requests": (
+                {"PredefinedMetricType": "ALBRequestCountPerTarget", "ResourceLabel": deployment.label},
+                3000.0,
+                180,
+            ),
+        }
+
+    def test_somebody_is_told_of_trouble(self, deployment: Deployment) -> None:
+        alarms = {name: alarm for name, alarm in deployment.alarms().items() if "-fleet-" in name}
+        assert {alarm["MetricName"] for alarm in alarms.values()} == {
+            "UnHealthyHostCount",
+            "HealthyHostCount",
+            "HTTPCode_Target_5XX_Count",
+            "HTTPCode_ELB_5XX_Count",
+        }
+        topic = deployment.settings["aws_autoscaling_alarm_topic_arn"]
+        assert all(alarm["AlarmActions"] == alarm["OKActions"] == [topic] for alarm in alarms.values())
+        balancer, target = (
+            deployment.label.partition("/targetgroup/")[0],
+            deployment.label.rpartition("/targetgroup/")[2],
+        )
+        both = {"LoadBalancer": balancer, "TargetGroup": f"targetgroup/{target}"}
+        assert {
+            name.removeprefix(f"{NAME}-fleet-"): (
+                f"{alarm['Statistic']} {alarm['ComparisonOperator']} {alarm['Threshold']}",
+                f"{alarm['EvaluationPeriods']} x {alarm['Period']} s, {alarm['TreatMissingData']}",
+                {each["Name"]: each["Value"] for each in alarm["Dimensions"]},
+            )
+            for name, alarm in alarms.items()
+        } == {
+            "unhealthy-hosts": ("Maximum GreaterThanThreshold 0.0", "5 x 60 s, notBreaching", both),
+            "no-healthy-host": ("Maximum LessThanThreshold 1.0", "2 x 60 s, breaching", both),
+            "host-errors": ("Sum GreaterThanOrEqualToThreshold 50.0", "1 x 300 s, notBreaching", both),
+            "balancer-errors": (
+                "Sum GreaterThanOrEqualToThreshold 50.0",
+                "1 x 300 s, notBreaching",
+                {"LoadBalancer": balancer},
+            ),
+        }
+
+    def test_the_bundle_holds_what_its_name_says(self, deployment: Deployment) -> None:
+        [key] = deployment.bundles()
+        content = deployment.content(key)
+        assert key == f"bundles/{hashlib.sha256(content).hexdigest()}.tar.gz"
+        with tarfile.open(fileobj=io.BytesIO(content)) as archive:
+            names = archive.getnames()
+            settings = json.load(archive.extractfile("settings.json"))  # type: ignore[arg-type]
+            plugins = [name for name in names if re.search(r"/drydock/registry/plugins/.*\.py$", name)]
+            imported = {
+                module
+                for name in plugins
+                for module in re.findall(
+                    r"module_utils(?: import |\.)(_\w+)",
+                    archive.extractfile(name).read().decode(),  # type: ignore[union-attr]
+                )
+            }
+        assert settings["variables"] == {"drydock_domain": "registry.example.com"}
+        assert settings["boot"] == {"pip_index_url": "", "pull_interval_seconds": 15}
+        below = "collections/ansible_collections"
+        # All that the playbook names by its file.
+        playbook = (ROOT / "playbooks/configure.yml").read_text(encoding="utf-8")
+        for name in ("configure.yml", *re.findall(r"\b(?:tasks|vars)/\w+\.yml", playbook)):
+            assert f"{below}/drydock/registry/playbooks/{name}" in names
+        # All that what is packed imports.
+        assert imported
+        packed = {name.rpartition("/")[2].removesuffix(".py") for name in plugins if "/module_utils/" in name}
+        assert imported - packed == set()
+        assert f"{below}/community/docker/plugins/modules/docker_container.py" in names
+        assert not [
+            name
+            for name in names
+            if "aws" in name.replace("_aws_errors", "") or ".credentials" in name or "/inventories/" in name
+        ]
+        assert not [name for name in names if name.startswith(f"{below}/drydock/registry/tests")]
+
+    def test_live_settings_are_apart_and_encrypted(self, deployment: Deployment) -> None:
+        head = deployment.s3.head_object(Bucket=BUCKET, Key="live.json")
+        assert head["ServerSideEncryption"] == "AES256"
+        live = json.loads(deployment.content("live.json"))
+        assert live["format"] == 1
+        assert live["variables"] == deployment.settings["aws_autoscaling_live"]
+
+
+class TestChanges:
+    """What a run does about a difference."""
+
+    def test_a_dry_run_says_what_it_would_do(self, deployment: Deployment) -> None:
+        users = [{"name": "bob", "password_hash": "another"}]
+        before = deployment.objects()
+        played = deployment.play(
+            call(),
+            call(live={"registry_auth_users": users}),
+            call(settings={"drydock_domain": "images.example.com"}),
+            call("live", live={"registry_auth_users": users}),
+            call("live"),
+            call("golden_image"),
+            check=True,
+        )
+        nothing, live, settings, live_alone, nothing_alone, golden = played.changed
+        assert nothing == nothing_alone == []
+        assert live == live_alone == ["Say what a run would write"]
+        assert settings
+        assert "A run would replace the hosts" in played.said
+        assert golden == ["Say what would be made"]
+        assert f"A golden image would be made of the AMI {deployment.image}" in played.said
+        assert played.said.count("would be made of the AMI") == 1
+        assert deployment.builders() == []
+        assert deployment.refreshes() == []
+        assert deployment.objects() == before
+
+    def test_other_users_change_one_object_and_replace_no_host(self, deployment: Deployment) -> None:
+        one = deployment.settings["aws_autoscaling_live"]
+        two = {"registry_auth_users": [*one["registry_auth_users"], {"name": "bob", "password_hash": "another"}]}
+        # By the whole run, and alone; both write the same.
+        played = deployment.play(call(live=two), call("live"), call("live"), call())
+        wrote = ["Write what hosts fetch again and again"]
+        assert played.changed == [wrote, wrote, [], []]
+        users = [live["registry_auth_users"] for live in (one, two, one)]
+        assert deployment.users_so_far() == users
+        assert deployment.refreshes() == []
+
+    def test_another_setting_makes_a_bundle_a_version_and_a_refresh(self, deployment: Deployment) -> None:
+        deployment.settings["aws_autoscaling_settings"] = {"drydock_domain": "images.example.com"}
+        before = set(deployment.objects())
+        played = deployment.play(call(), call())
+        assert played.changed[1] == []
+        said = played.steps.result(0)
+        assert said["refreshing"] is True
+        assert said["launch_template_version"] == "2"
+        assert deployment.group()["LaunchTemplate"]["Version"] == "2"
+        assert len(set(deployment.objects()) - before) == 1
+        [refresh] = deployment.refreshes()
+        assert refresh["Preferences"]["MinHealthyPercentage"] == 100
+        assert refresh["Preferences"]["MaxHealthyPercentage"] == 200
+        # As long as a host may boot, and some.
+        assert refresh["Preferences"]["InstanceWarmup"] == 1020
+
+    def test_going_back_writes_no_new_version_and_the_bundle_before_the_last_goes(self, deployment: Deployment) -> None:
+        assert len(deployment.bundles()) == 2
+        played = deployment.play(call(settings={"drydock_domain": "third.example.com"}), call(), call())
+        third, back = played.steps.result(0), played.steps.result(1)
+        assert (third["launch_template_version"], back["launch_template_version"]) == ("3", "2")
+        assert played.changed[2] == []
+        assert sorted(deployment.bundles()) == sorted([third["bundle"], back["bundle"]])
+        assert deployment.version()["VersionNumber"] == 3
+        assert deployment.group()["LaunchTemplate"]["Version"] == "2"
+
+    def test_it_puts_right_what_somebody_changed_but_not_what_scaling_did(self, deployment: Deployment) -> None:
+        number = deployment.ec2.create_launch_template_version(
+            LaunchTemplateName=NAME, LaunchTemplateData={"ImageId": deployment.image, "InstanceType": "t4g.micro"}
+        )["LaunchTemplateVersion"]["VersionNumber"]
+        deployment.update_group(
+            MaxSize=9,
+            HealthCheckType="EC2",
+            HealthCheckGracePeriod=1,
+            LaunchTemplate={"LaunchTemplateName": NAME, "Version": str(number)},
+        )
+        deployment.autoscaling.set_desired_capacity(AutoScalingGroupName=NAME, DesiredCapacity=3)
+        deployment.cloudwatch.delete_alarms(AlarmNames=[f"{NAME}-fleet-host-errors"])
+        deployment.autoscaling.delete_policy(AutoScalingGroupName=NAME, PolicyName=f"{NAME}-cpu")
+        deployment.s3.put_object(Bucket=BUCKET, Key="live.json", Body=b"{}")
+        right, again = deployment.play(call(), call()).changed
+        # A host that scaling has started meanwhile is of the version of somebody else.
+        assert sorted(right) == [
+            "Ensure somebody hears of trouble",
+            "Ensure the fleet follows its load",
+            "Ensure the group has these hosts",
+            "Replace hosts of an older making, one after the other",
+            "Write what hosts fetch again and again",
+        ]
+        assert again == []
+        group = deployment.group()
+        assert (group["MaxSize"], group["HealthCheckType"], group["HealthCheckGracePeriod"]) == (4, "ELB", 1200)
+        assert group["LaunchTemplate"]["Version"] == "2"
+        assert group["DesiredCapacity"] == 3
+
+    def test_spot_instances_stand_in_and_there_are_as_many_hosts_as_is_said(self, deployment: Deployment) -> None:
+        spot = {"on_demand_base": 1, "on_demand_percent": 25, "types": ["t4g.medium", "m7g.large"]}
+        assert deployment.play(call(spot=spot, desired_hosts=2), call(spot=spot)).changed[1] == []
+        policy = deployment.group()["MixedInstancesPolicy"]
+        assert [each["InstanceType"] for each in policy["LaunchTemplate"]["Overrides"]] == [
+            "t4g.small",
+            "t4g.medium",
+            "m7g.large",
+        ]
+        distribution = policy["InstancesDistribution"]
+        assert distribution["OnDemandBaseCapacity"] == 1
+        assert distribution["OnDemandPercentageAboveBaseCapacity"] == 25
+        assert distribution["SpotAllocationStrategy"] == "price-capacity-optimized"
+        assert deployment.group()["DesiredCapacity"] == 2
+
+    def test_a_network_load_balancer_counts_hosts_only_and_a_higher_minimum_starts_some(
+        self, deployment: Deployment
+    ) -> None:
+        wanted = call(request_label=deployment.label.replace("app/", "net/"), min_hosts=3)
+        assert deployment.play(wanted, wanted).changed[1] == []
+        alarms = [alarm for name, alarm in deployment.alarms().items() if "-fleet-" in name]
+        assert {alarm["MetricName"] for alarm in alarms} == {"UnHealthyHostCount", "HealthyHostCount"}
+        assert {alarm["Namespace"] for alarm in alarms} == {"AWS/NetworkELB"}
+        assert list(deployment.policies()) == [f"{NAME}-cpu"]
+        group = deployment.group()
+        assert (group["MinSize"], group["DesiredCapacity"]) == (3, 3)
+        assert not group.get("MixedInstancesPolicy")
+
+    def test_what_is_turned_off_goes(self, deployment: Deployment) -> None:
+        off = call(cpu_target_percent=0, request_label="", desired_hosts=2)
+        assert deployment.play(off, off).changed[1] == []
+        assert deployment.policies() == {}
+        assert not [name for name in deployment.alarms() if "-fleet-" in name]
+        assert (deployment.group()["MinSize"], deployment.group()["DesiredCapacity"]) == (2, 2)
+
+    def test_hosts_stay_where_nobody_wants_them_replaced(self, deployment: Deployment) -> None:
+        count = len(deployment.refreshes())
+        played = deployment.play(call(type="t4g.medium", refresh={"enabled": False}))
+        assert "they stay until something replaces them" in played.said
+        assert len(deployment.refreshes()) == count
+
+
+class TestOtherSettings:
+    """What nothing above has set, from what is asked for to what AWS has."""
+
+    KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ4ZQRdfNYB1yDl+6CkuZfZQOIsD6jE4ZIkT4mXrAOpP admin"
+    PARAMETER = "/aws/service/debian/release/12/latest/arm64"
+
+    def test_they_are_taken(self, deployment: Deployment) -> None:
+        kms = deployment.account.client("kms")
+        volumes, bundles = (kms.create_key()["KeyMetadata"]["Arn"] for _ in range(2))
+        deployment.ec2.import_key_pair(KeyName="theirs", PublicKeyMaterial=self.KEY.encode())
+        other = {
+            "volume_gib": 40,
+            "volume_kms_key_arn": volumes,
+            "bundle_kms_key_arn": bundles,
+            "public_ip_enabled": False,
+            "detailed_monitoring_enabled": False,
+            "alarm_errors_per_5_minutes": 7,
+            "alarm_topic_arn": "",
+            "pip_index_url": "https://packages.example.com/simple",
+            "pull_interval_seconds": 60,
+            "boot_timeout_seconds": 600,
+            "health_grace_seconds": 900,
+            "warmup_seconds": 90,
+            "cpu_target_percent": 40,
+            "requests_target_per_host": 500,
+            "endpoint": "https://bucket.example.com",
+            "subnet_ids": deployment.subnets[:3],
+            "refresh": {"min_healthy_percent": 50, "max_healthy_percent": 150},
+        }
+        first = call(**other, image_parameter=self.PARAMETER, public_key=self.KEY)
+        second = call(**other, image_provider="id", image_id=deployment.image, key_pair="theirs")
+
+        before = deployment.version()["VersionNumber"], deployment.group(), deployment.objects()
+        assert deployment.play(first, check=True).changed[0]
+        assert (deployment.version()["VersionNumber"], deployment.group(), deployment.objects()) == before
+
+        played = deployment.play(first, first, second, second)
+        assert played.changed[0]
+        assert played.changed[1] == []
+        # Another image and another key are another version, and all else stays.
+        assert played.changed[2] == [
+            "Write a version of the launch template",
+            "Ensure the group has these hosts",
+            "Replace hosts of an older making, one after the other",
+        ]
+        assert played.changed[3] == []
+        self.check_versions(deployment, played, volumes)
+        self.check_bundle(deployment, played, bundles)
+        self.check_fleet(deployment)
+
+    def check_versions(self, deployment: Deployment, played: Played, volume_key: str) -> None:
+        """Check what hosts are made of."""
+        made = [deployment.version(played.steps.result(number)["launch_template_version"]) for number in (0, 2)]
+        templates = [version["LaunchTemplateData"] for version in made]
+        for data in templates:
+            assert data["BlockDeviceMappings"][0]["Ebs"] == {
+                "Encrypted": True,
+                "DeleteOnTermination": True,
+                "KmsKeyId": volume_key,
+                "VolumeSize": 40,
+                "VolumeType": "gp3",
+            }
+            assert data["NetworkInterfaces"][0]["AssociatePublicIpAddress"] is False
+            assert data["Monitoring"] == {"Enabled": False}
+            user_data = base64.b64decode(data["UserData"]).decode()
+            assert f'"url": "https://bucket.example.com/{BUCKET}"' in user_data
+            assert '"seconds": 600' in user_data
+        assert [data["KeyName"] for data in templates] == [NAME, "theirs"]
+        assert [data["ImageId"] for data in templates] == [deployment.parameter("12", "arm64"), deployment.image]
+        [pair] = deployment.ec2.describe_key_pairs(KeyNames=[NAME])["KeyPairs"]
+        assert named(pair["Tags"]) == TAGS
+
+    def check_bundle(self, deployment: Deployment, played: Played, key: str) -> None:
+        """Check what hosts set themselves up with, and by what it is encrypted."""
+        bundle = played.steps.result(0)["bundle"]
+        for name in (bundle, "live.json"):
+            head = deployment.s3.head_object(Bucket=BUCKET, Key=name)
+            assert (head["ServerSideEncryption"], head["SSEKMSKeyId"]) == ("aws:kms", key)
+        with tarfile.open(fileobj=io.BytesIO(deployment.content(bundle))) as archive:
+            settings = json.load(archive.extractfile("settings.json"))  # type: ignore[arg-type]
+        assert settings["boot"] == {
+            "pip_index_url": "https://packages.example.com/simple",
+            "pull_interval_seconds": 60,
+        }
+
+    def check_fleet(self, deployment: Deployment) -> None:
+        """Check the group, and what looks after it."""
+        group = deployment.group()
+        assert group["HealthCheckGracePeriod"] == 900
+        assert sorted(group["VPCZoneIdentifier"].split(",")) == sorted(deployment.subnets[:3])
+        assert {
+            name: (policy["TargetTrackingConfiguration"]["TargetValue"], policy["EstimatedInstanceWarmup"])
+            for name, policy in deployment.policies().items()
+        } == {f"{NAME}-cpu": (40.0, 90), f"{NAME}-requests": (500.0, 90)}
+        alarms = {name: alarm for name, alarm in deployment.alarms().items() if "-fleet-" in name}
+        assert {name: alarm["Threshold"] for name, alarm in alarms.items() if "errors" in name} == {
+            f"{NAME}-fleet-host-errors": 7.0,
+            f"{NAME}-fleet-balancer-errors": 7.0,
+        }
+        assert all(alarm["AlarmActions"] == alarm["OKActions"] == [] for alarm in alarms.values())
+        preferences = deployment.refreshes()[0]["Preferences"]
+        assert (preferences["MinHealthyPercentage"], preferences["MaxHealthyPercentage"]) == (50, 150)
+        assert preferences["InstanceWarmup"] == 720
+
+
+class TestLiveRefusals:
+    """What hosts could not read is not written."""
+
+    def test_for_hosts_whose_bundle_is_gone_or_of_another_version(self, deployment: Deployment) -> None:
+        made = deployment.play(call(), call("live")).steps.result(0)
+        key, content = made["bundle"], deployment.content(made["bundle"])
+        deployment.s3.delete_object(Bucket=BUCKET, Key=key)
+        [said] = deployment.refusals(call("live"))
+        assert f"The bucket {BUCKET} lacks the bundle" in said
+        assert "are made of drydock.registry" not in said
+        deployment.s3.put_object(Bucket=BUCKET, Key=key, Body=content)
+
+        found = deployment.version(made["launch_template_version"])["LaunchTemplateData"]
+        for specification in found["TagSpecifications"]:
+            for tag in specification["Tags"]:
+                if tag["Key"] == "drydock-collection-version":
+                    tag["Value"] = "0.0.1"
+        number = deployment.ec2.create_launch_template_version(LaunchTemplateName=NAME, LaunchTemplateData=found)[
+            "LaunchTemplateVersion"
+        ]["VersionNumber"]
+        deployment.update_group(LaunchTemplate={"LaunchTemplateName": NAME, "Version": str(number)})
+        version = re.search(r"^version: (\S+)", (ROOT / "galaxy.yml").read_text(encoding="utf-8"), re.MULTILINE)
+        assert version
+        [said] = deployment.refusals(call("live"))
+        assert f"are made of drydock.registry 0.0.1, and this is {version[1]}" in said
+        assert "lacks the bundle" not in said
+        assert deployment.play(call(), call("live")).changed[1] == []
+
+
+class TestGoldenImage:
+    """A host becomes an image; here it is somebody else who switches it off, as no machine is behind it."""
+
+    def switch_off(self, deployment: Deployment) -> dict[str, Any]:
+        """Wait for the builder, and switch it off."""
+        deadline = time.monotonic() + 120
+        while not (found := [each for each in deployment.builders() if each["State"]["Name"] == "running"]):
+            assert time.monotonic() < deadline, "there is no builder"
+            time.sleep(0.5)
+        deployment.ec2.stop_instances(InstanceIds=[found[0]["InstanceId"]])
+        return found[0]
+
+    def test_a_host_that_takes_too_long_becomes_no_image(self, deployment: Deployment) -> None:
+        [said] = deployment.refusals(call("golden_image", golden_timeout_seconds=10))
+        [builder] = deployment.builders()
+        assert f"The host {builder['InstanceId']} that was to become an image is running after 10 s" in said
+        assert builder["State"]["Name"] == "terminated"
+        assert deployment.ec2.describe_images(Owners=["self"])["Images"] == []
+
+    def test_a_host_becomes_an_image_and_hosts_start_from_it(self, deployment: Deployment) -> None:
+        with ThreadPoolExecutor(1) as pool:
+            builder = pool.submit(self.switch_off, deployment)
+            played = deployment.play(call("golden_image"), call("golden_image"), call(image_provider="golden"))
+        assert played.changed[1] == []
+        image_id = played.steps.result(2)["image_id"]
+        instance = builder.result()
+        assert instance["MetadataOptions"]["HttpTokens"] == "required"
+        data = deployment.ec2.describe_instance_attribute(InstanceId=instance["InstanceId"], Attribute="userData")
+        assert '"bake": true' in base64.b64decode(data["UserData"]["Value"]).decode()
+        [image] = deployment.ec2.describe_images(Owners=["self"])["Images"]
+        assert image["ImageId"] == image_id
+        assert named(image["Tags"]).items() >= TAGS.items()
+        assert named(image["Tags"])["drydock-base-image"] == deployment.image
+        [after] = deployment.ec2.describe_instances(InstanceIds=[instance["InstanceId"]])["Reservations"]
+        assert after["Instances"][0]["State"]["Name"] == "terminated"
+        assert deployment.version()["LaunchTemplateData"]["ImageId"] == image_id
+        assert deployment.group()["LaunchTemplate"]["Version"] == str(deployment.version()["VersionNumber"])
+
+
+class TestRemoval:
+    """Nothing of ours stays, and nothing of others goes."""
+
+    def test_a_group_of_somebody_else_is_left_alone(self, deployment: Deployment) -> None:
+        deployment.autoscaling.create_or_update_tags(
+            Tags=[
+                {
+                    "Key": "drydock-deployment",
+                    "Value": "other",
+                    "ResourceId": NAME,
+                    "ResourceType": "auto-scaling-group",
+                    "PropagateAtLaunch": False,
+                }
+            ]
+        )
+        [said] = deployment.refusals(call())
+        assert f"The Auto Scaling group {NAME} is not of this deployment" in said
+        deployment.autoscaling.create_or_update_tags(
+            Tags=[
+                {
+                    "Key": "drydock-deployment",
+                    "Value": "team",
+                    "ResourceId": NAME,
+                    "ResourceType": "auto-scaling-group",
+                    "PropagateAtLaunch": False,
+                }
+            ]
+        )
+
+    def test_it_removes_what_it_made(self, deployment: Deployment) -> None:
+        deployment.s3.put_object(Bucket=BUCKET, Key="of-somebody-else", Body=b"x")
+        assert deployment.play(call("remove"), check=True).changed[0]
+        assert deployment.group()
+        first, second = deployment.play(call("remove"), call("remove")).changed
+        assert first
+        assert second == []
+        assert deployment.autoscaling.describe_auto_scaling_groups()["AutoScalingGroups"] == []
+        assert deployment.ec2.describe_launch_templates()["LaunchTemplates"] == []
+        assert not [name for name in deployment.alarms() if "-fleet-" in name]
+        assert deployment.objects() == ["of-somebody-else"]
+        assert deployment.ec2.describe_images(Owners=["self"])["Images"] == []
+        assert [pair["KeyName"] for pair in deployment.ec2.describe_key_pairs()["KeyPairs"]] == ["theirs"]

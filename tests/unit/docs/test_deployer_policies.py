@@ -1,0 +1,313 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The policies in docs/ for whoever deploys: what AWS takes, what roles ask for, and that it ends at what is theirs."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aws_stand_in.calls import Call, Need, needs
+from aws_stand_in.enforcement import KNOWN_KEYS
+from aws_stand_in.policies import Decision, Request, decide, strongest
+
+DOCS = Path(__file__).parents[3] / "docs"
+POLICIES = sorted(DOCS.glob("aws-deployer*policy.json"))
+# Of a managed policy, without white space.
+# https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html#reference_iam-quotas-entity-length
+LIMIT = 6144
+# What aws_ecs calls, by itself and through the modules of amazon.aws and community.aws.
+ECS = {
+    "application-autoscaling": "DeleteScalingPolicy DescribeScalableTargets DescribeScalingPolicies PutScalingPolicy "
+    "RegisterScalableTarget TagResource",
+    # Target tracking makes its alarms with the caller's rights.
+    "cloudwatch": "DeleteAlarms DescribeAlarms PutMetricAlarm",
+    "ec2": "DescribeSubnets",
+    "ecs": "CreateCluster CreateService DeleteCluster DeleteService DeregisterTaskDefinition DescribeCapacityProviders "
+    "DescribeClusters DescribeServices DescribeTaskDefinition ListTagsForResource ListTaskDefinitions "
+    "PutClusterCapacityProviders RegisterTaskDefinition TagResource UpdateService",
+    "elasticloadbalancing": "DescribeTargetGroups",
+    "iam": "AttachRolePolicy CreatePolicy CreatePolicyVersion CreateRole CreateServiceLinkedRole DeletePolicy "
+    "DeletePolicyVersion DeleteRole DetachRolePolicy GetPolicy GetPolicyVersion GetRole ListAttachedRolePolicies "
+    "ListEntitiesForPolicy ListInstanceProfilesForRole ListPolicies ListPolicyVersions ListRolePolicies ListRoleTags "
+    "PassRole PutRolePermissionsBoundary SetDefaultPolicyVersion TagPolicy TagRole UpdateAssumeRolePolicy UpdateRole "
+    "UpdateRoleDescription",
+    "kms": "Decrypt GenerateDataKey",
+    "logs": "CreateLogGroup DeleteLogGroup DescribeLogGroups ListTagsForResource ListTagsLogGroup PutRetentionPolicy "
+    "TagLogGroup TagResource",
+    "secretsmanager": "CreateSecret DeleteSecret DescribeSecret GetResourcePolicy GetSecretValue RestoreSecret "
+    "TagResource UpdateSecret",
+}
+
+
+def statements(path: Path) -> list[dict[str, Any]]:
+    """What a policy states."""
+    found: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["Statement"]
+    return found
+
+
+def actions(path: Path) -> set[str]:
+    """What a policy allows."""
+    return {
+        action
+        for statement in statements(path)
+        if statement["Effect"] == "Allow"
+        for action in (statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]])
+    }
+
+
+def test_there_is_one_for_each_platform() -> None:
+    assert {path.name for path in POLICIES} >= {
+        "aws-deployer-policy.json",
+        "aws-deployer-fleet-policy.json",
+        "aws-deployer-ecs-policy.json",
+    }
+
+
+@pytest.mark.parametrize("path", POLICIES, ids=lambda path: path.name)
+def test_aws_takes_it(path: Path) -> None:
+    document = json.loads(path.read_text(encoding="utf-8"))
+    assert set(document) == {"Version", "Statement"}
+    # With the longest name that a bucket can have.
+    written = re.sub(r"arn:aws:s3:::[\w-]+", f"arn:aws:s3:::{'x' * 63}", json.dumps(document, separators=(",", ":")))
+    assert len(written) <= LIMIT
+    names = [statement["Sid"] for statement in document["Statement"]]
+    assert len(names) == len(set(names))
+    assert all(name.isalnum() for name in names)
+    # Never everything of a service.
+    assert not [action for action in actions(path) if action.endswith(":*") or action == "*"]
+
+
+def test_together_they_allow_what_tasks_need() -> None:
+    allowed = set().union(*(actions(path) for path in POLICIES))
+    needed = {f"{service}:{name}" for service, names in ECS.items() for name in names.split()}
+    assert needed - allowed == set()
+
+
+# ----- what calls are about -----
+
+ARN = "arn:aws:{service}:eu-central-1:111122223333:"
+TARGET = {"ServiceNamespace": "ecs", "ResourceId": "service/{n}/{n}", "ScalableDimension": "ecs:service:DesiredCount"}
+GROUP = {"AutoScalingGroupName": "{n}"}
+BALANCER = ARN.format(service="elasticloadbalancing") + "loadbalancer/app/{n}/50dc6c495c0c9188"
+LISTENER = ARN.format(service="elasticloadbalancing") + "listener/net/{n}/50dc6c495c0c9188/f2f7dc8efc522ab2"
+TARGETS = ARN.format(service="elasticloadbalancing") + "targetgroup/{n}/73e2d6bc24d8a067"
+LOG_GROUP = ARN.format(service="logs") + "log-group:/drydock/{n}"
+ALARM = ARN.format(service="cloudwatch") + "alarm:{n}-fleet-unhealthy"
+CLUSTER = ARN.format(service="ecs") + "cluster/{n}"
+SERVICE = ARN.format(service="ecs") + "service/{n}/{n}"
+SCALABLE = ARN.format(service="application-autoscaling") + "scalable-target/1234abcd56ab78cd901ef1234567890ab123"
+MARK = {"Tags": [{"Key": "drydock-deployment", "Value": "fleet"}]}
+ECS_MARK = {"tags": [{"key": "drydock-deployment", "value": "fleet"}]}
+# As a deployment makes them: {n} is its name, which is also that of the Auto Scaling group, the load balancer and so on.
+OWN_CALLS: list[tuple[str, str, dict[str, Any]]] = [
+    ("application-autoscaling", "RegisterScalableTarget", TARGET),
+    ("application-autoscaling", "PutScalingPolicy", TARGET),
+    ("application-autoscaling", "DeleteScalingPolicy", TARGET),
+    ("application-autoscaling", "DeregisterScalableTarget", TARGET),
+    ("autoscaling", "CreateAutoScalingGroup", {**GROUP, **MARK}),
+    ("autoscaling", "UpdateAutoScalingGroup", GROUP),
+    ("autoscaling", "CreateOrUpdateTags", {"Tags": [{"ResourceId": "{n}", "Key": "a", "Value": "b"}]}),
+    ("autoscaling", "PutScalingPolicy", GROUP),
+    ("autoscaling", "StartInstanceRefresh", GROUP),
+    ("autoscaling", "DeleteAutoScalingGroup", GROUP),
+    ("cloudwatch", "PutMetricAlarm", {"AlarmName": "{n}-fleet-unhealthy", **MARK}),
+    ("cloudwatch", "ListTagsForResource", {"ResourceARN": ALARM}),
+    ("cloudwatch", "DeleteAlarms", {"AlarmNames": ["{n}-fleet-unhealthy"]}),
+    ("ecs", "CreateCluster", {"clusterName": "{n}", **ECS_MARK}),
+    ("ecs", "DescribeClusters", {"clusters": ["{n}"]}),
+    ("ecs", "PutClusterCapacityProviders", {"cluster": "{n}"}),
+    ("ecs", "TagResource", {"resourceArn": CLUSTER, **ECS_MARK}),
+    ("ecs", "CreateService", {"cluster": "{n}", "serviceName": "{n}", **ECS_MARK}),
+    ("ecs", "DescribeServices", {"cluster": "{n}", "services": ["{n}"]}),
+    ("ecs", "UpdateService", {"cluster": CLUSTER, "service": "{n}"}),
+    ("ecs", "ListTagsForResource", {"resourceArn": SERVICE}),
+    ("ecs", "DeleteService", {"cluster": "{n}", "service": "{n}"}),
+    ("ecs", "DeleteCluster", {"cluster": "{n}"}),
+    ("elasticloadbalancing", "CreateLoadBalancer", {"Name": "{n}", "Type": "application", **MARK}),
+    ("elasticloadbalancing", "CreateLoadBalancer", {"Name": "{n}", "Type": "network", **MARK}),
+    ("elasticloadbalancing", "CreateTargetGroup", {"Name": "{n}", **MARK}),
+    ("elasticloadbalancing", "CreateListener", {"LoadBalancerArn": BALANCER}),
+    ("elasticloadbalancing", "ModifyListener", {"ListenerArn": LISTENER}),
+    ("elasticloadbalancing", "DeleteListener", {"ListenerArn": LISTENER}),
+    ("elasticloadbalancing", "SetSubnets", {"LoadBalancerArn": BALANCER}),
+    ("elasticloadbalancing", "ModifyTargetGroupAttributes", {"TargetGroupArn": TARGETS}),
+    ("elasticloadbalancing", "AddTags", {"ResourceArns": [BALANCER, TARGETS], **MARK}),
+    ("elasticloadbalancing", "DeleteTargetGroup", {"TargetGroupArn": TARGETS}),
+    ("iam", "CreateRole", {"RoleName": "{n}-eu-central-1", **MARK}),
+    ("iam", "CreatePolicy", {"PolicyName": "{n}-eu-central-1-exec"}),
+    ("iam", "UploadServerCertificate", {"ServerCertificateName": "c", "Path": "/{n}-eu-central-1/"}),
+    ("logs", "CreateLogGroup", {"logGroupName": "/drydock/{n}", "tags": {"drydock-deployment": "fleet"}}),
+    ("logs", "PutRetentionPolicy", {"logGroupName": "/drydock/{n}"}),
+    ("logs", "ListTagsForResource", {"resourceArn": LOG_GROUP}),
+    ("logs", "TagResource", {"resourceArn": LOG_GROUP, "tags": {"a": "b"}}),
+    ("logs", "DeleteLogGroup", {"logGroupName": "/drydock/{n}"}),
+    ("secretsmanager", "CreateSecret", {"Name": "{n}-ecs-config", **MARK}),
+    ("secretsmanager", "DescribeSecret", {"SecretId": "{n}-ecs-config"}),
+    (
+        "secretsmanager",
+        "UpdateSecret",
+        {"SecretId": ARN.format(service="secretsmanager") + "secret:{n}-ecs-config-AbCdEf"},
+    ),
+]
+# What knows no single resource of a deployment, or is known by its tags.
+OTHER_CALLS: list[tuple[str, str, dict[str, Any]]] = [
+    ("acm", "ListCertificates", {}),
+    ("acm", "RequestCertificate", MARK),
+    ("acm", "ImportCertificate", MARK),
+    ("application-autoscaling", "DescribeScalableTargets", {"ServiceNamespace": "ecs"}),
+    ("application-autoscaling", "ListTagsForResource", {"ResourceARN": SCALABLE}),
+    ("application-autoscaling", "RegisterScalableTarget", {**TARGET, "Tags": {"a": "b"}}),
+    ("application-autoscaling", "TagResource", {"ResourceARN": SCALABLE, "Tags": {"a": "b"}}),
+    ("autoscaling", "DescribeAutoScalingGroups", {}),
+    ("cloudwatch", "DescribeAlarms", {}),
+    ("ec2", "CreateImage", {"InstanceId": "i-1", "TagSpecifications": [{"ResourceType": "snapshot", **MARK}]}),
+    ("ecs", "DeregisterTaskDefinition", {"taskDefinition": "t:1"}),
+    ("ecs", "DescribeCapacityProviders", {"capacityProviders": ["FARGATE"]}),
+    ("ecs", "DescribeTaskDefinition", {"taskDefinition": "t"}),
+    ("ecs", "ListTaskDefinitions", {}),
+    ("ecs", "RegisterTaskDefinition", {"family": "t"}),
+    ("elasticloadbalancing", "DescribeTargetHealth", {"TargetGroupArn": TARGETS}),
+    ("iam", "ListServerCertificates", {}),
+    ("kms", "CreateKey", {}),
+    ("logs", "DescribeLogGroups", {}),
+]
+OTHERS_NAME = "theirs-database"
+
+
+def named(value: Any, name: str) -> Any:
+    """Return a call's parameters with the deployment's name in them."""
+    if isinstance(value, dict):
+        return {key: named(each, name) for key, each in value.items()}
+    if isinstance(value, list):
+        return [named(each, name) for each in value]
+    return value.replace("{n}", name) if isinstance(value, str) else value
+
+
+def decision(need: Need) -> Decision:
+    """What the three policies together say."""
+    question = Request(need.action, need.resource, (), need.context, KNOWN_KEYS)
+    return strongest(decide({"Statement": statements(path)}, question) for path in POLICIES)
+
+
+def refused(
+    service: str, action: str, parameters: dict[str, Any], name: str = "fleet-registry"
+) -> list[tuple[str, str]]:
+    """Return what a deployment needs and does not have for a call."""
+    call = Call(service, action, named(parameters, name), "111122223333", "eu-central-1")
+    return [(need.action, need.resource) for need in needs(call) if decision(need) is not Decision.ALLOW]
+
+
+def label(value: Any) -> str | None:
+    return value if isinstance(value, str) else ""
+
+
+@pytest.mark.parametrize(("service", "action", "parameters"), [*OWN_CALLS, *OTHER_CALLS], ids=label)
+def test_calls_are_allowed_on_what_they_are_about(service: str, action: str, parameters: dict[str, Any]) -> None:
+    assert refused(service, action, parameters) == []
+
+
+@pytest.mark.parametrize(("service", "action", "parameters"), OWN_CALLS, ids=label)
+def test_what_is_somebody_elses_is_left_alone(service: str, action: str, parameters: dict[str, Any]) -> None:
+    # Scaling is told apart by its service only, as a target's ARN has nothing of its name.
+    if service != "application-autoscaling":
+        assert refused(service, action, parameters, OTHERS_NAME) != []
+
+
+IMPLIED = [
+    *[
+        Need(
+            "iam:CreateServiceLinkedRole",
+            f"arn:aws:iam::111122223333:role/aws-service-role/{service}.amazonaws.com/{role}",
+            {"iam:awsservicename": (f"{service}.amazonaws.com",)},
+        )
+        for service, role in (
+            ("autoscaling", "AWSServiceRoleForAutoScaling"),
+            ("ecs", "AWSServiceRoleForECS"),
+            ("ecs.application-autoscaling", "AWSServiceRoleForApplicationAutoScaling_ECSService"),
+            ("elasticloadbalancing", "AWSServiceRoleForElasticLoadBalancing"),
+            ("spot", "AWSServiceRoleForEC2Spot"),
+        )
+    ],
+    *[
+        Need(
+            f"cloudwatch:{action}",
+            ARN.format(service="cloudwatch")
+            + "alarm:TargetTracking-service/tasks-registry/tasks-registry-AlarmLow-1b43-2910",
+        )
+        for action in ("DeleteAlarms", "PutMetricAlarm")
+    ],
+    *[
+        Need(
+            "iam:PassRole",
+            "arn:aws:iam::111122223333:role/fleet-registry-eu-central-1",
+            {"iam:passedtoservice": (f"{service}.amazonaws.com",)},
+        )
+        for service in ("ec2", "ecs-tasks")
+    ],
+    *[
+        Need(
+            f"kms:{action}",
+            ARN.format(service="kms") + "key/1234abcd-12ab-34cd-56ef-1234567890ab",
+            {"kms:viaservice": (f"{service}.eu-central-1.amazonaws.com",)},
+        )
+        for action in ("Decrypt", "GenerateDataKey")
+        for service in ("s3", "secretsmanager")
+    ],
+    # A host that becomes an image may have a volume with a key.
+    *[
+        Need(
+            f"kms:{action}",
+            ARN.format(service="kms") + "key/1234abcd-12ab-34cd-56ef-1234567890ab",
+            {"kms:viaservice": ("ec2.eu-central-1.amazonaws.com",)},
+        )
+        for action in ("CreateGrant", "GenerateDataKeyWithoutPlaintext")
+    ],
+]
+
+
+@pytest.mark.parametrize("need", IMPLIED, ids=lambda need: f"{need.action} {need.resource.rpartition('/')[2]}")
+def test_what_services_do_for_the_caller_is_allowed(need: Need) -> None:
+    assert decision(need) is Decision.ALLOW
+
+
+def test_keys_serve_nobody_but_services() -> None:
+    key = ARN.format(service="kms") + "key/1234abcd-12ab-34cd-56ef-1234567890ab"
+    assert decision(Need("kms:Decrypt", key)) is Decision.NOTHING
+    assert (
+        decision(Need("kms:Decrypt", key, {"kms:viaservice": ("ssm.eu-central-1.amazonaws.com",)})) is Decision.NOTHING
+    )
+
+
+def test_a_group_may_launch_its_template() -> None:
+    data = {
+        "ImageId": "ami-1",
+        "SubnetId": "subnet-1",
+        "LaunchTemplate": {"LaunchTemplateId": "lt-1"},
+        "NetworkInterfaces": [{"Groups": ["sg-1"]}],
+        "KeyName": "fleet-registry",
+        "TagSpecifications": [{"ResourceType": kind, **MARK} for kind in ("instance", "volume")],
+    }
+    assert refused("ec2", "RunInstances", data) == []
+
+
+@pytest.mark.parametrize(
+    ("action", "resource", "tags"),
+    [
+        ("acm:DeleteCertificate", "arn:aws:acm:eu-central-1:111122223333:certificate/1", "drydock-deployment"),
+        ("ec2:DeleteSnapshot", "arn:aws:ec2:eu-central-1::snapshot/snap-1", "drydock-deployment"),
+        ("ec2:DeregisterImage", "arn:aws:ec2:eu-central-1::image/ami-1", "drydock-deployment"),
+        (
+            "ec2:DeleteLaunchTemplate",
+            "arn:aws:ec2:eu-central-1:111122223333:launch-template/lt-1",
+            "drydock-deployment",
+        ),
+        ("kms:ScheduleKeyDeletion", "arn:aws:kms:eu-central-1:111122223333:key/1", "drydock-deployment"),
+    ],
+)
+def test_what_is_known_by_its_tag(action: str, resource: str, tags: str) -> None:
+    for present, expected in (({f"aws:resourcetag/{tags}": ("fleet",)}, Decision.ALLOW), ({}, Decision.NOTHING)):
+        question = Request(action, resource, (), present, (*KNOWN_KEYS, "aws:resourcetag/"))
+        assert strongest(decide({"Statement": statements(path)}, question) for path in POLICIES) is expected

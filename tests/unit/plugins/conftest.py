@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""An AWS account for tests of what asks one: moto's, in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from moto import mock_aws
+from moto.ec2.models import amis
+
+
+@pytest.fixture
+def aws_images() -> list[dict[str, Any]]:
+    """The images of machines that there are, in place of moto's list of a thousand, which it reads anew for each test."""
+    return []
+
+
+@pytest.fixture
+def aws(monkeypatch: pytest.MonkeyPatch, aws_images: list[dict[str, Any]]) -> Iterator[None]:
+    """An account of its own, and nothing of the user's."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, "/dev/null")
+    # With it set, moto reads no other list than this one.
+    monkeypatch.setenv("MOTO_AMIS_PATH", "/dev/null")
+    monkeypatch.setattr(amis, "AMIS", [dict(image) for image in aws_images])
+    with mock_aws():
+        yield
