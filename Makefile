@@ -17,6 +17,9 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 PLAYBOOK := $(if $(TIMES),ANSIBLE_CALLBACKS_ENABLED=ansible.posix.profile_tasks$(comma)ansible.posix.profile_roles )$(BIN)/ansible-playbook \
   -i $(INVENTORY) $(BECOME) $(if $(LOOK_ANEW),-e drydock_look_anew=true)
 
+# With it, as images for CI often set it, Python reads a module byte by byte: a task on this machine takes twice the CPU.
+unexport PYTHONUNBUFFERED
+
 # One `make` at a time works on .venv.
 .NOTPARALLEL:
 .DEFAULT_GOAL := help

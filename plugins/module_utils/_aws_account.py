@@ -14,8 +14,6 @@ from typing import Any, Optional
 from ansible_collections.drydock.registry.plugins.module_utils._aws_errors import code_of, error_sentence
 
 try:
-    import boto3
-    from botocore.config import Config
     from botocore.exceptions import BotoCoreError, ClientError
 except ImportError:  # AnsibleAWSModule says what to install
     BotoCoreError = ClientError = Exception
@@ -134,6 +132,10 @@ def open_account(region: str, deployment: str) -> Account:
 
     One session for all clients: it reads boto3's data once. Nobody waits minutes for an API that does not answer.
     """
+    # Here, because filters need other things of this file, and each task that uses one would load boto3, which takes a third of a second.
+    import boto3  # noqa: PLC0415
+    from botocore.config import Config  # noqa: PLC0415
+
     try:
         session = boto3.session.Session(region_name=region or None)
     except (BotoCoreError, ValueError) as error:

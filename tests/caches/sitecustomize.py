@@ -70,6 +70,71 @@ def keep_templates() -> None:
     environment.compile = compile_template
 
 
+def keep_plugins() -> None:
+    """Compile a plugin of a collection once, not in each task that uses it: Ansible's importer keeps no bytecode."""
+    from ansible.utils.collection_loader._collection_finder import _AnsibleCollectionPkgLoaderBase as Loader
+
+    def compile_source(source: Any, filename: str, *arguments: Any, **options: Any) -> Any:
+        kept = f"{FOLDER}/plugin-{hashlib.sha256(f'{filename} {source}'.encode()).hexdigest()}"
+        try:
+            with open(kept, "rb") as file:
+                return marshal.loads(file.read())  # noqa: S302 (made by the tests themselves)
+        except FileNotFoundError:
+            code = compile(source, filename, *arguments, **options)
+            keep(kept, marshal.dumps(code))
+            return code
+
+    # What it calls by this name.
+    sys.modules[Loader.__module__].compile = compile_source  # type: ignore[attr-defined]
+
+
+class KeepModels:
+    """Keep what boto3 reads of its models of AWS, which is a tenth of the CPU of a module: the models, and which there are."""
+
+    @staticmethod
+    def find_spec(name: str, *_arguments: Any) -> Any:
+        """Wait for the file that reads them."""
+        if name != "botocore.loaders":
+            return None
+        import importlib.util
+
+        sys.meta_path.remove(KeepModels)
+        spec = importlib.util.find_spec(name)
+        if spec is not None and spec.loader is not None:
+            execute = spec.loader.exec_module
+
+            def exec_module(module: Any) -> None:
+                execute(module)
+                KeepModels.change(module.JSONFileLoader, "_load_file")
+                KeepModels.change(module.Loader, "list_available_services")
+
+            spec.loader.exec_module = exec_module  # type: ignore[method-assign]
+        return spec
+
+    @staticmethod
+    def change(loader: Any, name: str) -> None:
+        """Let a method look for what was kept."""
+        import pickle
+
+        read_anew = getattr(loader, name)
+
+        def read(self: Any, *arguments: Any, **options: Any) -> Any:
+            # Of a file its path; of a kind of models its name, and where they are looked for.
+            key = repr((arguments[:1], options, getattr(self, "search_paths", None)))
+            kept = f"{FOLDER}/models-{hashlib.sha256(key.encode()).hexdigest()}"
+            try:
+                with open(kept, "rb") as file:
+                    return pickle.loads(file.read())  # noqa: S301 (made by the tests themselves)
+            except FileNotFoundError:
+                found = read_anew(self, *arguments, **options)
+                # A file that is not there may be there under another name.
+                if found is not None:
+                    keep(kept, pickle.dumps(found))
+                return found
+
+        setattr(loader, name, read)
+
+
 def know_docker() -> None:
     """Ask Docker for its version never, not twice for each task: it only tells the oldest apart."""
     from ansible.plugins.loader import connection_loader
@@ -84,6 +149,7 @@ def before_fork() -> None:
         prepared.append(True)
         keep_payloads()
         keep_templates()
+        keep_plugins()
         know_docker()
         # What lives until the end needs no look by the collector of garbage.
         gc.freeze()
@@ -94,5 +160,6 @@ if any(word.endswith("ansible-playbook") for word in sys.orig_argv[:3]):
     gc.set_threshold(100_000, 50, 100)
 prepared: list[bool] = []
 keep_bytecode.keep(f"{FOLDER}/bytecode")
+sys.meta_path.insert(0, KeepModels)
 # A task is over before there is garbage; to look for it would copy the memory that the process shares with the one it comes from.
 os.register_at_fork(before=before_fork, after_in_child=gc.disable)

@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import marshal
 import os
+import pickle
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,7 +23,7 @@ PLAYBOOK = """
         argv: [echo, "{{ ['a', word] | join(' ') }}"]
       register: said
     - ansible.builtin.assert:
-        that: said['stdout'] == 'a ' ~ word
+        that: said['stdout'] == 'a ' ~ word and ['a', 'a'] | community.general.counter == dict(a=2)
 """
 
 
@@ -66,6 +68,32 @@ def test_runs_of_ansible_share_what_they_compile(tmp_path: Path, environment: di
     run(environment, *command, "--extra-vars=word=first")
     shared = {path: path.stat().st_ino for path in (tmp_path / "shared").rglob("*") if not path.name.endswith(".lock")}
     kinds = {path.name.partition("-")[0] for path in (tmp_path / "shared").iterdir()}
-    assert kinds == {"bytecode", "payloads", "template"}
+    assert kinds == {"bytecode", "payloads", "plugin", "template"}
     run(environment, *command, "--extra-vars=word=second")
     assert {path: path.stat().st_ino for path in shared} == shared
+
+
+def test_boto3_reads_the_models_that_were_kept(tmp_path: Path, environment: dict[str, str]) -> None:
+    program = """if True:
+        import botocore.session
+        session = botocore.session.get_session()
+        print("sts" in session.get_available_services(), *session.get_service_model("sts").operation_names)
+    """
+    environment["AWS_CONFIG_FILE"] = os.devnull
+    first = run(environment, sys.executable, "-c", program)
+    assert "True" in first
+    assert "GetCallerIdentity" in first
+    kept = {path: path.read_bytes() for path in (tmp_path / "shared").glob("models-*")}
+    assert len(kept) > 1
+    assert run(environment, sys.executable, "-c", program) == first
+    # They are read: without an operation there, there is none here.
+    for path, content in kept.items():
+        path.write_bytes(pickle.dumps(strip(pickle.loads(content), "GetCallerIdentity")))  # noqa: S301
+    assert run(environment, sys.executable, "-c", program) == first.replace("GetCallerIdentity ", "")
+
+
+def strip(model: Any, operation: str) -> Any:
+    """Return a model without an operation."""
+    if isinstance(model, dict) and "operations" in model:
+        model["operations"].pop(operation, None)
+    return model
