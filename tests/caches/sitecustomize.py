@@ -7,25 +7,38 @@ ends with the tests. tests/conftest.py puts this folder on PYTHONPATH, from whic
 
 from __future__ import annotations
 
+import atexit
 import gc
 import hashlib
+import importlib.util
 import marshal
 import os
 import sys
-from typing import Any
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any, ClassVar
 
-import keep_bytecode
+import hasten_modules
 
 FOLDER = os.environ["DRYDOCK_TEST_CACHES"]
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 
-def keep(path: str, content: bytes) -> None:
-    """Write a file that others may be reading."""
-    part = f"{path}-{os.getpid()}"
-    with open(part, "wb") as file:
-        file.write(content)
-    os.rename(part, path)
+def kept(kind: str, key: str, make: Callable[[], Any], form: Any = marshal) -> Any:
+    """Return what was made before under the same key; make and keep it where nothing was. None is never kept."""
+    path = f"{FOLDER}/{kind}-{hashlib.sha256(key.encode()).hexdigest()}"
+    try:
+        with open(path, "rb") as file:
+            return form.loads(file.read())
+    except FileNotFoundError:
+        made = make()
+        if made is not None:
+            part = f"{path}-{os.getpid()}"
+            with open(part, "wb") as file:
+                file.write(form.dumps(made))
+            # Others may be reading.
+            os.rename(part, path)
+        return made
 
 
 def keep_payloads() -> None:
@@ -58,14 +71,7 @@ def keep_templates() -> None:
         context = bits._TemplateCompileContext.current(optional=True)
         overrides = [getattr(self, name) for name in bits._TEMPLATE_OVERRIDE_FIELD_NAMES]
         key = repr((str(source), context and context.escape_backslashes, overrides))
-        kept = f"{FOLDER}/template-{hashlib.sha256(key.encode()).hexdigest()}"
-        try:
-            with open(kept, "rb") as file:
-                return marshal.loads(file.read())  # noqa: S302 (made by the tests themselves)
-        except FileNotFoundError:
-            code = compile_anew(self, source)
-            keep(kept, marshal.dumps(code))
-            return code
+        return kept("template", key, lambda: compile_anew(self, source))
 
     environment.compile = compile_template
 
@@ -75,64 +81,62 @@ def keep_plugins() -> None:
     from ansible.utils.collection_loader._collection_finder import _AnsibleCollectionPkgLoaderBase as Loader
 
     def compile_source(source: Any, filename: str, *arguments: Any, **options: Any) -> Any:
-        kept = f"{FOLDER}/plugin-{hashlib.sha256(f'{filename} {source}'.encode()).hexdigest()}"
-        try:
-            with open(kept, "rb") as file:
-                return marshal.loads(file.read())  # noqa: S302 (made by the tests themselves)
-        except FileNotFoundError:
-            code = compile(source, filename, *arguments, **options)
-            keep(kept, marshal.dumps(code))
-            return code
+        return kept("plugin", f"{filename} {source}", lambda: compile(source, filename, *arguments, **options))
 
     # What it calls by this name.
     sys.modules[Loader.__module__].compile = compile_source  # type: ignore[attr-defined]
 
 
-class KeepModels:
-    """Keep what boto3 reads of its models of AWS, which is a tenth of the CPU of a module: the models, and which there are."""
+def keep_routing(meta: Any) -> None:
+    """Parse the long list of what a collection has moved and renamed once, not in each run."""
+    parse_anew = meta._meta_yml_to_dict
 
-    @staticmethod
-    def find_spec(name: str, *_arguments: Any) -> Any:
-        """Wait for the file that reads them."""
-        if name != "botocore.loaders":
-            return None
-        import importlib.util
+    def parse(data: Any, content_id: Any) -> Any:
+        return kept("routing", f"{data}", lambda: parse_anew(data, content_id))
 
-        sys.meta_path.remove(KeepModels)
-        spec = importlib.util.find_spec(name)
-        if spec is not None and spec.loader is not None:
-            execute = spec.loader.exec_module
+    meta._meta_yml_to_dict = parse
 
-            def exec_module(module: Any) -> None:
-                execute(module)
-                KeepModels.change(module.JSONFileLoader, "_load_file")
-                KeepModels.change(module.Loader, "list_available_services")
 
-            spec.loader.exec_module = exec_module  # type: ignore[method-assign]
-        return spec
+def keep_models(loaders: Any) -> None:
+    """Keep what boto3 reads of AWS, the models of its services and which there are: a tenth of the CPU of a module."""
+    import pickle
 
-    @staticmethod
-    def change(loader: Any, name: str) -> None:
-        """Let a method look for what was kept."""
-        import pickle
-
-        read_anew = getattr(loader, name)
+    def change(owner: Any, name: str) -> None:
+        read_anew = getattr(owner, name)
 
         def read(self: Any, *arguments: Any, **options: Any) -> Any:
             # Of a file its path; of a kind of models its name, and where they are looked for.
             key = repr((arguments[:1], options, getattr(self, "search_paths", None)))
-            kept = f"{FOLDER}/models-{hashlib.sha256(key.encode()).hexdigest()}"
-            try:
-                with open(kept, "rb") as file:
-                    return pickle.loads(file.read())  # noqa: S301 (made by the tests themselves)
-            except FileNotFoundError:
-                found = read_anew(self, *arguments, **options)
-                # A file that is not there may be there under another name.
-                if found is not None:
-                    keep(kept, pickle.dumps(found))
-                return found
+            return kept("models", key, lambda: read_anew(self, *arguments, **options), form=pickle)
 
-        setattr(loader, name, read)
+        setattr(owner, name, read)
+
+    change(loaders.JSONFileLoader, "_load_file")
+    change(loaders.Loader, "list_available_services")
+
+
+class Changes:
+    """What is changed of a file as soon as it is imported."""
+
+    of: ClassVar[dict[str, Callable[[Any], None]]] = {
+        "ansible.utils.collection_loader._collection_meta": keep_routing,
+        "botocore.loaders": keep_models,
+    }
+
+    @classmethod
+    def find_spec(cls, name: str, *_arguments: Any) -> Any:
+        """Find a file as others do, and change it after it has run."""
+        change = cls.of.pop(name, None)
+        spec = importlib.util.find_spec(name) if change else None
+        if change and spec and spec.loader:
+            run = spec.loader.exec_module
+
+            def exec_module(module: ModuleType) -> None:
+                run(module)
+                change(module)
+
+            spec.loader.exec_module = exec_module  # type: ignore[method-assign]
+        return spec
 
 
 def know_docker() -> None:
@@ -158,8 +162,10 @@ def before_fork() -> None:
 # A run makes little garbage and much that stays, and looking for garbage takes a tenth of its CPU.
 if any(word.endswith("ansible-playbook") for word in sys.orig_argv[:3]):
     gc.set_threshold(100_000, 50, 100)
+    # Nor does the end of a process, which looks at all that there is.
+    atexit.register(gc.freeze)
 prepared: list[bool] = []
-keep_bytecode.keep(f"{FOLDER}/bytecode")
-sys.meta_path.insert(0, KeepModels)
+hasten_modules.hasten(f"{FOLDER}/bytecode")
+sys.meta_path.insert(0, Changes)
 # A task is over before there is garbage; to look for it would copy the memory that the process shares with the one it comes from.
 os.register_at_fork(before=before_fork, after_in_child=gc.disable)

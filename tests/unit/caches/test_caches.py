@@ -68,7 +68,7 @@ def test_runs_of_ansible_share_what_they_compile(tmp_path: Path, environment: di
     run(environment, *command, "--extra-vars=word=first")
     shared = {path: path.stat().st_ino for path in (tmp_path / "shared").rglob("*") if not path.name.endswith(".lock")}
     kinds = {path.name.partition("-")[0] for path in (tmp_path / "shared").iterdir()}
-    assert kinds == {"bytecode", "payloads", "plugin", "template"}
+    assert kinds == {"bytecode", "payloads", "plugin", "routing", "template"}
     run(environment, *command, "--extra-vars=word=second")
     assert {path: path.stat().st_ino for path in shared} == shared
 
