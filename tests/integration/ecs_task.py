@@ -9,7 +9,6 @@ definition has, or what Fargate refuses, is an error.
 
 from __future__ import annotations
 
-import http.client
 import json
 import socket
 import socketserver
@@ -21,6 +20,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from ansible_collections.drydock.registry.plugins.module_utils._host_state import SocketConnection
 from aws_account import Account
 
 DOCKER_SOCKET = "/var/run/docker.sock"
@@ -49,18 +49,9 @@ FARGATE_STOP_SECONDS = 120
 HEALTH_CHECK_RANGES = {"interval": (5, 300), "timeout": (2, 60), "retries": (1, 10), "startPeriod": (0, 300)}
 
 
-class _Connection(http.client.HTTPConnection):
-    """HTTP over Docker's socket."""
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(DOCKER_SOCKET)
-
-
 def docker(method: str, path: str, body: Mapping[str, Any] | None = None, *, missing_ok: bool = False) -> Any:
     """Ask Docker's API: its command line knows health checks through a shell alone, which an image may not have."""
-    connection = _Connection("localhost", timeout=120)
+    connection = SocketConnection(DOCKER_SOCKET, 120)
     headers = {"Content-Type": "application/json"}
     connection.request(method, path, json.dumps(body) if body is not None else None, headers)
     answer = connection.getresponse()

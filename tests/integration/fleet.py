@@ -7,9 +7,11 @@ import csv
 import hashlib
 import http.client
 import json
+import os
 import socket
 import ssl
 import subprocess
+import tarfile
 import threading
 import time
 from base64 import b64encode
@@ -356,6 +358,31 @@ def run(*command: str | Path) -> str:
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
     return done.stdout
+
+
+def round_trip(folder: Path, certificates: Path, login: str, remote: str, layer_bytes: int) -> None:
+    """Push an image of one layer and pull it with skopeo, which trusts and shows what lies in a folder, and compare the two."""
+    context, tag = folder / "context", "drydock-test/round-trip:1"
+    context.mkdir()
+    (context / "layer").write_bytes(os.urandom(layer_bytes))
+    (context / "Dockerfile").write_text("FROM scratch\nCOPY layer /layer\n", encoding="utf-8")
+    run("docker", "build", "--quiet", "--tag", tag, context)
+    try:
+        run("docker", "save", "--output", folder / "image.tar", tag)
+    finally:
+        run("docker", "rmi", tag)
+    skopeo, pulled = ("skopeo", "copy", "--quiet"), folder / "pulled"
+    run(
+        *(*skopeo, "--dest-cert-dir", certificates, "--dest-creds", login),
+        *(f"docker-archive:{folder / 'image.tar'}", f"docker://{remote}"),
+    )
+    run(*skopeo, "--src-cert-dir", certificates, "--src-creds", login, f"docker://{remote}", f"dir:{pulled}")
+    (layer,) = json.loads((pulled / "manifest.json").read_text(encoding="utf-8"))["layers"]
+    with tarfile.open(pulled / layer["digest"].partition(":")[2]) as archive:
+        (name,) = [each for each in archive.getnames() if each.endswith("layer")]
+        taken = archive.extractfile(name)
+        assert taken is not None
+        assert taken.read() == (context / "layer").read_bytes()
 
 
 def lines_of(text: str, name: str) -> Sequence[str]:

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import trustme
 from aws_account import ACCOUNT_ID, REGION, Account, Steps, aws_account, changed_tasks, changes
+from aws_autoscaling import BUCKET, Deployment, call
 from aws_faults import Faults, faults
-from test_aws_autoscaling import BUCKET, Deployment, call
 
 DOMAIN = "registry.example.com"
 NAME = "drydock-registry"

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import boto3
 import pytest
 import yaml
-from aws_account import ROOT, Account, aws_account
+from aws_account import ROOT, Account, aws_account, last_failure
 
 ZONE = "example.com"
 OTHER_ACCOUNT = "111111111111"
@@ -203,16 +203,12 @@ def outcome() -> Iterator[Outcome]:
             "aws_instance_ssh_timeout_seconds": 1,
             "vault_drydock_users": [],
         }
-        hosts = {re.sub(r"\W+", "_", name): case.settings for name, case in table.items()}
+        names = {name: re.sub(r"\W+", "_", name) for name in table}
+        hosts = {names[name]: case.settings for name, case in table.items()}
         account.inventory.write_text(yaml.safe_dump({"all": {"hosts": hosts, "vars": settings}}), encoding="utf-8")
         before = inside(account)
         done = account.run_playbook(PLAYBOOK, "--forks=3")
-        sentences = dict.fromkeys(table, "")
-        for name in table:
-            host = re.sub(r"\W+", "_", name)
-            found = re.findall(rf"^fatal: \[{host}\]: FAILED! => *\n((?:    .*\n)+)", done.stdout, re.MULTILINE)
-            if found:
-                sentences[name] = " ".join(str(yaml.safe_load(found[-1])["msg"]).split())
+        sentences = {name: last_failure(done, host) for name, host in names.items()}
         yield Outcome(table, sentences, done.stdout + done.stderr, before, inside(account))
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shutil
 import subprocess
 import threading
@@ -38,6 +37,7 @@ from fleet import (
     failures,
     lines_of,
     push_again,
+    round_trip,
     run,
     until,
 )
@@ -192,24 +192,10 @@ def test_what_one_host_takes_the_other_one_gives(fleet: Fleet) -> None:
 
 def test_a_client_of_the_name_pushes_and_pulls(fleet: Fleet, tmp_path: Path) -> None:
     """skopeo, which sees the load balancer only."""
-    layer, certificates = tmp_path / "layer", tmp_path / "certificates"
+    certificates = tmp_path / "certificates"
     certificates.mkdir()
     shutil.copy(fleet.credentials / "ca.crt", certificates / "ca.crt")
-    layer.write_bytes(os.urandom(20 * MIB))
-    context = tmp_path / "context"
-    context.mkdir()
-    shutil.move(layer, context / "layer")
-    (context / "Dockerfile").write_text("FROM scratch\nCOPY layer /layer\n", encoding="utf-8")
-    run("docker", "build", "--quiet", "--tag", "drydock-test/fleet:1", context)
-    try:
-        archive = tmp_path / "image.tar"
-        run("docker", "save", "--output", archive, "drydock-test/fleet:1")
-    finally:
-        run("docker", "rmi", "drydock-test/fleet:1")
-    remote, login = f"docker://{DOMAIN}/fleet/skopeo:1", fleet.login()
-    skopeo = ("skopeo", "copy", "--quiet")
-    run(*skopeo, "--dest-cert-dir", certificates, "--dest-creds", login, f"docker-archive:{archive}", remote)
-    run(*skopeo, "--src-cert-dir", certificates, "--src-creds", login, remote, f"dir:{tmp_path / 'pulled'}")
+    round_trip(tmp_path, certificates, fleet.login(), f"{DOMAIN}/fleet/skopeo:1", 20 * MIB)
 
 
 @pytest.mark.usefixtures("fleet")

@@ -6,7 +6,6 @@ haproxy plays the load balancer, and passes connections on without looking into 
 
 from __future__ import annotations
 
-import json
 import shutil
 import ssl
 from base64 import b64encode
@@ -16,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from aws_account import changes
-from fleet import BUCKET, DOMAIN, INVENTORY, Fleet, run, until
+from fleet import BUCKET, DOMAIN, INVENTORY, MIB, Fleet, round_trip, until
 from load import Connection
 from rehearsal import STATE, finished, rehearsal
 
@@ -80,20 +79,7 @@ def test_who_has_both_gets_in(fleet: Fleet, pairs: Path, tmp_path: Path) -> None
     certificates = tmp_path / "certificates"
     shutil.copytree(pairs / "build", certificates)
     shutil.copy(STATE / "ca.crt", certificates / "ca.crt")
-    image = tmp_path / "image"
-    image.mkdir()
-    (image / "Dockerfile").write_text("FROM scratch\nCOPY Dockerfile /\n", encoding="utf-8")
-    run("docker", "build", "--quiet", "--tag", "drydock-test/network:1", image)
-    run("docker", "save", "--output", tmp_path / "image.tar", "drydock-test/network:1")
-    run("docker", "rmi", "drydock-test/network:1")
-    remote, login = f"docker://{DOMAIN}/network/skopeo:1", fleet.login("build")
-    skopeo = ("skopeo", "copy", "--quiet")
-    run(
-        *(*skopeo, "--dest-cert-dir", certificates, "--dest-creds", login),
-        *(f"docker-archive:{tmp_path / 'image.tar'}", remote),
-    )
-    run(*skopeo, "--src-cert-dir", certificates, "--src-creds", login, remote, f"dir:{tmp_path / 'pulled'}")
-    assert json.loads((tmp_path / "pulled/manifest.json").read_text(encoding="utf-8"))["layers"]
+    round_trip(tmp_path, certificates, fleet.login("build"), f"{DOMAIN}/network/skopeo:1", MIB)
 
 
 @pytest.mark.parametrize(
