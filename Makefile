@@ -95,7 +95,7 @@ unit: $(VENV)/.test ## Test the plugins and the rules of the repository; needs n
 .PHONY: bench
 bench: $(VENV)/.test ## Measure against a bare registry, into docs/benchmarks; PARTS, ROUNDS and HOSTS choose what
 	@tests/hosts/build debian12 debian12-ready
-	@PYTHONPATH=tests/integration PATH="$(BIN):$$PATH" $(BIN)/python -m tests.bench \
+	@PYTHONPATH=tests/integration:tests/hosts PATH="$(BIN):$$PATH" $(BIN)/python -m tests.bench \
 	  $(if $(PARTS),--parts $(PARTS)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(HOSTS),--hosts $(HOSTS))
 
 .PHONY: test

@@ -57,9 +57,8 @@ def pytest_configure(config: pytest.Config) -> None:
     folder = tempfile.mkdtemp(prefix="drydock-test-caches-")
     config.add_cleanup(lambda: shutil.rmtree(folder))
     os.environ["DRYDOCK_TEST_CACHES"] = folder
-    os.environ["PYTHONPATH"] = os.pathsep.join(
-        filter(None, (str(Path(__file__).with_name("caches")), os.environ.get("PYTHONPATH")))
-    )
+    ours = [str(Path(__file__).with_name(name)) for name in ("caches", "hosts")]
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (*ours, os.environ.get("PYTHONPATH"))))
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -16,7 +16,7 @@ import sys
 import zipimport
 
 
-def hasten(folder: str = "/var/cache/drydock-test-bytecode") -> None:
+def hasten(folder: str) -> None:
     """Change how this process begins and ends; what is kept lies in a folder."""
     keep_bytecode(folder)
     leave_garbage()

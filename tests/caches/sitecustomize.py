@@ -2,12 +2,14 @@
 """Let the runs of Ansible in tests share what each of their processes would make anew: a third of the CPU that they take.
 
 Ansible forks a process for each task, and what a process has compiled ends with it. Nothing that a task does is left out, and what is kept
-ends with the tests. tests/conftest.py puts this folder on PYTHONPATH, from which Python imports this file whenever it starts.
+ends with the tests. Python imports this file whenever it starts: tests/conftest.py puts this folder on PYTHONPATH, and tests/hosts/build
+puts the file beside those of the hosts' Python. There it is found in virtual environments as well, and a host of a fleet makes itself one.
 """
 
 from __future__ import annotations
 
 import atexit
+import contextlib
 import gc
 import hashlib
 import importlib.util
@@ -20,24 +22,26 @@ from typing import Any, ClassVar
 
 import hasten_modules
 
-FOLDER = os.environ["DRYDOCK_TEST_CACHES"]
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+# On a host there is no such variable.
+FOLDER = os.environ.get("DRYDOCK_TEST_CACHES", "/var/cache/drydock-test")
 
 
 def kept(kind: str, key: str, make: Callable[[], Any], form: Any = marshal) -> Any:
     """Return what was made before under the same key; make and keep it where nothing was. None is never kept."""
-    path = f"{FOLDER}/{kind}-{hashlib.sha256(key.encode()).hexdigest()}"
+    path = f"{FOLDER}/{kind}-{hashlib.sha256(f'{sys.version} {key}'.encode()).hexdigest()}"
     try:
         with open(path, "rb") as file:
             return form.loads(file.read())
-    except FileNotFoundError:
+    except OSError:
         made = make()
         if made is not None:
             part = f"{path}-{os.getpid()}"
-            with open(part, "wb") as file:
-                file.write(form.dumps(made))
-            # Others may be reading.
-            os.rename(part, path)
+            # Not everybody on a host may write there.
+            with contextlib.suppress(OSError):
+                with open(part, "wb") as file:
+                    file.write(form.dumps(made))
+                # Others may be reading.
+                os.rename(part, path)
         return made
 
 
@@ -47,10 +51,12 @@ def keep_payloads() -> None:
 
     # A test may run another copy of the collection.
     state = hashlib.sha256(repr((constants.COLLECTIONS_PATHS, constants.DEFAULT_MODULE_PATH)).encode())
-    for part in ("modules", "module_utils"):
-        with os.scandir(f"{ROOT}/plugins/{part}") as entries:
-            for entry in sorted(entries, key=lambda entry: entry.name):
-                state.update(f"{entry.name} {entry.stat().st_mtime_ns}\n".encode())
+    for path in constants.COLLECTIONS_PATHS:
+        plugins = f"{path}/ansible_collections/drydock/registry/plugins"
+        for part in ("modules", "module_utils"):
+            with contextlib.suppress(OSError), os.scandir(f"{plugins}/{part}") as entries:
+                for entry in sorted(entries, key=lambda entry: entry.name):
+                    state.update(f"{path} {entry.name} {entry.stat().st_mtime_ns}\n".encode())
     kept = f"{FOLDER}/payloads-{state.hexdigest()}"
     os.makedirs(kept, exist_ok=True)
     # Ansible looks here; the folder around it is removed with the run, and the link with it.
@@ -59,8 +65,11 @@ def keep_payloads() -> None:
 
 def keep_templates() -> None:
     """Compile an expression of Jinja once, not for each task that it is a part of."""
+    import jinja2
     from ansible._internal._templating import _jinja_bits as bits
+    from ansible.release import __version__
 
+    versions = f"{jinja2.__version__} {__version__}"
     environment = bits.AnsibleEnvironment
     compile_anew = environment.compile
 
@@ -70,7 +79,7 @@ def keep_templates() -> None:
             return compile_anew(self, source, *arguments, **options)
         context = bits._TemplateCompileContext.current(optional=True)
         overrides = [getattr(self, name) for name in bits._TEMPLATE_OVERRIDE_FIELD_NAMES]
-        key = repr((str(source), context and context.escape_backslashes, overrides))
+        key = repr((versions, str(source), context and context.escape_backslashes, overrides))
         return kept("template", key, lambda: compile_anew(self, source))
 
     environment.compile = compile_template
@@ -139,11 +148,20 @@ class Changes:
         return spec
 
 
-def know_docker() -> None:
-    """Ask Docker for its version never, not twice for each task: it only tells the oldest apart."""
+def enter_hosts() -> None:
+    """Let tasks enter test hosts without Docker, and ask Docker for its version never: it only tells the oldest apart."""
+    import into_host
     from ansible.plugins.loader import connection_loader
 
     connection = connection_loader.get("community.docker.docker", class_only=True)
+    build = connection._build_exec_cmd
+
+    def build_command(self: Any, command: list[str]) -> list[Any]:
+        if self.remote_user != "root":
+            return list(build(self, command))
+        return [*into_host.into(self.get_option("remote_addr")), *command]
+
+    connection._build_exec_cmd = build_command
     connection._get_docker_version = lambda self: "20.10"  # noqa: ARG005 (self)
 
 
@@ -154,7 +172,9 @@ def before_fork() -> None:
         keep_payloads()
         keep_templates()
         keep_plugins()
-        know_docker()
+        # Hosts have no other hosts.
+        if "DRYDOCK_TEST_CACHES" in os.environ:
+            enter_hosts()
         # What lives until the end needs no look by the collector of garbage.
         gc.freeze()
 

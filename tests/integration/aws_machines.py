@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+from into_host import into
 
 FILES = Path(__file__).parents[2] / "playbooks/rehearsal/files"
 IMAGE = "drydock-test-host:debian12"
@@ -64,7 +65,7 @@ class Machine:
 
     def run(self, command: str, check: bool = True, stdin: str = "") -> subprocess.CompletedProcess[str]:
         """Run a command of the shell as root."""
-        return run("docker", "exec", "-i", self.name, "sh", "-ec", command, check=check, input=stdin)
+        return run(*into(self.name), "sh", "-ec", command, check=check, input=stdin)
 
     def write(self, path: str, text: str) -> None:
         """Write a file."""

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import yaml
+from into_host import into
 
 ROOT = Path(__file__).parents[2]
 SHARED = ROOT / "molecule/shared"
@@ -146,7 +147,7 @@ class Deployment:
     def host(self, *command: str, stdin: str | None = None, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run a command on the registry's host."""
         done = subprocess.run(
-            ["docker", "exec", "--interactive", self.names[ADDRESS], *command],
+            [*into(self.names[ADDRESS]), *command],
             input=stdin or "",
             capture_output=True,
             text=True,

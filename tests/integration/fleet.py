@@ -20,6 +20,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from into_host import into
 from load import MANIFEST_TYPE, TIMEOUT_SECONDS, Ask, Connection, Count, Load, Push, Pusher, Unanswered, under_load
 from rehearsal import ROOT, STATE, Rehearsal
 
@@ -157,7 +158,7 @@ class Fleet:
     def on(host: Host, *command: str, check: bool = True) -> str:
         """Run a command on a host as root; return its output."""
         done = subprocess.run(
-            ["docker", "exec", host.container, *command], capture_output=True, text=True, check=False, timeout=300
+            [*into(host.container), *command], input="", capture_output=True, text=True, check=False, timeout=300
         )
         assert not check or done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
         return done.stdout

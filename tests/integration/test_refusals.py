@@ -20,6 +20,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from into_host import into
 
 ROOT = Path(__file__).parents[2]
 CONTAINER = f"drydock-refusals-{os.getpid()}"
@@ -187,7 +188,7 @@ def failures(record: dict[str, Any]) -> dict[str, list[str]]:
 
 def in_host(script: str) -> str:
     return subprocess.run(
-        ["docker", "exec", CONTAINER, "sh", "-ec", script], capture_output=True, text=True, check=True
+        [*into(CONTAINER), "sh", "-ec", script], input="", capture_output=True, text=True, check=True
     ).stdout
 
 

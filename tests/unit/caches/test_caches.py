@@ -31,7 +31,11 @@ PLAYBOOK = """
 def environment(tmp_path: Path) -> dict[str, str]:
     """An empty folder for what is shared."""
     (tmp_path / "shared").mkdir()
-    return {**os.environ, "PYTHONPATH": str(CACHES), "DRYDOCK_TEST_CACHES": str(tmp_path / "shared")}
+    return {
+        **os.environ,
+        "PYTHONPATH": f"{CACHES}{os.pathsep}{CACHES.with_name('hosts')}",
+        "DRYDOCK_TEST_CACHES": str(tmp_path / "shared"),
+    }
 
 
 def run(environment: dict[str, str], *command: str | Path) -> str:
