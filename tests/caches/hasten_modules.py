@@ -15,6 +15,10 @@ import os
 import sys
 import zipimport
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 
 def hasten(folder: str) -> None:
     """Change how this process begins and ends; what is kept lies in a folder."""
@@ -23,17 +27,24 @@ def hasten(folder: str) -> None:
 
 
 def keep_bytecode(folder: str) -> None:
-    """Have the importer of archives look for bytecode of the same source before it compiles."""
-    compile_anew = zipimport._compile_source  # type: ignore[attr-defined]
+    """Have the importer of archives look for bytecode of the same source before it unpacks and compiles that."""
+    make_anew = zipimport._get_module_code  # type: ignore[attr-defined]
 
-    def compile_source(path: str, source: bytes) -> object:
-        name = path.rpartition(".zip/")[2].replace("/", ".")
-        kept = f"{folder}/{name}-{sys.implementation.cache_tag}-{_imp.source_hash(0, source).hex()}"
+    def get_module_code(self: Any, fullname: str) -> tuple[object, bool, str]:
+        path = zipimport._get_module_path(self, fullname)  # type: ignore[attr-defined]
+        files = zipimport._zip_directory_cache.get(self.archive, {})  # type: ignore[attr-defined]
+        suffix = next((suffix for suffix in ("/__init__.py", ".py") if path + suffix in files), "")
+        if not suffix:
+            return make_anew(self, fullname)  # type: ignore[no-any-return]
+        entry = files[path + suffix]
+        # What the archive's directory says of a file: where it is now, its size and the checksum of what it holds.
+        where, size, checksum = entry[0], entry[3], entry[7]
+        kept = f"{folder}/{(path + suffix).replace('/', '.')}-{sys.implementation.cache_tag}-{size:x}-{checksum:08x}"
         try:
             with open(kept, "rb") as file:
                 code = marshal.loads(file.read())  # noqa: S302 (as Python does with its own)
         except (OSError, EOFError, ValueError):
-            code = compile_anew(path, source)
+            code = make_anew(self, fullname)[0]
             part = f"{kept}-{os.getpid()}"
             try:
                 os.makedirs(folder, exist_ok=True)
@@ -45,10 +56,10 @@ def keep_bytecode(folder: str) -> None:
                 pass
         else:
             # Tracebacks name the archive of this task.
-            _imp._fix_co_filename(code, path)  # type: ignore[attr-defined]
-        return code
+            _imp._fix_co_filename(code, where)  # type: ignore[attr-defined]
+        return code, suffix == "/__init__.py", where
 
-    zipimport._compile_source = compile_source  # type: ignore[attr-defined]
+    zipimport._get_module_code = get_module_code  # type: ignore[attr-defined]
 
 
 def leave_garbage() -> None:
