@@ -14,10 +14,7 @@ import marshal
 import os
 import sys
 import zipimport
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
+from typing import Any
 
 
 def hasten(folder: str) -> None:
