@@ -193,7 +193,7 @@ def test_package_lists(tmp_path: Path) -> None:
     lists.mkdir()
     # Young and empty, as on a fresh cloud host.
     assert host_look.package_lists(str(tmp_path)) == {"there": False, "age_seconds": -1}
-    (lists / "deb.debian.org_debian_dists_trixie_main_binary-amd64_Packages.lz4").touch()
+    (lists / "mirror_debian_dists_trixie_main_binary-amd64_Packages.lz4").touch()
     assert an_answer(tmp_path) == (True, True)
     os.utime(lists, (1, 1))
     assert host_look.package_lists(str(tmp_path))["age_seconds"] > 86400
