@@ -291,15 +291,25 @@ class Plan:
             if difference.found is None and difference.write
         ]
 
-    def diff(self) -> list[dict[str, Any]]:
-        """Show what differs, of a secret nothing but that it does."""
-        return [entry for difference in (*self.directories, *self.files) for entry in _diff(difference)]
+    def diff(self, shown: Optional[Mapping[str, tuple[str, str, str]]] = None) -> list[dict[str, Any]]:
+        """Show what differs, of a secret nothing but that it does.
+
+        `shown` has what is shown of a file in place of its content: a title, before and after.
+        """
+        instead = shown or {}
+        return [
+            entry
+            for difference in (*self.directories, *self.files)
+            for entry in _diff(difference, instead.get(difference.path))
+        ]
 
 
-def _diff(difference: Difference) -> Iterator[dict[str, Any]]:
+def _diff(difference: Difference, shown: Optional[tuple[str, str, str]]) -> Iterator[dict[str, Any]]:
     path = difference.path
     found = difference.found
-    if difference.after is not None or (difference.remove and found is not None and found.regular):
+    if shown:
+        yield {"before_header": shown[0], "after_header": shown[0], "before": shown[1], "after": shown[2]}
+    elif difference.after is not None or (difference.remove and found is not None and found.regular):
         before = b"" if found is None or found.content is None else found.content
         after = difference.after or b""
         if before != after:
