@@ -468,10 +468,21 @@ def plugins_are_documented(root: Path) -> Iterator[str]:
             continue
         yield from incomplete_documentation(where, found, path.stem, "module")
         documented = found.get("DOCUMENTATION") or {}
-        yield from differing_options(where, documented.get("options") or {}, argument_spec(path))
+        options = {**shared_options(root, documented), **(documented.get("options") or {})}
+        yield from differing_options(where, options, argument_spec(path))
     for path in plugin_files(root, "filter"):
         for filter_name, function in load_plugin(path).FilterModule().filters().items():
             yield from filter_documentation(root, path, filter_name, function)
+
+
+def shared_options(root: Path, documented: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that a module's documentation takes from the collection's own fragments."""
+    options: dict[str, Any] = {}
+    for fragment in documented.get("extends_documentation_fragment") or []:
+        path = root / "plugins/doc_fragments" / f"{fragment.rpartition('.')[2]}.py"
+        if fragment.startswith("drydock.registry.") and path.exists():
+            options.update(yaml.safe_load(load_plugin(path).ModuleDocFragment.DOCUMENTATION)["options"])
+    return options
 
 
 def incomplete_documentation(where: str, found: Mapping[str, Any], plugin: str, key: str) -> Iterator[str]:
