@@ -212,7 +212,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         try:
             outcome = ensure(container, operations, check_mode=self._task.check_mode)
         except NotServing as failure:
-            return {"failed": True, "changed": True, "msg": str(failure)}
+            return {"failed": True, "msg": str(failure)}
         except StepFailed as failure:
             return {"failed": True, "msg": f"{container.name} on {host}: {failure}"}
         finally:

@@ -168,6 +168,14 @@ def taking_back_steps(wanted: Wanted) -> list[Step]:
     ]
 
 
+def without_docker(wanted: Wanted, error: str) -> str:
+    """Return the sentence for a host on which Docker does not answer."""
+    return (
+        f"Docker does not answer on {wanted.host} ({error}); run the role drydock.registry.docker_engine on it first, "
+        "or start Docker."
+    )
+
+
 class Found:
     """What of this container's family is on the host."""
 
@@ -209,7 +217,7 @@ def ensure_present(wanted: Wanted, operations: Operations, *, check_mode: bool) 
     """Have the container run and answer."""
     look = operations.look()
     if look.error and not check_mode:
-        raise StepFailed(look.error)
+        raise NotServing(without_docker(wanted, look.error))
     # A dry run does not start Docker, and fetches neither libraries nor images.
     if look.error or (check_mode and not (look.library and look.image_id)):
         return Outcome(
@@ -304,7 +312,7 @@ def ensure_absent(wanted: Wanted, operations: Operations, *, check_mode: bool) -
     """Remove the container, the one that it replaces, and those that it has replaced."""
     look = operations.look()
     if look.error and not check_mode:
-        raise StepFailed(look.error)
+        raise NotServing(without_docker(wanted, look.error))
     steps = []
     for container in look.containers:
         if container.state not in ("created", "exited"):

@@ -463,8 +463,24 @@ def test_dry_run_touches_nothing() -> None:
 def test_without_docker_a_run_fails_by_its_complaint() -> None:
     host = Host()
     host.error = "Cannot connect to the Docker daemon"
-    with pytest.raises(StepFailed, match="Cannot connect to the Docker daemon"):
+    with pytest.raises(
+        NotServing, match=r"^Docker does not answer on registry.test \(Cannot connect to the Docker daemon\); run"
+    ):
         host.run(WANTED)
+
+
+def test_old_one_that_is_taken_back_starts_with_the_host_again() -> None:
+    """Killed when it was about to be told, and what had replaced it has ended since."""
+    host = serving()
+    host.steps_left = 6
+    with pytest.raises(Killed):
+        host.run(OTHER)
+    assert host.containers[f"{NAME}-old"].restart == "no"
+    host.containers[NAME].running = False
+    with pytest.raises(NotServing):
+        host.run(BROKEN)
+    host.restart()
+    assert host.containers[NAME].serves
 
 
 @pytest.mark.parametrize("check_mode", [False, True], ids=["run", "dry run"])
@@ -487,5 +503,5 @@ def test_removal_on_a_host_without_docker_is_done_in_a_dry_run() -> None:
     host = Host()
     host.error = "docker: No such file or directory"
     assert not ensure_absent(WANTED, host, check_mode=True).changed
-    with pytest.raises(StepFailed):
+    with pytest.raises(NotServing, match="Docker does not answer"):
         ensure_absent(WANTED, host, check_mode=False)
