@@ -443,7 +443,11 @@ class Captured(Exception):
 
 
 def argument_spec(path: Path) -> dict[str, Any]:
-    """Return the argument_spec that a module hands to AnsibleModule."""
+    """Return the argument_spec that a module hands to AnsibleModule, or that of the action of the same name."""
+    action = path.parents[1] / "action" / path.name
+    if action.exists():
+        documented: dict[str, Any] = load_plugin(action).ARGUMENT_SPEC
+        return documented
 
     def capture(_self: object, argument_spec: dict[str, Any], **_: Any) -> None:
         raise Captured(argument_spec)
