@@ -1,6 +1,7 @@
 # `make up` runs a registry on this machine, `make test` runs everything that CI runs. `make help` lists the rest.
 
-PYTHON ?= python3
+# The system's own Python where it is new enough: distributions build theirs with what profiles tell, others often do not.
+PYTHON ?= $(shell /usr/bin/python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo /usr/bin/python3 || echo python3)
 INVENTORY ?= inventories/local
 comma := ,
 VENV := .venv
