@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Optional
 
@@ -13,6 +14,21 @@ from ansible_collections.drydock.registry.plugins.module_utils._settings import 
 
 # The checkout or the installed collection.
 ROLES = Path(__file__).resolve().parents[2] / "roles"
+
+
+def wanted(roles: Any, run: Optional[Iterable[str]], skip: Optional[Iterable[str]]) -> list[str]:
+    """Return the roles that a run with some tags runs."""
+    if not isinstance(roles, (list, Mapping)) or not roles:
+        raise AnsibleError("roles is no list of names and no dictionary of names and tags.")
+    names = [str(role) for role in roles]
+    if not isinstance(roles, Mapping):
+        return names
+    chosen, left_out = set(run or ["all"]), set(skip or [])
+    return [
+        name
+        for name in names
+        if chosen & {"all", "tagged", roles[name]} and not left_out & {"all", "tagged", roles[name]}
+    ]
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]
@@ -26,15 +42,13 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     def run(self, tmp: Optional[str] = None, task_vars: Optional[dict[str, Any]] = None) -> dict[str, Any]:
         """Collect all sentences before the first of them ends the run."""
         result: dict[str, Any] = super().run(tmp, task_vars)
-        _, arguments = self.validate_argument_spec(
-            argument_spec={"roles": {"type": "list", "elements": "str", "required": True}}
-        )
-        roles: list[str] = arguments["roles"]
+        known = task_vars or {}
+        roles = wanted(self._task.args.get("roles"), known.get("ansible_run_tags"), known.get("ansible_skip_tags"))
         unknown = [role for role in roles if not (ROLES / role / "meta" / "argument_specs.yml").is_file()]
         if unknown:
             raise AnsibleError(f"This collection has no role {' and no role '.join(unknown)}.")
 
-        variables = self._variables(roles, task_vars or {})
+        variables = self._variables(roles, known)
         said: list[str] = []
         for role in roles:
             said += self._of_specification(role, variables)

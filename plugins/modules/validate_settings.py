@@ -21,9 +21,11 @@ description:
   - Sentences about argument specifications never show the value of an option that is C(no_log) there.
 options:
   roles:
-    description: Names of roles of this collection, without the collection's.
-    type: list
-    elements: str
+    description:
+      - Names of roles of this collection, without the collection's, as a list.
+      - Or a dictionary of these names with the tag of each, for plays that are run with C(--tags) and C(--skip-tags). A role whose tag
+        such a run leaves out is not validated.
+    type: raw
     required: true
 extends_documentation_fragment:
   - ansible.builtin.action_common_attributes
@@ -63,6 +65,11 @@ EXAMPLES = r"""
 - name: Validate the settings
   drydock.registry.validate_settings:
     roles: [registry_tls, registry_auth]
+
+- name: Validate the settings of those roles that run
+  drydock.registry.validate_settings:
+    roles: {registry_tls: tls, registry_auth: users}
+  tags: [always]
 """
 
 RETURN = r"""

@@ -127,7 +127,7 @@ def roles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def run(names: list[str], **variables: Any) -> dict[str, Any]:
+def run(names: list[str] | dict[str, str], **variables: Any) -> dict[str, Any]:
     loader = DataLoader()
     task = Task()
     task.args = {"roles": names}
@@ -177,6 +177,41 @@ def test_a_run(name: str) -> None:
     assert result["changed"] is False
     if wanted:
         assert result["msg"] == "\n".join(result["problems"])
+
+
+TAGS: dict[str, tuple[list[str], list[str], list[str]]] = {
+    "all": (["all"], [], ["web", "mail"]),
+    "one": (["http"], [], ["web"]),
+    "both": (["http", "smtp"], [], ["web", "mail"]),
+    "tagged": (["tagged"], [], ["web", "mail"]),
+    "untagged": (["untagged"], [], []),
+    "another": (["dns"], [], []),
+    "all but one": (["all"], ["http"], ["mail"]),
+    "one and not the same": (["http"], ["http"], []),
+    "not what is tagged": (["all"], ["tagged"], []),
+}
+
+
+@pytest.mark.parametrize("name", TAGS)
+def test_roles_that_a_run_leaves_out_are_not_validated(name: str) -> None:
+    chosen, skipped, names = TAGS[name]
+    assert validate_settings.wanted({"web": "http", "mail": "smtp"}, chosen, skipped) == names
+    # Without tags of theirs, they are always validated.
+    assert validate_settings.wanted(["web", "mail"], chosen, skipped) == ["web", "mail"]
+
+
+@pytest.mark.usefixtures("roles")
+def test_a_run_with_tags() -> None:
+    tags = {"web": "http", "mail": "smtp"}
+    assert run(tags, web_port=7, mail_host="a b")["problems"] == ["web_port is too low.", "a b is no name."]
+    only = run(tags, web_port=7, mail_host="a b", ansible_run_tags=["smtp"], ansible_skip_tags=[])
+    assert only["problems"] == ["a b is no name."]
+
+
+@pytest.mark.parametrize("roles", [None, "web", [], {}, 7])
+def test_what_is_no_list_of_roles(roles: Any) -> None:
+    with pytest.raises(AnsibleError, match="no list of names"):
+        run(roles)
 
 
 @pytest.mark.usefixtures("roles")
