@@ -83,7 +83,7 @@ def commands(step: Step) -> list[str]:
         "kill": ["kill", f"--signal={step.argument}", step.name],
         "wait": ["wait", step.name],
         "start": ["start", step.name],
-        "stop": ["stop", "--time", step.argument, step.name],
+        "stop": ["stop", "-t", step.argument, step.name],
         # With the volumes that have no name, as docker_container removes one.
         "remove": ["rm", "--force", "--volumes", step.name],
     }[step.verb]
