@@ -16,7 +16,13 @@ from collections.abc import Sequence
 from typing import Any, Callable, NamedTuple, Optional
 from urllib.parse import urlsplit
 
-from ansible_collections.drydock.registry.plugins.module_utils._container import Answer, Container, Step, StepFailed
+from ansible_collections.drydock.registry.plugins.module_utils._container import (
+    Answer,
+    Container,
+    Step,
+    StepFailed,
+    limits_of,
+)
 
 # As they are listed. What stands in a label may be anything, so each value is JSON.
 FORMAT = (
@@ -73,6 +79,12 @@ def image_id(reference: str, run: Docker = docker) -> str:
     """Return which image a name means by now: another one after a pull, and none where it is missing."""
     done = run("image", "inspect", "--format", "{{.Id}}", reference)
     return done.stdout.strip() if done.code == 0 else ""
+
+
+def limits(name: str, run: Docker = docker) -> dict[str, Any]:
+    """Return what can be changed of a container while it runs; nothing where it is gone."""
+    done = run("container", "inspect", name)
+    return limits_of(json.loads(done.stdout)[0]) if done.code == 0 else {}
 
 
 def commands(step: Step) -> list[str]:
