@@ -147,6 +147,11 @@ def test_what_something_else_makes_gets_its_rights(tmp_path: Path) -> None:
     assert run(wanted).changed_files == [str(tmp_path / "tls.key")]
     assert tree(tmp_path) == {"tls.key": (0o600, "key")}
     assert not run(wanted).changed
+    (tmp_path / "tls.key").rename(tmp_path / "current")
+    (tmp_path / "tls.key").symlink_to("current")
+    assert not run(wanted).changed
+    assert (tmp_path / "tls.key").is_symlink()
+    assert not run(parameters(file(tmp_path / "nowhere/tls.key", keep=True, mode="0600"))).changed
 
 
 def test_absent(tmp_path: Path) -> None:

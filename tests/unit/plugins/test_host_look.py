@@ -122,7 +122,9 @@ def test_a_certificate_and_its_key(tmp_path: Path) -> None:
     def make(name: str, *more: str) -> str:
         path = str(tmp_path / name)
         command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-subj", "/CN=x"]
-        subprocess.run([*command, "-keyout", f"{path}.key", "-out", f"{path}.crt", *more], check=True, capture_output=True)
+        subprocess.run(
+            [*command, "-keyout", f"{path}.key", "-out", f"{path}.crt", *more], check=True, capture_output=True
+        )
         return path
 
     mine, other = make("mine", "-nodes"), make("other", "-nodes")
