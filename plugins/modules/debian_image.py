@@ -3,23 +3,29 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A container's file system from the host's own apt sources."""
+"""An image from the host's own apt sources."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
-module: debian_rootfs
-short_description: Make a container's root file system from Debian packages
+module: debian_image
+short_description: Build a container image from Debian packages
 version_added: 0.1.0
 author:
   - The drydock authors (@drydock)
 description:
-  - Takes a few programs out of Debian's (or Ubuntu's) packages, adds just the shared libraries that they link, the CA
-    certificates and the account files that a C library expects, and packs all of it as one tar file for C(ADD rootfs.tar /).
+  - Takes a few programs out of Debian's (or Ubuntu's) packages and adds just the shared libraries that they link, the CA
+    certificates and the account files that a C library expects. There is nothing else in the image.
   - The packages come from the host's own apt sources, with their signatures checked by apt as for any installation. Nothing is
     installed on the host, and no maintainer script is run.
-  - Without O(path) it only plans, so that a caller can look whether the image of RV(tag) exists already.
+  - The image's tag follows from the recipe and the versions of all packages. An image of that tag that Docker has is kept.
+  - Docker loads a finished archive, so that no builder (C(docker build), buildx) is needed.
 options:
+  name:
+    description:
+      - The image's name without a tag, for instance V(drydock/registry).
+    type: str
+    required: true
   packages:
     description:
       - The packages to take files from. What they depend on is fetched too. The first one gives the image its version.
@@ -37,17 +43,33 @@ options:
       - Symbolic links to add, as a dict of absolute path to target.
     type: dict
     default: {}
+  entrypoint:
+    description:
+      - The program that a container runs.
+    type: str
+    required: true
+  stop_signal:
+    description:
+      - The signal that ends it gracefully; Docker's default is V(SIGTERM).
+    type: str
+    default: ""
+  labels:
+    description:
+      - Labels of the image. The label C(org.opencontainers.image.version) is the version of the first package.
+    type: dict
+    default: {}
   path:
     description:
-      - Where to write the tar file on the host.
+      - Writes the image to this file on the host, as C(docker save) would, instead of loading it into Docker.
     type: path
 requirements:
   - apt and dpkg on the host
+  - Docker's command line client, without O(path)
   - root, for the call of chroot(8)
 attributes:
   check_mode:
     support: full
-    description: Plans without writing. Where the host has no package lists yet, RV(tag) is V(not-known-yet).
+    description: Plans without building. Where the host has no package lists yet, the tag is V(not-known-yet).
   diff_mode:
     support: none
     description: The result is a binary file.
@@ -62,27 +84,30 @@ attributes:
 """
 
 EXAMPLES = r"""
-- name: Plan the image
-  drydock.registry.debian_rootfs:
-    packages: [docker-registry]
-    programs: [/usr/bin/docker-registry]
-  register: plan
-
-- name: Write its file system
-  drydock.registry.debian_rootfs:
+- name: Build an image of the registry
+  drydock.registry.debian_image:
+    name: drydock/registry
     packages: [docker-registry]
     programs: [/usr/bin/docker-registry]
     links:
       /usr/bin/registry: docker-registry
-    path: /var/tmp/registry/rootfs.tar
+    entrypoint: registry
+
+- name: Write it to a file
+  drydock.registry.debian_image:
+    name: drydock/registry
+    packages: [docker-registry]
+    programs: [/usr/bin/docker-registry]
+    entrypoint: docker-registry
+    path: /var/tmp/registry.tar
 """
 
 RETURN = r"""
-tag:
-  description: A tag for the image, of the first package's version and a hash over the recipe and the versions of all packages.
+reference:
+  description: The image, whose tag is made of the first package's version and a hash over the recipe and the versions of all packages.
   returned: always
   type: str
-  sample: 2.8.2_ds1-1-0123456789ab
+  sample: drydock/registry:2.8.2_ds1-1-0123456789ab
 version:
   description: The version of the first package.
   returned: always
@@ -94,32 +119,36 @@ path:
   type: str
 """
 
+import datetime
 import glob
+import hashlib
+import io
 import os
 import shutil
 import tarfile
 import tempfile
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.drydock.registry.plugins.module_utils._debian_rootfs import (
-    image_tag,
+from ansible_collections.drydock.registry.plugins.module_utils._debian_image import (
+    ACCOUNTS,
+    CACHE,
+    NO_APT,
+    RECIPE_OPTIONS,
+    Apt,
+    Plan,
+    Recipe,
+    archive_manifest,
+    image_configuration,
     linked_libraries,
-    missing_packages,
-    packages_to_install,
-    recipe_key,
+    plan_problem,
+    recipe_of,
 )
-
-# In an empty system apt resolves the whole tree, with the sources, keys, pins and proxies of the host.
-APT_GET = ["apt-get", "--yes", "--quiet", "--no-install-recommends"]
 
 # Merged /usr, the layout that both suites expect: https://wiki.debian.org/UsrMerge
 MERGED = ("bin", "lib", "lib64", "sbin")
 
-ACCOUNTS = {
-    "etc/passwd": "root:x:0:0:root:/root:/usr/sbin/nologin\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n",
-    "etc/group": "root:x:0:\nnogroup:x:65534:\n",
-    "etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\n",
-}
+# Debian's names of architectures, where Docker has others: https://wiki.debian.org/SupportedArchitectures
+ARCHITECTURES = {"armel": "arm", "armhf": "arm", "i386": "386", "mips64el": "mips64le", "ppc64el": "ppc64le"}
 
 
 class Builder:
@@ -130,34 +159,6 @@ class Builder:
         self.scratch = scratch
         self.tree = os.path.join(scratch, "tree")
         self.root = os.path.join(scratch, "root")
-
-    def apt_options(self) -> list[str]:
-        status = os.path.join(self.scratch, "status")
-        archives = os.path.join(self.scratch, "archives")
-        os.makedirs(os.path.join(archives, "partial"), exist_ok=True)
-        with open(status, "w", encoding="utf-8"):
-            pass
-        return [
-            *("-o", f"Dir::State::status={status}"),
-            *("-o", f"Dir::State::extended_states={self.scratch}/extended_states"),
-            *("-o", f"Dir::Cache::archives={archives}"),
-            # The scratch folder is root's alone, so apt's own unprivileged downloader has no way in.
-            *("-o", "APT::Sandbox::User=root"),
-            # The host's configuration may ask for recommended packages or for hooks after each installation.
-            *("-o", "DPkg::Post-Invoke="),
-        ]
-
-    def simulate(self, packages: list[str]) -> tuple[dict[str, str], str]:
-        """What would be installed, and apt's complaint where that is not everything."""
-        command = [*APT_GET, *self.apt_options(), "--simulate", "install", *packages]
-        code, out, err = self.module.run_command(command, environ_update={"LC_ALL": "C"})
-        found = packages_to_install(out)
-        missing = missing_packages(packages, found)
-        return found, (err.strip() or f"no package {' '.join(missing)}") if code != 0 or missing else ""
-
-    def download(self, packages: list[str]) -> None:
-        command = [*APT_GET, *self.apt_options(), "--download-only", "install", *packages]
-        self.module.run_command(command, check_rc=True, environ_update={"LC_ALL": "C"})
 
     def extract(self) -> None:
         for name in MERGED:
@@ -210,6 +211,9 @@ class Builder:
                 ["chroot", self.tree, loader, "--list", program], check_rc=True, environ_update={"LC_ALL": "C"}
             )
             wanted.update(linked_libraries(out))
+        # glibc loads it by itself when a thread is cancelled or exits, and aborts the program where it is missing.
+        helpers = glob.glob(os.path.join(self.tree, "usr", "lib", "*", "libgcc_s.so.1"))
+        wanted.update("/" + os.path.relpath(helper, self.tree) for helper in helpers)
         for path in sorted(wanted):
             self.keep(path)
         # What update-ca-certificates(8) would write.
@@ -224,52 +228,99 @@ class Builder:
         for link, target in links.items():
             os.symlink(target, os.path.join(self.root, link.lstrip("/")))
 
-    def pack(self, path: str) -> None:
+    def pack(self, recipe: Recipe, plan: Plan, path: str) -> None:
+        """Write the archive: a layer, its configuration, and the manifest that names both."""
+
         def as_root(member: tarfile.TarInfo) -> tarfile.TarInfo:
             member.uid = member.gid = 0
             member.uname = member.gname = "root"
             return member
 
-        with tarfile.open(path, "w") as archive:
+        layer = os.path.join(self.scratch, "layer.tar")
+        with tarfile.open(layer, "w") as archive:
             archive.add(self.root, arcname=".", filter=as_root)
+        digest = hashlib.sha256()
+        with open(layer, "rb") as file:
+            for piece in iter(lambda: file.read(1 << 20), b""):
+                digest.update(piece)
+        _code, architecture, _err = self.module.run_command(["dpkg", "--print-architecture"], check_rc=True)
+        configuration = image_configuration(
+            recipe,
+            plan.version,
+            architecture=ARCHITECTURES.get(architecture.strip(), architecture.strip()),
+            layer=digest.hexdigest(),
+            created=datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        )
+        name = f"{hashlib.sha256(configuration).hexdigest()}.json"
+        with tarfile.open(path, "w") as archive:
+            archive.add(layer, arcname="layer.tar", filter=as_root)
+            for member, content in (
+                (name, configuration),
+                ("manifest.json", archive_manifest(plan.reference, name, "layer.tar")),
+            ):
+                about = tarfile.TarInfo(member)
+                about.size = len(content)
+                archive.addfile(about, io.BytesIO(content))
+
+
+def build(module: AnsibleModule, recipe: Recipe, plan: Plan, apt: Apt, path: str | None) -> None:
+    """Make the image and load it into Docker, or write it to a file."""
+    code, _out, err = apt.download(recipe)
+    if code != 0:
+        module.fail_json(msg=plan_problem(recipe, err.strip()))
+    builder = Builder(module, apt.scratch)
+    builder.extract()
+    builder.reduce(recipe.programs, recipe.links)
+    archive = path or os.path.join(apt.scratch, "image.tar")
+    builder.pack(recipe, plan, archive)
+    if path is None:
+        code, out, err = module.run_command(["docker", "load", "--input", archive])
+        if code != 0:
+            module.fail_json(msg=f"Docker does not load {plan.reference}: {err.strip() or out.strip()}")
 
 
 def main() -> None:
     module = AnsibleModule(
-        argument_spec={
-            "packages": {"type": "list", "elements": "str", "required": True},
-            "programs": {"type": "list", "elements": "str", "required": True},
-            "links": {"type": "dict", "default": {}},
-            "path": {"type": "path"},
-        },
+        argument_spec={"name": {"type": "str", "required": True}, **RECIPE_OPTIONS, "path": {"type": "path"}},
         supports_check_mode=True,
     )
-    # Always wanted: a registry talks to S3 and to token servers over TLS.
-    packages = [*module.params["packages"], "ca-certificates"]
-    programs: list[str] = module.params["programs"]
-    links: dict[str, str] = module.params["links"]
+    recipe = recipe_of(module.params["name"], module.params)
     path: str | None = module.params["path"]
     if shutil.which("apt-get") is None:
-        module.fail_json(msg="This host has no apt-get, so no image can be built from Debian packages here.")
+        module.fail_json(msg=NO_APT)
+    if module.check_mode:
+        with tempfile.TemporaryDirectory(prefix="drydock-image-", dir=module.tmpdir) as scratch:
+            plan = Apt(module.run_command, scratch, None).plan(recipe)
+        module.exit_json(changed=path is not None or not there(module, plan), **result(plan, path))
 
-    with tempfile.TemporaryDirectory(prefix="debian-rootfs-", dir=module.tmpdir) as scratch:
-        builder = Builder(module, scratch)
-        found, complaint = builder.simulate(packages)
-        if complaint:
-            if module.check_mode:
-                module.exit_json(changed=False, tag="not-known-yet", version="")
-            module.fail_json(msg=f"apt-get cannot install {' '.join(packages)} from this host's sources: {complaint}")
-        version = found[packages[0]]
-        recipe = {"packages": packages, "programs": programs, "links": links, "accounts": ACCOUNTS}
-        result = {"tag": image_tag(version, recipe_key(recipe, found)), "version": version}
-        if path is not None and not module.check_mode:
-            builder.download(packages)
-            builder.extract()
-            builder.reduce(programs, links)
-            builder.pack(path)
-    if path is not None:
-        result["path"] = path
-    module.exit_json(changed=path is not None, **result)
+    # A name of its own: what a killed call has left here is removed by the next.
+    scratch = os.path.join(CACHE, "image-" + recipe.name.replace("/", "_"))
+    shutil.rmtree(scratch, ignore_errors=True)
+    os.makedirs(scratch, mode=0o700)
+    try:
+        apt = Apt(module.run_command, scratch, os.path.join(CACHE, "apt"))
+        plan = apt.plan(recipe)
+        if plan.problem:
+            module.fail_json(msg=plan.problem)
+        wanted = path is not None or not there(module, plan)
+        if wanted:
+            build(module, recipe, plan, apt, path)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    module.exit_json(changed=wanted, **result(plan, path))
+
+
+def there(module: AnsibleModule, plan: Plan) -> bool:
+    """Whether Docker has the image."""
+    if shutil.which("docker") is None:
+        return False
+    code, _out, _err = module.run_command(["docker", "image", "inspect", "--format", "{{.Id}}", plan.reference])
+    return bool(code == 0)
+
+
+def result(plan: Plan, path: str | None) -> dict[str, str]:
+    """What the caller gets."""
+    return {"reference": plan.reference, "version": plan.version, **({"path": path} if path else {})}
 
 
 if __name__ == "__main__":
