@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: aws_ecs_references
 short_description: Name variables of secrets in a task definition of Amazon ECS
-version_added: 0.2.0
+version_added: 0.1.0
 author:
   - The drydock authors (@drydock)
 description:

@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: aws_ecs_script
 short_description: Write the shell script that puts files into the volumes of a task of Amazon ECS
-version_added: 0.2.0
+version_added: 0.1.0
 author:
   - The drydock authors (@drydock)
 description:

@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: aws_ecs_secrets
 short_description: Pack files into secrets that a container of Amazon ECS gets as variables
-version_added: 0.2.0
+version_added: 0.1.0
 author:
   - The drydock authors (@drydock)
 description:

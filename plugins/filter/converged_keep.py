@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: converged_keep
 short_description: Say what a host shall keep of roles that ran to their end
-version_added: 0.3.0
+version_added: 0.1.0
 author:
   - The drydock authors (@drydock)
 description:

@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: converged_roles
 short_description: Find the roles that have nothing to do
-version_added: 0.3.0
+version_added: 0.1.0
 author:
   - The drydock authors (@drydock)
 description:

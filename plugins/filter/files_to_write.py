@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: files_to_write
 short_description: Leave of some files on the controller those that are not there as they shall be
-version_added: 0.3.0
+version_added: 0.1.0
 author:
   - The drydock authors (@drydock)
 description:

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: host_state
 short_description: Look once at all that some roles make and read on a host
-version_added: 0.3.0
+version_added: 0.1.0
 author:
   - The drydock authors (@drydock)
 description:
@@ -62,6 +62,7 @@ attributes:
   diff_mode:
     support: none
   idempotent:
+    description: When run twice in a row with the same arguments, the second run changes nothing.
     support: full
     details:
       - What is kept is no change of the host.

@@ -49,7 +49,6 @@ options:
         description:
           - The bcrypt hash of the password, beginning with C($2y$), C($2b$) or C($2a$), which is written as it is.
         type: str
-        version_added: 0.4.0
       cost:
         description:
           - The bcrypt cost of this user's hash.
