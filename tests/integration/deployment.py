@@ -82,6 +82,7 @@ class Deployment:
         self.passwords: dict[str, str] = {}
         self.environment = {
             **{key: value for key, value in os.environ.items() if not key.startswith("ANSIBLE_")},
+            "ANSIBLE_CONNECTION_PLUGINS": str(ROOT / "tests/hosts/connection"),
             "ANSIBLE_HOME": str(ROOT / ".ansible"),
             "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json",
             "ANSIBLE_NOCOLOR": "1",

@@ -267,7 +267,9 @@ def internals_carry_their_role(root: Path) -> Iterator[str]:
         internal = f"__{role.name}_"
         for path in role_files(role, "vars"):
             for variable in load_dict(path):
-                if not variable.startswith(internal):
+                # What a role finds wrong, and whether it is done, a playbook may read.
+                is_answer = variable in {f"{role.name}_problems", f"{role.name}_prepared"}
+                if not variable.startswith(internal) and not is_answer:
                     yield f"{name(path, root)}: {variable} does not begin with {internal}."
         for variable in load_dict(role / "defaults" / "main.yml"):
             if not variable.startswith(f"{role.name}_"):
@@ -472,7 +474,11 @@ class Captured(Exception):
 
 
 def argument_spec(path: Path) -> dict[str, Any]:
-    """Return the argument_spec that a module hands to AnsibleModule."""
+    """Return the argument_spec that a module hands to AnsibleModule, or that of the action of the same name."""
+    action = path.parents[1] / "action" / path.name
+    if action.exists():
+        documented: dict[str, Any] = load_plugin(action).ARGUMENT_SPEC
+        return documented
 
     def capture(_self: object, argument_spec: dict[str, Any], **_: Any) -> None:
         raise Captured(argument_spec)
@@ -497,10 +503,21 @@ def plugins_are_documented(root: Path) -> Iterator[str]:
             continue
         yield from incomplete_documentation(where, found, path.stem, "module")
         documented = found.get("DOCUMENTATION") or {}
-        yield from differing_options(where, documented.get("options") or {}, argument_spec(path))
+        options = {**shared_options(root, documented), **(documented.get("options") or {})}
+        yield from differing_options(where, options, argument_spec(path))
     for path in plugin_files(root, "filter"):
         for filter_name, function in load_plugin(path).FilterModule().filters().items():
             yield from filter_documentation(root, path, filter_name, function)
+
+
+def shared_options(root: Path, documented: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that a module's documentation takes from the collection's own fragments."""
+    options: dict[str, Any] = {}
+    for fragment in documented.get("extends_documentation_fragment") or []:
+        path = root / "plugins/doc_fragments" / f"{fragment.rpartition('.')[2]}.py"
+        if fragment.startswith("drydock.registry.") and path.exists():
+            options.update(yaml.safe_load(load_plugin(path).ModuleDocFragment.DOCUMENTATION)["options"])
+    return options
 
 
 def incomplete_documentation(where: str, found: Mapping[str, Any], plugin: str, key: str) -> Iterator[str]:

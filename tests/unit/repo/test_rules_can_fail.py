@@ -66,6 +66,13 @@ def main():
     AnsibleModule(argument_spec={"size": {"type": "int", "default": 5}})
 '''
 )
+FRAGMENT = '''class ModuleDocFragment:
+    DOCUMENTATION = """
+options:
+  colour:
+    description: X.
+"""
+'''
 FILTER = (
     HEADER
     + '''\
@@ -248,6 +255,16 @@ BAD: list[tuple[str, Files, str]] = [
         "plugins_are_documented",
         {"plugins/modules/measure.py": MODULE.replace('{"size"', '{"weight"')},
         "weight is not documented",
+    ),
+    (
+        "plugins_are_documented",
+        {
+            "plugins/modules/measure.py": MODULE.replace(
+                "options:", "extends_documentation_fragment: [drydock.registry.common]\noptions:"
+            ),
+            "plugins/doc_fragments/common.py": FRAGMENT,
+        },
+        "colour is documented but",
     ),
     (
         "plugins_are_documented",
