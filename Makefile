@@ -67,12 +67,12 @@ status: $(VENV)/.runtime ## Say how it is: certificates with the days left, user
 .PHONY: rehearsal
 rehearsal: $(VENV)/.rehearsal ## Rehearse production on AWS here, against stand-ins, before it costs anything; FLEET=1 a fleet of hosts
 	@# The inventory of one host asks the stand-ins, which do not run yet.
-	$(BIN)/ansible-playbook -i $(if $(FLEET),inventories/rehearsal-fleet,localhost$(comma)) $(BECOME) playbooks/rehearsal/start.yml
+	$(BIN)/ansible-playbook -i $(if $(FLEET),inventories/rehearsal-fleet,localhost$(comma)) $(BECOME) rehearsal/start.yml
 	$(BIN)/ansible-playbook -i inventories/rehearsal$(if $(FLEET),-fleet) playbooks/site.yml
 
 .PHONY: rehearsal-down
 rehearsal-down: $(VENV)/.rehearsal ## End the rehearsal: the stand-ins and all that was made in them
-	$(BIN)/ansible-playbook -i localhost, $(BECOME) playbooks/rehearsal/stop.yml
+	$(BIN)/ansible-playbook -i localhost, $(BECOME) rehearsal/stop.yml
 
 .PHONY: credentials
 credentials: ## Print shell assignments to log in with, for eval (make -s credentials)

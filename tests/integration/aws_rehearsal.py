@@ -106,6 +106,14 @@ class Rehearsal:
         """Run a playbook; it may fail."""
         return self.run("ansible-playbook", f"playbooks/{name}", *arguments)
 
+    def start(self) -> str:
+        """Start the stand-ins, or find them started; return what the playbook printed."""
+        return finished(self.run("ansible-playbook", "rehearsal/start.yml"))
+
+    def stop(self) -> str:
+        """End the stand-ins, or find them ended; return what the playbook printed."""
+        return finished(self.run("ansible-playbook", "rehearsal/stop.yml"))
+
     def _client(self, service: str, key: str, secret: str, token: str | None = None) -> Any:
         return made_client(service, self._profile("deployer")["endpoint_url"], key, secret, token)
 
@@ -192,7 +200,7 @@ def rehearsal(inventory: Path = INVENTORY) -> Iterator[Rehearsal]:
         assert not AWS_CONFIG.exists(), "A rehearsal runs on this machine; end it before its tests: make rehearsal-down"
         started = Rehearsal(Path(folder), inventory)
         try:
-            finished(started.play("rehearsal/start.yml"))
+            started.start()
             yield started
         finally:
-            finished(started.play("rehearsal/stop.yml"))
+            started.stop()

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 LABEL = "drydock.rehearsal"
-FIRST_BOOT = Path(__file__).parents[1] / "first_boot"
+FIRST_BOOT = Path(__file__).parents[1] / "machine/first_boot"
 # systemd in the container has its services to stop, the Docker engine among them.
 STOP_SECONDS = 60
 # How the first process of a container ends that called for a reboot: by this signal, as if the kernel had been restarted.
