@@ -157,7 +157,7 @@ def test_new_port_needs_no_other_container(deployment: Lifecycle) -> None:
     assert done.changed == [
         # Ports below 1024 are closed to its account again.
         "drydock.registry.registry_proxy : apply | Let nginx have its ports, and let one nginx take over from another",
-        "drydock.registry.registry_proxy : apply | Install the configuration after nginx has checked it, and the program that reloads nginx",
+        "drydock.registry.registry_proxy : apply | Install the configuration after nginx has checked it",
         "drydock.registry.registry_proxy : apply | Reload nginx if its files changed",
     ]
     assert deployment.status("/v2/", user="stays", port=8443) == 200
