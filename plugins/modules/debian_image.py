@@ -79,6 +79,7 @@ attributes:
       - With O(path) the file is written each time.
     description: Whether a second call changes nothing.
   platform:
+    support: full
     platforms: debian
     description: The host's operating system family.
 """
