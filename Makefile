@@ -14,9 +14,9 @@ COLLECTION := $(VENV)/collections/ansible_collections/drydock/registry
 # Ansible asks for sudo's password only where sudo would.
 BECOME := $(shell [ "$$(id -u)" = 0 ] || sudo -n true 2>/dev/null || echo --ask-become-pass)
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
-# TIMES=1 says what each task and role took, LOOK_ANEW=1 runs roles that have nothing to do as well.
+# TIMES=1 says what each task and role took.
 PLAYBOOK := $(if $(TIMES),ANSIBLE_CALLBACKS_ENABLED=ansible.posix.profile_tasks$(comma)ansible.posix.profile_roles )$(BIN)/ansible-playbook \
-  -i $(INVENTORY) $(BECOME) $(if $(LOOK_ANEW),-e drydock_look_anew=true)
+  -i $(INVENTORY) $(BECOME)
 
 # With it, as images for CI often set it, Python reads a module byte by byte: a task on this machine takes twice the CPU.
 unexport PYTHONUNBUFFERED

@@ -21,6 +21,7 @@ from ansible_collections.drydock.registry.plugins.module_utils._container import
     Wanted,
     ensure_absent,
     ensure_present,
+    wanted_limits,
 )
 
 ARGUMENT_SPEC: dict[str, Any] = {
@@ -113,6 +114,7 @@ class HostOperations:
             found["image_id"],
             tuple(Container(*entry) for entry in found["containers"]),
             Answer(*found["answer"]) if self.health else Answer(200, "", ""),
+            found["limits"],
         )
 
     def perform(self, steps: Sequence[Step]) -> list[bool]:
@@ -144,6 +146,7 @@ def docker_container(options: Mapping[str, Any], labels: Mapping[str, str], host
     arguments = {
         "name": options["name"],
         "state": "started",
+        "paused": False,
         "restart_policy": "unless-stopped",
         "image": options["image"],
         "pull": "never",
@@ -187,6 +190,7 @@ def wanted(options: Mapping[str, Any], host: str) -> Wanted:
         stop_timeout_seconds=options["stop_timeout_seconds"],
         health_seconds=(options["health"] or {}).get("seconds", 0),
         hand_over_seconds=options["hand_over"]["seconds"] if options["hand_over"] else None,
+        limits=wanted_limits(options),
     )
 
 

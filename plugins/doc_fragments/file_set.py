@@ -56,7 +56,7 @@ options:
         required: true
       content:
         description:
-          - The whole content as text. It is required unless O(files[].state=absent).
+          - The whole content as text. It is required unless O(files[].state=absent) or O(files[].keep=true).
         type: str
       owner:
         description:
@@ -80,6 +80,7 @@ options:
       keep:
         description:
           - Leaves the content of an existing file alone. Its owner and mode are repaired all the same.
+          - Without O(files[].content) something else makes the file, and a missing one stays missing.
         type: bool
         default: false
       secret:

@@ -21,6 +21,8 @@ from typing import Any, NamedTuple, Optional, Protocol
 
 # Raised whenever the action gives containers other arguments of its own. It is part of every specification.
 RECIPE = 3
+# Limits that we do not set, and that `docker update` can.
+OTHER_LIMITS = ("MemoryReservation", "NanoCpus", "CpuQuota", "CpuPeriod", "CpusetCpus", "CpusetMems", "BlkioWeight")
 # While the new container takes requests and does not answer them, the old one is better alone.
 SECONDS_BESIDE_THE_OLD = 15
 
@@ -55,6 +57,8 @@ class Look(NamedTuple):
     image_id: str
     containers: tuple[Container, ...]
     answer: Answer
+    # Of the running container, what can be changed while it runs.
+    limits: Mapping[str, Any]
 
 
 class Step(NamedTuple):
@@ -115,6 +119,7 @@ class Wanted:
     health_seconds: int = 60
     # How long a run waits for the old container to finish; none where the container is replaced in its place.
     hand_over_seconds: Optional[int] = None
+    limits: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def old_name(self) -> str:
@@ -125,6 +130,35 @@ class Wanted:
         """Tell what makes two containers the same: all that the user says, and the image that its name means now."""
         content = json.dumps([RECIPE, self.options, image_id], sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()
+
+
+def limits_of(details: Mapping[str, Any]) -> dict[str, Any]:
+    """Read from `docker container inspect` what `docker update` and the like can change. All else is fixed when a container is made."""
+    host = details.get("HostConfig") or {}
+    networks = (details.get("NetworkSettings") or {}).get("Networks") or {}
+    return {
+        "restart": (host.get("RestartPolicy") or {}).get("Name") or "no",
+        "memory": host.get("Memory") or 0,
+        # No limit is -1, 0 or nothing, by Docker's version.
+        "pids": max(0, host.get("PidsLimit") or 0),
+        "cpu_shares": host.get("CpuShares") or 0,
+        "other": [key for key in OTHER_LIMITS if host.get(key)],
+        "networks": sorted(networks),
+        "paused": bool((details.get("State") or {}).get("Paused")),
+    }
+
+
+def wanted_limits(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the same for the container as the user describes it."""
+    return {
+        "restart": "unless-stopped",
+        "memory": options["memory_mib"] * 1024 * 1024,
+        "pids": max(0, options["pids"]),
+        "cpu_shares": options["cpu_shares"] or 0,
+        "other": [],
+        "networks": [options["network"]],
+        "paused": False,
+    }
 
 
 class Outcome(NamedTuple):
@@ -227,11 +261,13 @@ def ensure_present(wanted: Wanted, operations: Operations, *, check_mode: bool) 
     specification = wanted.specification(look.image_id)
     labels = {**wanted.labels, "drydock.specification": specification, "drydock.user": wanted.user}
     hostname = hostname_of(wanted.name, specification) if wanted.hand_over_seconds is not None else ""
+    kept = found.kept(wanted, specification)
+    # With its label, what was fixed when it was made is right.
+    untouched = kept and look.limits == wanted.limits
     if check_mode:
-        made = operations.make(labels, hostname)
+        made = Made(False) if untouched else operations.make(labels, hostname)
         return Outcome(changed=made.changed or bool(found.ended), message="", handed_over=False, finishing=())
 
-    kept = found.kept(wanted, specification)
     steps = [Step("remove", container.name) for container in found.ended]
     finishing = list(found.finishing)
     old = found.old if wanted.hand_over_seconds is not None else None
@@ -246,9 +282,10 @@ def ensure_present(wanted: Wanted, operations: Operations, *, check_mode: bool) 
     if steps:
         operations.perform(steps)
 
-    # What was asked when looking is still true of a container that is not touched.
-    answered = kept and found.answers(wanted, look.answer)
-    made, reason = make_and_ask(wanted, operations, labels, hostname, two=old is not None, answered=answered)
+    if untouched and found.answers(wanted, look.answer):
+        made, reason = Made(False), ""
+    else:
+        made, reason = make_and_ask(wanted, operations, labels, hostname, two=old is not None)
     if reason:
         raise NotServing(give_up(wanted, operations, reason, two=old is not None))
 
@@ -263,13 +300,11 @@ def ensure_present(wanted: Wanted, operations: Operations, *, check_mode: bool) 
 
 
 def make_and_ask(
-    wanted: Wanted, operations: Operations, labels: Mapping[str, str], hostname: str, *, two: bool, answered: bool
+    wanted: Wanted, operations: Operations, labels: Mapping[str, str], hostname: str, *, two: bool
 ) -> tuple[Made, str]:
     """Have the container made and wait for its answer. Returns what was done, and what went wrong."""
     try:
         made = operations.make(labels, hostname)
-        if answered and not made.changed:
-            return made, ""
         return made, operations.ask(hostname, SECONDS_BESIDE_THE_OLD if two else wanted.health_seconds)
     except StepFailed as failure:
         return Made(False), str(failure) or "no reason given"

@@ -16,7 +16,13 @@ from collections.abc import Sequence
 from typing import Any, Callable, NamedTuple, Optional
 from urllib.parse import urlsplit
 
-from ansible_collections.drydock.registry.plugins.module_utils._container import Answer, Container, Step, StepFailed
+from ansible_collections.drydock.registry.plugins.module_utils._container import (
+    Answer,
+    Container,
+    Step,
+    StepFailed,
+    limits_of,
+)
 
 # As they are listed. What stands in a label may be anything, so each value is JSON.
 FORMAT = (
@@ -75,6 +81,12 @@ def image_id(reference: str, run: Docker = docker) -> str:
     return done.stdout.strip() if done.code == 0 else ""
 
 
+def limits(name: str, run: Docker = docker) -> dict[str, Any]:
+    """Return what can be changed of a container while it runs; nothing where it is gone."""
+    done = run("container", "inspect", name)
+    return limits_of(json.loads(done.stdout)[0]) if done.code == 0 else {}
+
+
 def commands(step: Step) -> list[str]:
     """Return docker's arguments for a step."""
     return {
@@ -83,7 +95,7 @@ def commands(step: Step) -> list[str]:
         "kill": ["kill", f"--signal={step.argument}", step.name],
         "wait": ["wait", step.name],
         "start": ["start", step.name],
-        "stop": ["stop", "--time", step.argument, step.name],
+        "stop": ["stop", "-t", step.argument, step.name],
         # With the volumes that have no name, as docker_container removes one.
         "remove": ["rm", "--force", "--volumes", step.name],
     }[step.verb]

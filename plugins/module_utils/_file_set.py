@@ -95,13 +95,14 @@ class Directory(NamedTuple):
 
 
 class File(NamedTuple):
-    """A file as wanted; `content` is None where it is to be absent."""
+    """A file as wanted; `content` is None where something else makes it, and only its rights are ours."""
 
     path: str
     content: Optional[bytes] = None
     rights: Rights = Rights()
     keep: bool = False
     secret: bool = False
+    absent: bool = False
 
 
 class Check(NamedTuple):
@@ -138,17 +139,18 @@ def read_parameters(parameters: Mapping[str, Any], check_mode: bool = False) -> 
     files = []
     for entry in parameters["files"]:
         absent = entry["state"] == "absent"
-        if not absent and entry["content"] is None:
+        if not absent and entry["content"] is None and not entry["keep"]:
             problems.append(
-                f"The file {entry['path']} has no content: add the key 'content', or write `state: absent`."
+                f"The file {entry['path']} has no content: add the key 'content', or write `keep: true` or `state: absent`."
             )
         files.append(
             File(
                 path=os.path.normpath(entry["path"]),
-                content=None if absent else (entry["content"] or "").encode("utf-8", "surrogateescape"),
+                content=None if entry["content"] is None else entry["content"].encode("utf-8", "surrogateescape"),
                 rights=_rights(entry, check_mode, problems),
                 keep=bool(entry["keep"]),
                 secret=bool(entry["secret"]),
+                absent=absent,
             )
         )
     wanted = parameters.get("check")
@@ -409,7 +411,13 @@ def _make_plan(file_set: FileSet, check_mode: bool) -> Plan:
             continue
         folder = os.path.dirname(file.path)
         # A dry run may come before the task that makes the folder.
-        if file.content is not None and not check_mode and folder not in made and not os.path.isdir(folder):
+        if (
+            file.content is not None
+            and not file.absent
+            and not check_mode
+            and folder not in made
+            and not os.path.isdir(folder)
+        ):
             problems.append(f"The folder {folder} of {file.path} does not exist: add it to directories.")
             continue
         plan.files.append(_file_difference(file))
@@ -429,7 +437,7 @@ def _make_plan(file_set: FileSet, check_mode: bool) -> Plan:
 
 
 def _will_be_empty(path: str, file_set: FileSet) -> bool:
-    going = {file.path for file in file_set.files if file.content is None}
+    going = {file.path for file in file_set.files if file.absent}
     going |= {directory.path for directory in file_set.directories if directory.absent_if_empty}
     return all(
         os.path.join(path, name) in going
@@ -441,8 +449,10 @@ def _will_be_empty(path: str, file_set: FileSet) -> bool:
 
 def _file_difference(file: File) -> Difference:
     found = find(file.path)
-    if file.content is None:
+    if file.absent:
         return Difference(file.path, found, remove=found is not None, secret=file.secret)
+    if file.content is None and (found is None or not found.regular):
+        return Difference(file.path, found)
     if found is not None and found.regular and (file.keep or found.content == file.content):
         return Difference(file.path, found, rights=_different(file.rights, found.rights), secret=file.secret)
     # What is written keeps the rights that nothing is said about; a new file is nobody else's.

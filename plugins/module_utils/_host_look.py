@@ -17,6 +17,7 @@ import os
 import pwd
 import shutil
 import socket
+import ssl
 import stat
 import sys
 import time
@@ -121,6 +122,16 @@ def kind_of(mode: int) -> str:
         if test(mode):
             return name
     return "other"
+
+
+def pair_loads(certificate: str, key: str) -> bool:
+    """Tell whether a TLS server could load a certificate and a key, and so whether they belong together. The key stays on the host."""
+    try:
+        # Without the password, OpenSSL would ask on the terminal for one.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password="")
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def user_name(uid: int) -> str:

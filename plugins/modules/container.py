@@ -21,7 +21,8 @@ description:
   - A run that is interrupted anywhere is completed by the next. With O(hand_over) there is a container that serves at every moment.
   - The container has a read-only root file system, no capabilities and no new privileges, a small C(/tmp) in memory, a log of
     limited size, and starts with the host.
-  - A container that is there and runs as described costs two calls of modules on the host.
+  - A container that is there and runs as described costs one call of a module on the host. It carries a checksum of its description as
+    the label C(drydock.specification). What can be changed of a container afterwards is compared each time.
 options:
   name:
     description: The container's name.

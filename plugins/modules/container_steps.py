@@ -116,6 +116,10 @@ answer:
   description: The status (0 where nothing answers), the header, and the reason why nothing answers.
   type: list
   returned: with V(look)
+limits:
+  description: Of the running container, its limits, restart policy and networks, and whether it is paused.
+  type: dict
+  returned: with V(look)
 done:
   description: Whether each step came to its end. A V(wait) may not.
   type: list
@@ -144,6 +148,7 @@ def look(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return what is there."""
     answer = Answer(0, "", "")
     found: dict[str, Any] = {
+        "limits": {},
         "error": "",
         "library": importlib.util.find_spec("requests") is not None,
         "image_id": "",
@@ -156,8 +161,10 @@ def look(options: Mapping[str, Any]) -> dict[str, Any]:
         return {**found, "error": str(failure)}
     if options["image"]:
         found["image_id"] = host.image_id(options["image"])
-    if options["url"] and any(one.name == options["name"] and one.state == "running" for one in containers):
-        answer = host.asked(options["url"], options["unix_socket"], options["header"])
+    if any(one.name == options["name"] and one.state == "running" for one in containers):
+        found["limits"] = host.limits(options["name"])
+        if options["url"]:
+            answer = host.asked(options["url"], options["unix_socket"], options["header"])
     return {**found, "containers": containers, "answer": answer}
 
 

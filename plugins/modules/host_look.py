@@ -23,6 +23,20 @@ options:
     type: list
     elements: path
     default: []
+  pairs:
+    description: Certificates and their private keys, to see whether a TLS server could load them. The keys stay on the host.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      certificate:
+        description: The path of the certificate, with the server's own as the first one.
+        type: path
+        required: true
+      key:
+        description: The path of the private key.
+        type: path
+        required: true
   nearest:
     description: Paths of which to find the nearest file or folder that exists, which is where a new one would be made.
     type: list
@@ -114,6 +128,11 @@ files:
       mtime: 1.0
       content: "port 80\n"
       error: ""
+pairs:
+  description: By the path of the certificate, whether both can be read and belong together.
+  type: dict
+  returned: success
+  sample: {/etc/web/tls.crt: true}
 nearest:
   description:
     - By path, C(path) of what exists at or above it, its C(kind), whether it is C(writable) for who asked, and its owner, C(uid) and
@@ -182,6 +201,9 @@ def look(parameters: dict[str, Any]) -> dict[str, Any]:
         "changed": False,
         "user": {"uid": uid, "name": _host_look.user_name(uid)},
         "files": {path: _host_look.file(path) for path in parameters["files"]},
+        "pairs": {
+            pair["certificate"]: _host_look.pair_loads(pair["certificate"], pair["key"]) for pair in parameters["pairs"]
+        },
         "nearest": {path: _host_look.nearest(path) for path in parameters["nearest"]},
         "libraries": _host_look.libraries(parameters["libraries"]),
         "accounts": {name: _host_look.account(name) for name in parameters["accounts"]},
@@ -202,6 +224,15 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "files": {"type": "list", "elements": "path", "default": []},
+            "pairs": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": {
+                    "certificate": {"type": "path", "required": True},
+                    "key": {"type": "path", "required": True, "no_log": False},
+                },
+            },
             "nearest": names,
             "libraries": names,
             "accounts": names,

@@ -7,7 +7,7 @@ import contextlib
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Optional
+from typing import Any, Optional
 
 import pytest
 from ansible_collections.drydock.registry.plugins.module_utils._container import (
@@ -23,6 +23,8 @@ from ansible_collections.drydock.registry.plugins.module_utils._container import
     ensure_absent,
     ensure_present,
     hostname_of,
+    limits_of,
+    wanted_limits,
 )
 
 NAME = "drydock-proxy"
@@ -34,6 +36,7 @@ WANTED = Wanted(
     options={"memory_mib": 256},
     stop_signal="SIGQUIT",
     hand_over_seconds=30,
+    limits={"memory": 256},
 )
 OTHER = replace(WANTED, options={"memory_mib": 512})
 THIRD = replace(WANTED, options={"memory_mib": 1024})
@@ -78,6 +81,8 @@ class Host:
         self.busy = False
         # Which of two containers on one port answers the first question.
         self.old_answers = False
+        # What somebody changed of the running container.
+        self.limits: dict[str, int] = {"memory": 256}
         self.error = ""
         self.library = True
         self.steps_left: Optional[int] = None
@@ -130,7 +135,8 @@ class Host:
             )
             for name, one in self.containers.items()
         ]
-        return Look(self.error, self.library, self.images.get(self.wanted.image, ""), tuple(known), self.answer())
+        image_id = self.images.get(self.wanted.image, "")
+        return Look(self.error, self.library, image_id, tuple(known), self.answer(), self.limits)
 
     def answer(self) -> Answer:
         """Answer a question."""
@@ -148,9 +154,10 @@ class Host:
         self.step()
         present = self.containers.get(NAME)
         if present and present.specification == specification:
-            started = not present.running
+            changed = not present.running or self.limits != self.wanted.limits
+            self.limits = dict(self.wanted.limits)
             present.running = True
-            return Made(started)
+            return Made(changed)
         if present:
             present.told, present.running = True, False
             self.step()
@@ -312,11 +319,61 @@ def test_container_that_is_replaced_in_its_place_is_completed() -> None:
         assert_complete(host, other)
 
 
-def test_unchanged_container_costs_two_calls() -> None:
+def test_unchanged_container_costs_one_call() -> None:
     host = serving()
     outcome = host.run(WANTED)
-    assert host.calls == ["look", "make"]
+    assert host.calls == ["look"]
     assert outcome == Outcome(changed=False, message="", handed_over=False, finishing=())
+    assert host.run(WANTED, check_mode=True) == outcome
+
+
+def test_changed_limit_is_repaired() -> None:
+    host = serving()
+    host.limits["memory"] = 128
+    outcome = host.run(WANTED)
+    assert outcome == Outcome(changed=True, message="", handed_over=False, finishing=())
+    assert host.calls == ["look", "make", "ask 60"]
+    assert not host.run(WANTED).changed
+
+
+@pytest.mark.parametrize(
+    ("change", "same"),
+    [
+        ({}, True),
+        ({"HostConfig": {"PidsLimit": -1}}, True),
+        ({"HostConfig": {"PidsLimit": None}}, True),
+        ({"HostConfig": {"PidsLimit": 5}}, False),
+        ({"HostConfig": {"Memory": 1}}, False),
+        ({"HostConfig": {"RestartPolicy": {"Name": "no"}}}, False),
+        ({"HostConfig": {"CpuShares": 2}}, False),
+        ({"HostConfig": {"NanoCpus": 1000}}, False),
+        ({"HostConfig": {"CpusetCpus": "0"}}, False),
+        ({"NetworkSettings": {"Networks": {"host": {}, "bridge": {}}}}, False),
+        ({"State": {"Paused": True}}, False),
+    ],
+)
+def test_limits_are_compared(change: Mapping[str, Any], same: bool) -> None:
+    options = {"memory_mib": 256, "pids": 0, "cpu_shares": None, "network": "host"}
+    details = {
+        "HostConfig": {
+            "RestartPolicy": {"Name": "unless-stopped"},
+            "Memory": 256 * 1024 * 1024,
+            "PidsLimit": 0,
+            "CpuShares": 0,
+            **change.get("HostConfig", {}),
+        },
+        "NetworkSettings": {"Networks": {"host": {}}},
+        **{key: value for key, value in change.items() if key != "HostConfig"},
+    }
+    assert (limits_of(details) == wanted_limits(options)) is same
+
+
+def test_container_that_does_not_answer_any_more_is_asked_again() -> None:
+    host = serving(guarded=False)
+    host.containers[NAME].told = True
+    with pytest.raises(NotServing):
+        host.run(WANTED)
+    assert host.calls == ["look", "make", "ask 60", "log"]
 
 
 def test_change_hands_over() -> None:
@@ -366,7 +423,7 @@ def test_failure_names_the_reason_and_shows_the_log_and_the_old_one_goes_on() ->
     )
     assert {name: one.id for name, one in host.containers.items()} == {NAME: before}
     host.run(WANTED)
-    assert host.calls == ["look", "make"]
+    assert host.calls == ["look"]
 
 
 def test_failure_without_an_old_one_leaves_the_container_to_be_looked_at() -> None:

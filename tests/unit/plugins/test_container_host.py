@@ -118,7 +118,7 @@ def test_steps_become_commands() -> None:
         "kill --signal=SIGQUIT web-finishing-1",
         "wait web-finishing-1",
         "start web",
-        "stop --time 30 web",
+        "stop -t 30 web",
         "rm --force --volumes web",
     ]
     assert docker.seconds == [None, None, None, 30.0, None, None, None]

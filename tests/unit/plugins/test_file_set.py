@@ -139,6 +139,21 @@ def test_keep_writes_only_what_is_missing(tmp_path: Path) -> None:
     assert tree(tmp_path) == {"secret": (0o600, "first")}
 
 
+def test_what_something_else_makes_gets_its_rights(tmp_path: Path) -> None:
+    wanted = parameters(file(tmp_path / "tls.key", keep=True, mode="0600"))
+    assert not run(wanted).changed
+    assert tree(tmp_path) == {}
+    (tmp_path / "tls.key").write_text("key")
+    assert run(wanted).changed_files == [str(tmp_path / "tls.key")]
+    assert tree(tmp_path) == {"tls.key": (0o600, "key")}
+    assert not run(wanted).changed
+    (tmp_path / "tls.key").rename(tmp_path / "current")
+    (tmp_path / "tls.key").symlink_to("current")
+    assert not run(wanted).changed
+    assert (tmp_path / "tls.key").is_symlink()
+    assert not run(parameters(file(tmp_path / "nowhere/tls.key", keep=True, mode="0600"))).changed
+
+
 def test_absent(tmp_path: Path) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()

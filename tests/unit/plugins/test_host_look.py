@@ -9,6 +9,7 @@ import os
 import pwd
 import socket
 import socketserver
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -115,6 +116,31 @@ def test_a_relative_path_has_no_nearest() -> None:
 def test_a_kernel_folder_cannot_be_written() -> None:
     assert host_look.nearest("/nowhere/web")["path"] == "/"
     assert host_look.nearest("/sys/kernel/web")["kind"] == "directory"
+
+
+def test_a_certificate_and_its_key(tmp_path: Path) -> None:
+    def make(name: str, *more: str) -> str:
+        path = str(tmp_path / name)
+        command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-subj", "/CN=x"]
+        subprocess.run(
+            [*command, "-keyout", f"{path}.key", "-out", f"{path}.crt", *more], check=True, capture_output=True
+        )
+        return path
+
+    mine, other = make("mine", "-nodes"), make("other", "-nodes")
+    locked = make("locked", "-passout", "pass:secret")
+    Path(f"{mine}.half").write_text(Path(f"{mine}.key").read_text()[:100])
+    assert host_look.pair_loads(f"{mine}.crt", f"{mine}.key")
+    assert [
+        host_look.pair_loads(certificate, key)
+        for certificate, key in (
+            (f"{mine}.crt", f"{other}.key"),
+            (f"{mine}.crt", f"{mine}.half"),
+            (f"{locked}.crt", f"{locked}.key"),
+            (f"{mine}.crt", f"{mine}.missing"),
+            (f"{mine}.missing", f"{mine}.key"),
+        )
+    ] == [False] * 5
 
 
 def test_libraries_present_and_missing() -> None:
