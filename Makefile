@@ -1,6 +1,7 @@
 # `make up` runs a registry on this machine, `make test` runs everything that CI runs. `make help` lists the rest.
 
-PYTHON ?= python3
+# The system's own Python where it is new enough: distributions build theirs with what profiles tell, others often do not.
+PYTHON ?= $(shell /usr/bin/python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo /usr/bin/python3 || echo python3)
 INVENTORY ?= inventories/local
 comma := ,
 VENV := .venv
@@ -13,9 +14,9 @@ COLLECTION := $(VENV)/collections/ansible_collections/drydock/registry
 # Ansible asks for sudo's password only where sudo would.
 BECOME := $(shell [ "$$(id -u)" = 0 ] || sudo -n true 2>/dev/null || echo --ask-become-pass)
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
-# TIMES=1 says what each task and role took, LOOK_ANEW=1 runs roles that have nothing to do as well.
+# TIMES=1 says what each task and role took.
 PLAYBOOK := $(if $(TIMES),ANSIBLE_CALLBACKS_ENABLED=ansible.posix.profile_tasks$(comma)ansible.posix.profile_roles )$(BIN)/ansible-playbook \
-  -i $(INVENTORY) $(BECOME) $(if $(LOOK_ANEW),-e drydock_look_anew=true)
+  -i $(INVENTORY) $(BECOME)
 
 # With it, as images for CI often set it, Python reads a module byte by byte: a task on this machine takes twice the CPU.
 unexport PYTHONUNBUFFERED
@@ -66,12 +67,12 @@ status: $(VENV)/.runtime ## Say how it is: certificates with the days left, user
 .PHONY: rehearsal
 rehearsal: $(VENV)/.rehearsal ## Rehearse production on AWS here, against stand-ins, before it costs anything; FLEET=1 a fleet of hosts
 	@# The inventory of one host asks the stand-ins, which do not run yet.
-	$(BIN)/ansible-playbook -i $(if $(FLEET),inventories/rehearsal-fleet,localhost$(comma)) $(BECOME) playbooks/rehearsal/start.yml
+	$(BIN)/ansible-playbook -i $(if $(FLEET),inventories/rehearsal-fleet,localhost$(comma)) $(BECOME) rehearsal/start.yml
 	$(BIN)/ansible-playbook -i inventories/rehearsal$(if $(FLEET),-fleet) playbooks/site.yml
 
 .PHONY: rehearsal-down
 rehearsal-down: $(VENV)/.rehearsal ## End the rehearsal: the stand-ins and all that was made in them
-	$(BIN)/ansible-playbook -i localhost, $(BECOME) playbooks/rehearsal/stop.yml
+	$(BIN)/ansible-playbook -i localhost, $(BECOME) rehearsal/stop.yml
 
 .PHONY: credentials
 credentials: ## Print shell assignments to log in with, for eval (make -s credentials)

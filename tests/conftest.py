@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 from collections import defaultdict
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 
 import pytest
@@ -51,14 +51,12 @@ class Scheduler(LoadFileScheduling):  # type: ignore[misc]
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Give the runs of Ansible a folder for what they share; workers have the environment of the process that starts them."""
+    """Give the runs of Ansible a folder for what they know of hosts; workers have the environment of the process that starts them."""
     if hasattr(config, "workerinput"):
         return
-    folder = tempfile.mkdtemp(prefix="drydock-test-caches-")
+    folder = tempfile.mkdtemp(prefix="drydock-test-hosts-")
     config.add_cleanup(lambda: shutil.rmtree(folder))
-    os.environ["DRYDOCK_TEST_CACHES"] = folder
-    ours = [str(Path(__file__).with_name(name)) for name in ("caches", "hosts")]
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (*ours, os.environ.get("PYTHONPATH"))))
+    os.environ["DRYDOCK_TEST_HOSTS"] = folder
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: aws_certificate_problems
 short_description: Say what is wrong with a certificate that a load balancer is to get
-version_added: 0.2.0
+version_added: 0.1.0
 author:
   - The drydock authors
 description:

@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: aws_error_sentence
 short_description: Say in one sentence why a module for AWS failed
-version_added: 0.2.0
+version_added: 0.1.0
 author:
   - The drydock authors (@drydock)
 description:

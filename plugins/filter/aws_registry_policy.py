@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: aws_registry_policy
 short_description: Write the IAM policy of the host of a registry that stores images in a bucket
-version_added: 0.2.0
+version_added: 0.1.0
 author:
   - The drydock authors (@drydock)
 description:
@@ -58,13 +58,11 @@ options:
       - The bucket with what a host reads that sets itself up, the objects under C(bundles/) and C(live.json). Empty when there is none.
     type: str
     default: ""
-    version_added: 0.4.0
   configuration_kms_key_arn:
     description:
       - The ARN of the KMS key that encrypts O(configuration_bucket).
     type: str
     default: ""
-    version_added: 0.4.0
 seealso:
   - name: Actions and condition keys of Amazon S3
     description: Which condition keys an action knows.

@@ -59,6 +59,12 @@ options:
       - Who is to lose all certificates.
     type: raw
     default: []
+  ephemeral:
+    description:
+      - A certificate that is not written down, with C(name), whom it is for, and C(directory), the folder that it is put into.
+      - Without it, none is asked for.
+    type: dict
+    default: {}
 """
 
 EXAMPLES = r"""
@@ -71,18 +77,19 @@ certificates: >-
 RETURN = r"""
 _value:
   description:
-    - The CA, its CRL, its certificates, what a run has to do, and in C(problems) a sentence for each thing that is wrong with the
-      settings, the folder, or what is asked for.
+    - The CA, its CRL, its certificates, the lines of a C(table) of them, what a run has to do, and in C(problems) a sentence for each
+      thing that is wrong with the settings, the folder, or what is asked for.
   type: dict
 """
 
 import datetime
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.drydock.registry.plugins.module_utils._client_ca import (
+    ephemeral_problems,
     names,
     read_state,
     request_problems,
@@ -102,13 +109,17 @@ def client_ca_state(
     issue: object = (),
     renew: object = (),
     revoke: object = (),
+    ephemeral: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     problem = library_problem()
     if problem:
         raise AnsibleFilterError(problem)
     wrong = settings_problems(directory, int(valid_days), int(ca_valid_days), int(crl_valid_days))
     state = read_state(directory, str(passphrase))
-    state.problems = wrong or state.problems or request_problems(state, names(issue), names(renew), names(revoke))
+    asked = request_problems(state, names(issue), names(renew), names(revoke))
+    if ephemeral:
+        asked += ephemeral_problems(state, str(ephemeral["name"]), str(ephemeral["directory"]))
+    state.problems = wrong or state.problems or asked
     server_ca = Path(server_ca_file)
     return summary(
         state,

@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: htpasswd_hashed_users
 short_description: Give users the hashes of a htpasswd file in place of their passwords
-version_added: 0.4.0
+version_added: 0.1.0
 author:
   - The drydock authors (@drydock)
 description:

@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: proxy_hosts
 short_description: Write the names that nginx answers to as nginx.conf needs them
-version_added: 0.2.0
+version_added: 0.1.0
 author:
   - The drydock authors
 description:

@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: proxy_loaded_conf
 short_description: Write what nginx.conf includes, for an nginx that is never reloaded
-version_added: 0.2.0
+version_added: 0.1.0
 author:
   - The drydock authors (@drydock)
 description:

@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: registry_client_login
 short_description: Write a login as Docker's configuration and as a credential helper want it
-version_added: 0.2.0
+version_added: 0.1.0
 author:
   - The drydock authors
 description:

@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: status_report
 short_description: Judge what a registry's host has told
-version_added: 0.2.0
+version_added: 0.1.0
 author:
   - The drydock authors
 description:

@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: status_screen
 short_description: Lay a report on a registry out for a terminal
-version_added: 0.2.0
+version_added: 0.1.0
 author:
   - The drydock authors
 description:

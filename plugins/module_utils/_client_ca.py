@@ -160,18 +160,6 @@ def name_problem(name: str) -> str:
     return ""
 
 
-def unknown_names_problems(wanted: Iterable[str], users: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Say which names are no users of the registry, where a certificate would open nothing."""
-    known = {str(user.get("name")) for user in users}
-    unknown = [name for name in dict.fromkeys(wanted) if name not in known]
-    return [
-        f"{_shown(name)} is not among registry_auth_users, so a certificate would open nothing: "
-        f"add {{name: {name}, certificate_only: true}} to them, with `access` and `repositories` where they differ from "
-        "the defaults, and run configure.yml."
-        for name in unknown
-    ]
-
-
 def request_problems(state: State, issue: list[str], renew: list[str], revoke: list[str]) -> list[str]:
     """Say what is wrong with what is asked for, one sentence each. Certificates are revoked first, then renewed, then issued."""
     asked = {"issued": issue, "renewed": renew, "revoked": revoke}
@@ -212,8 +200,6 @@ def request_problems(state: State, issue: list[str], renew: list[str], revoke: l
 
 def ephemeral_problems(state: State, name: str, directory: str) -> list[str]:
     """Say why no certificate can be made for this name and into this folder, one sentence each."""
-    if state.problems:
-        return state.problems
     problems = [name_problem(name)] if name_problem(name) else []
     if not (state.key_exists and state.certificate):
         problems.append(f"There is no CA in {state.directory} yet: run configure.yml, or this role's entry point main.")
@@ -551,6 +537,7 @@ def summary(
     usable = not state.problems
     crl = x509.load_pem_x509_crl(state.crl.encode()) if state.crl else None
     serials = {bundle.name: _bundle_serial(bundle) for bundle in state.bundles}
+    found = certificates(state, now)
     return {
         "problems": state.problems,
         "exists": state.exists,
@@ -575,7 +562,8 @@ def summary(
             }
             for each in sorted(state.revoked.values(), key=lambda each: (each.date, each.serial))
         ],
-        "certificates": certificates(state, now),
+        "certificates": found,
+        "table": table(found),
         "resumable": [
             {
                 "name": name,

@@ -332,7 +332,7 @@ def plan(
     )
 
 
-def execute(todo: Plan, make_hash: Callable[[str, int], str], workers: int = 1) -> str:
+def make_text(todo: Plan, make_hash: Callable[[str, int], str], workers: int = 1) -> str:
     """Make the hashes that a plan lacks and return the file's new text."""
     made = parallel(lambda user: user.password_hash or make_hash(user.password, user.cost), todo.renew, workers)
     hashes = {**todo.keep, **{user.name: hashed for user, hashed in zip(todo.renew, made)}}

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from typing import Any, Optional, TypedDict
 
-from ansible_collections.drydock.registry.plugins.module_utils._host_state import SocketConnection
+from ansible_collections.drydock.registry.plugins.module_utils._host_look import SocketConnection
 
 # Runs a program: its return code, output and errors.
 Run = Callable[[Sequence[str]], tuple[int, str, str]]

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: acm_request
 short_description: Request a certificate from ACM, or wait until it is issued
-version_added: 0.2.0
+version_added: 0.1.0
 author:
   - The drydock authors (@drydock)
 description:

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: configuration_bundle
 short_description: Pack what a host needs to configure itself
-version_added: 0.4.0
+version_added: 0.1.0
 author:
   - The drydock authors (@drydock)
 description:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: htpasswd
-short_description: Manage all users of a htpasswd file with bcrypt hashes
+short_description: Manage all users of a htpasswd file with bcrypt hashes, and files that go with it
 version_added: 0.1.0
 author:
   - The drydock authors (@drydock)
@@ -18,13 +18,27 @@ description:
   - A stored hash that matches the password and has the wanted cost is kept as it is, so that a second run
     changes nothing and a changed password touches the line of its user alone.
   - The file is replaced by an atomic rename. A server that reads it never sees half of it.
+  - O(files), such as the users' rights, are written together with it, all of them or none, as M(drydock.registry.file_set) does.
   - All hashes of a file are verified and made in one task, on all cores of the host.
 options:
   path:
     description:
-      - The htpasswd file. Its directory must exist. A symbolic link is followed.
+      - The htpasswd file. Its directory exists or is one of O(directories). A symbolic link is followed.
     type: path
     required: true
+  owner:
+    description:
+      - The user that owns the htpasswd file, by name or number. Without it an existing file keeps its owner.
+    type: str
+  group:
+    description:
+      - The group that owns the htpasswd file, by name or number. Without it an existing file keeps its group.
+    type: str
+  mode:
+    description:
+      - The mode of the htpasswd file as an octal number in quotes, such as V("0640").
+      - Without it an existing file keeps its mode, and a new one gets V(0600).
+    type: raw
   users:
     description:
       - All users of the file. An empty list makes an empty file, which lets nobody in.
@@ -49,7 +63,6 @@ options:
         description:
           - The bcrypt hash of the password, beginning with C($2y$), C($2b$) or C($2a$), which is written as it is.
         type: str
-        version_added: 0.4.0
       cost:
         description:
           - The bcrypt cost of this user's hash.
@@ -63,11 +76,14 @@ options:
     type: int
     default: 10
 extends_documentation_fragment:
-  - ansible.builtin.files
+  - drydock.registry.file_set
   - ansible.builtin.action_common_attributes
 attributes:
   check_mode:
     support: full
+    details:
+      - Works before the folders, the accounts and the Python libraries exist. Without the libraries, stored hashes of the wanted cost are
+        taken to match.
   diff_mode:
     support: full
     details:
@@ -83,7 +99,6 @@ requirements:
     libpass with any bcrypt (C(pip install libpass bcrypt))
 notes:
   - A user whose name is also somebody's password is masked in the returned values, as Ansible masks every password.
-  - When O(mode) is left out, a new file gets mode V(0600).
 seealso:
   - module: community.general.htpasswd
     description: Manages one user of a file per task and leaves the others alone.
@@ -102,6 +117,20 @@ EXAMPLES = r"""
       - name: bob
         password: "{{ vault_drydock_bob_password }}"
 
+- name: Write the users and their rights by one task
+  drydock.registry.htpasswd:
+    path: /etc/drydock/auth/htpasswd
+    group: drydock
+    mode: "0640"
+    users: "{{ users }}"
+    directories:
+      - {path: /etc/drydock/auth, owner: root, group: drydock, mode: "0750"}
+    files:
+      - path: /etc/drydock/auth/access.json
+        content: "{{ rights | ansible.builtin.to_nice_json }}\n"
+        group: drydock
+        mode: "0640"
+
 - name: A long random password needs no slow hash
   drydock.registry.htpasswd:
     path: /etc/drydock/auth/htpasswd
@@ -116,6 +145,18 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+changed_files:
+  description: The paths of files that were written or removed, or whose owner or mode was repaired, the htpasswd file among them.
+  type: list
+  elements: str
+  returned: success
+  sample: [/etc/drydock/auth/htpasswd]
+created:
+  description: The paths of files and folders that did not exist before.
+  type: list
+  elements: str
+  returned: success
+  sample: []
 users:
   description: The names of all users of the file, in its order.
   type: list
@@ -150,17 +191,29 @@ kept:
 
 import os
 import sys
-import tempfile
+from collections.abc import Mapping
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.drydock.registry.plugins.module_utils._file_set import (
+    DIRECTORIES_OPTION,
+    FILES_OPTION,
+    RIGHTS_OPTIONS,
+    Refused,
+    execute,
+    make_plan,
+    read_parameters,
+    without_secrets,
+)
 from ansible_collections.drydock.registry.plugins.module_utils._htpasswd import (
     LibraryError,
+    Passlib,
+    Plan,
     User,
     available_cores,
     cost_problem,
-    execute,
     load_passlib,
+    make_text,
     plan,
     users_problems,
 )
@@ -171,43 +224,23 @@ def read(path: str) -> str:
     try:
         with open(path, encoding="utf-8", errors="surrogateescape", newline="") as stream:
             return stream.read()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return ""
+    except OSError as error:
+        raise Refused(f"The file {path} cannot be read ({error.strerror}): run as a user who may read it.") from error
 
 
-def write(module: AnsibleModule, path: str, text: str) -> None:
-    """Replace the file in one step."""
-    # In the same directory, since a rename is atomic only within one file system.
-    descriptor, temporary = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".htpasswd-")
-    module.add_cleanup_file(temporary)
-    with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    # A new file is nobody else's until its owner and mode are set.
-    previous = os.umask(0o077)
+def library(check_mode: bool) -> Passlib | None:
+    """Load what hashes passwords. A dry run may come before the task that installs it."""
     try:
-        module.atomic_move(temporary, path, unsafe_writes=module.params["unsafe_writes"])
-    finally:
-        os.umask(previous)
+        return load_passlib(sys.executable)
+    except LibraryError as error:
+        if check_mode:
+            return None
+        raise Refused(str(error)) from error
 
 
-def run(module: AnsibleModule) -> dict[str, Any]:
-    parameters = module.params
-    path = os.path.realpath(parameters["path"])
-
-    problems = users_problems(parameters["users"], "users")
-    if cost_problem(parameters["cost"]):
-        problems.append(f"The option cost {cost_problem(parameters['cost'])}.")
-    if os.path.isdir(path):
-        problems.append(f"The path {path} is a directory: name a file in it.")
-    directory = os.path.dirname(path)
-    # A dry run may come before the task that makes the directory.
-    if not module.check_mode and not os.path.isdir(directory):
-        problems.append(f"The directory {directory} does not exist: make it before this task.")
-    if problems:
-        module.fail_json(msg=" ".join(problems))
-
+def compare(parameters: Mapping[str, Any], text: str, passlib: Passlib | None) -> Plan:
     users = [
         User(
             name=user["name"],
@@ -217,45 +250,54 @@ def run(module: AnsibleModule) -> dict[str, Any]:
         )
         for user in parameters["users"]
     ]
-    exists = os.path.exists(path)
-    workers = available_cores()
-    try:
-        text = read(path)
-        library = load_passlib(sys.executable)
-    except OSError as error:
-        module.fail_json(msg=f"The file {path} cannot be read ({error.strerror}): run as a user who may read it.")
-    except LibraryError as error:
-        module.fail_json(msg=str(error))
+    return plan(text, users, passlib.verify if passlib else lambda _password, _hashed: True, available_cores())
 
-    todo = plan(text, users, library.verify, workers)
-    changed = todo.changed or not exists
-    if changed and not module.check_mode:
-        try:
-            write(module, path, execute(todo, library.hash, workers))
-        except OSError as error:
-            module.fail_json(msg=f"The file {path} cannot be written: {error.strerror}.")
 
-    before, after = todo.diff()
-    label = f"{path} (users)"
-    attributes_diff: dict[str, Any] = {}
-    if exists or not module.check_mode:
-        parameters = dict(parameters, path=path)
-        if not exists and parameters["mode"] is None:
-            parameters["mode"] = "0600"
-        attributes = module.load_file_common_arguments(parameters)
-        changed = module.set_fs_attributes_if_different(attributes, changed, attributes_diff)
+def run(parameters: Mapping[str, Any], check_mode: bool, relabel: Any) -> dict[str, Any]:
+    problems = users_problems(parameters["users"], "users")
+    if cost_problem(parameters["cost"]):
+        problems.append(f"The option cost {cost_problem(parameters['cost'])}.")
+    path = os.path.realpath(parameters["path"])
+    if os.path.isdir(path):
+        problems.append(f"The path {path} is a directory: name a file in it.")
+    if problems:
+        raise Refused(" ".join(problems))
 
+    stored = read(path)
+    passlib = library(check_mode)
+    todo = compare(parameters, stored, passlib)
+    shown = todo.diff()
+    if not todo.changed:
+        text = stored
+    elif check_mode or passlib is None:
+        text = f"{shown[1]}not hashed in a dry run\n"
+    else:
+        text = make_text(todo, passlib.hash, available_cores())
+
+    users_file = {
+        "path": path,
+        "content": text,
+        "state": "present",
+        "keep": False,
+        "secret": True,
+        **{key: parameters[key] for key in RIGHTS_OPTIONS},
+    }
+    file_set = read_parameters(
+        {"directories": parameters["directories"], "files": [users_file, *parameters["files"]]}, check_mode
+    )
+    changes = make_plan(file_set, check_mode)
+    if not check_mode:
+        execute(changes, relabel)
     return {
-        "changed": changed,
+        "changed": changes.changed,
+        "changed_files": changes.changed_files,
+        "created": changes.created,
         "users": todo.order,
         "added": todo.added,
         "removed": todo.removed,
         "changed_users": todo.changed_users,
         "kept": todo.kept,
-        "diff": [
-            {"before_header": label, "after_header": label, "before": before, "after": after},
-            attributes_diff,
-        ],
+        "diff": changes.diff(shown={path: (f"{path} (users)", *shown)}),
     }
 
 
@@ -275,11 +317,21 @@ def main() -> None:
                 },
             },
             "cost": {"type": "int", "default": 10},
+            "directories": DIRECTORIES_OPTION,
+            "files": FILES_OPTION,
+            **RIGHTS_OPTIONS,
         },
-        add_file_common_args=True,
         supports_check_mode=True,
+        # The parameters hold secrets: they do not belong into the log of the host.
+        no_log=True,
     )
-    module.exit_json(**run(module))
+    relabel = (lambda path: module.set_default_selinux_context(path, False)) if module.selinux_enabled() else None
+    invocation = {"module_args": without_secrets(module.params)}
+    try:
+        result = run(module.params, module.check_mode, relabel)
+    except Refused as error:
+        module.fail_json(msg=str(error), invocation=invocation)
+    module.exit_json(**result, invocation=invocation)
 
 
 if __name__ == "__main__":

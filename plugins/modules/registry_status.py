@@ -11,7 +11,7 @@ module: registry_status
 author:
   - The drydock authors
 short_description: Looks at a registry's host and says what it finds
-version_added: "0.2.0"
+version_added: 0.1.0
 description:
   - Reads, in one call, what a report on a registry needs. These are its certificates and revocation list, the users, the
     containers, what nginx and the registries answer, the timer of the renewal, and what the storage takes.

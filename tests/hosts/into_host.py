@@ -26,8 +26,8 @@ def into(container: str) -> list[str]:
 
 
 def first_process(container: str) -> str:
-    """Return the first process of a container that runs on this machine, else nothing; remember it among what runs share."""
-    folder = os.environ.get("DRYDOCK_TEST_CACHES")
+    """Return the first process of a container that runs on this machine, else nothing; remember it for later runs of the same tests."""
+    folder = os.environ.get("DRYDOCK_TEST_HOSTS")
     kept = Path(folder, f"process-{container}") if folder else None
     if kept and kept.is_file():
         process, identity = kept.read_text(encoding="utf-8").split()

@@ -25,7 +25,7 @@ import boto3
 import yaml
 
 ROOT = Path(__file__).parents[2]
-SERVER = Path(os.environ.get("DRYDOCK_TEST_AWS_API", ROOT / "playbooks/rehearsal/files/aws_api.py"))
+SERVER = Path(os.environ.get("DRYDOCK_TEST_AWS_API", ROOT / "rehearsal/aws_api.py"))
 REGION = "eu-central-1"
 # The account that the server has for keys it did not make itself.
 ACCOUNT_ID = "123456789012"

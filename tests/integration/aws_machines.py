@@ -24,7 +24,7 @@ from typing import Any
 import boto3
 from into_host import into
 
-FILES = Path(__file__).parents[2] / "playbooks/rehearsal/files"
+STAND_INS = Path(__file__).parents[2] / "rehearsal"
 IMAGE = "drydock-test-host:debian12"
 REGION = "eu-central-1"
 METADATA = "169.254.169.254"
@@ -211,7 +211,7 @@ def _remove_machines(network: str) -> None:
 
 def serve(address: str, folder: Path) -> None:
     """Be the API with TLS, and the metadata service."""
-    sys.path.insert(0, str(FILES))
+    sys.path.insert(0, str(STAND_INS))
     # Sets what moto reads when it is imported.
     import aws_api  # noqa: F401, PLC0415
     import trustme  # noqa: PLC0415

@@ -118,9 +118,11 @@ class Certificates(Deployment):
 
 @contextmanager
 def certified_hosts(folder: Path) -> Iterator[Certificates]:
-    """Start a host with nothing installed on it but the directory, and settings that order from it."""
+    """Start a host with nothing deployed on it but the directory, and settings that order from it."""
     made = Certificates("certificates", folder)
     with deployed_hosts(made):
+        # What was there before has a certificate already, and the first one has to be ordered from nothing.
+        made.play("teardown.yml", '--extra-vars={"drydock_teardown_destroy": ["data", "users", "tls"]}')
         made.host("sh", "-c", "cat > /srv/pebble", stdin=PEBBLE.read_text(encoding="utf-8"))
         made.host("sh", "/srv/pebble")
         authority = made.host("cat", "/etc/pebble/ca.crt").stdout

@@ -75,18 +75,21 @@ def results(returncode: int, stdout: str, stderr: str) -> Run:
 class Deployment:
     """The host, the settings of its registry, and how to run playbooks on it and commands in it."""
 
-    def __init__(self, name: str, folder: Path) -> None:
+    def __init__(self, name: str, folder: Path, image: str = "") -> None:
+        """Take a name, which is the inventory's as well, and the image of the hosts where the inventory leaves that open."""
         self.folder = folder
         self.inventories = (Path(__file__).with_name(name) / "inventory", SHARED / "inventory")
         self.settings: dict[str, Any] = {}
         self.passwords: dict[str, str] = {}
         self.environment = {
             **{key: value for key, value in os.environ.items() if not key.startswith("ANSIBLE_")},
+            "ANSIBLE_CONNECTION_PLUGINS": str(ROOT / "tests/hosts/connection"),
             "ANSIBLE_HOME": str(ROOT / ".ansible"),
             "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json",
             "ANSIBLE_NOCOLOR": "1",
             "MOLECULE_PROJECT_DIRECTORY": str(ROOT),
-            "MOLECULE_SCENARIO_NAME": name,
+            "MOLECULE_SCENARIO_NAME": f"{name}-{image}" if image else name,
+            "TEST_HOST_IMAGE": image,
             "MOLECULE_EPHEMERAL_DIRECTORY": str(folder),
             "MOLECULE_INSTANCE_CONFIG": str(folder / "instances.yml"),
         }
@@ -209,7 +212,7 @@ def digest(text: str) -> str:
 
 @contextmanager
 def deployed_hosts(made: Deployment) -> Iterator[Deployment]:
-    """Start the hosts, on which nothing is installed, and remove them in the end."""
+    """Start the hosts as their image makes them, and remove them in the end."""
 
     def shared(playbook: str) -> None:
         with made.ansible("ansible-playbook", SHARED / playbook) as process:

@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from ansible_collections.drydock.registry.plugins.module_utils._host_state import SocketConnection
+from ansible_collections.drydock.registry.plugins.module_utils._host_look import SocketConnection
 from aws_account import Account
 
 DOCKER_SOCKET = "/var/run/docker.sock"

@@ -20,9 +20,9 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from aws_rehearsal import ROOT, STATE, Rehearsal
 from into_host import into
 from load import MANIFEST_TYPE, TIMEOUT_SECONDS, Ask, Connection, Count, Load, Push, Pusher, Unanswered, under_load
-from rehearsal import ROOT, STATE, Rehearsal
 
 INVENTORY = ROOT / "inventories/rehearsal-fleet"
 DOMAIN = "registry.rehearsal.test"

@@ -206,8 +206,8 @@ class Recorded(NamedTuple):
 class Site(Deployment):
     """The host, its users, its client CA, and clients of every kind."""
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__("access", folder)
+    def __init__(self, folder: Path, image: str) -> None:
+        super().__init__("access", folder, image)
         self.authority = Authority(folder, "Client CA")
 
     @property

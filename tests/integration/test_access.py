@@ -69,8 +69,8 @@ CALLS = (
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """Start the host with Docker, users and a registry, but without nginx."""
-    made = Site(tmp_path_factory.mktemp("access"))
+    """Start the host, on which a registry runs already, and say how it is to be."""
+    made = Site(tmp_path_factory.mktemp("access"), "debian12-deployed")
     made.passwords = {user["name"]: user["password"] for user in USERS if "password" in user}
     with deployed_hosts(made):
         made.settings = {
@@ -100,12 +100,13 @@ def refusal(answer: Answer, status: int, code: str) -> bool:
 # ---- the role ------------------------------------------------------------------------------------------------------
 
 
-def test_dry_run_on_a_clean_host_changes_nothing(site: Site) -> None:
+def test_dry_run_on_a_clean_host_changes_nothing(site: Site, tmp_path: Path) -> None:
+    clean = Site(tmp_path, "debian12-ready")
     modes = {"registry_proxy_client_certificates": "optional", "registry_proxy_http_port": 80}
-    site.settings |= modes
-    site.deploy("--check")
-    assert site.host("ls", "/etc/drydock", check=False).returncode != 0
-    site.settings |= {"registry_proxy_client_certificates": "off", "registry_proxy_http_port": 0}
+    clean.settings = site.settings | modes
+    with deployed_hosts(clean):
+        clean.deploy("--check")
+        assert clean.host("ls", "/etc/drydock", check=False).returncode != 0
 
 
 def test_nginx_does_not_start_without_the_access_rules(site: Site) -> None:

@@ -21,7 +21,7 @@ REVOCATIONS = 20
 
 @pytest.fixture(scope="module")
 def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Certificates]:
-    """A host with nothing installed on it but a directory of the ACME protocol."""
+    """A host with nothing deployed on it but a directory of the ACME protocol."""
     with certified_hosts(tmp_path_factory.mktemp("certificates")) as made:
         yield made
 

@@ -23,6 +23,7 @@ from typing import Any
 import botocore.exceptions
 import pytest
 from aws_account import changes
+from aws_rehearsal import Rehearsal, finished, rehearsal
 from fleet import (
     BUCKET,
     DOMAIN,
@@ -41,7 +42,6 @@ from fleet import (
     run,
     until,
 )
-from rehearsal import Rehearsal, finished, rehearsal
 
 Record = Callable[[str, object], None]
 CONFIGURATION = f"{BUCKET}-configuration"

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 from aws_account import changes
+from aws_rehearsal import STATE, finished, rehearsal
 from fleet import BUCKET, DOMAIN, INVENTORY, MIB, Fleet, round_trip, until
 from load import Connection
-from rehearsal import STATE, finished, rehearsal
 
 USERS = ("admin", "build")
 

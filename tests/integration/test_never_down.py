@@ -324,9 +324,9 @@ def test_upload_of_any_length_outlives_its_nginx(deployment: Busy) -> None:
         assert both[finishing] == before[PROXY]
         pushed.result()
     assert all(count.failures == [] for count in pusher.counts.values())
-    # What is left of it, the next run removes that has something to do.
+    # What is left of it, the next run removes.
     deployment.host("timeout", str(WAIT_SECONDS), "docker", "wait", finishing)
-    deployment.play("configure.yml", "--tags=proxy", "--extra-vars=drydock_look_anew=true")
+    deployment.play("configure.yml", "--tags=proxy")
     assert set(deployment.here(PROXY)) == {PROXY}
 
 

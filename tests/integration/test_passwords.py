@@ -117,8 +117,7 @@ class Guarded(Site):
     """The host, and what its password server has been asked."""
 
     def __init__(self, folder: Path, image: str) -> None:
-        Deployment.__init__(self, "passwords", folder)
-        self.environment["TEST_HOST_IMAGE"] = image
+        Deployment.__init__(self, "passwords", folder, image)
         self.authority = Authority(folder, "Client CA")
         self.passwords = dict(PASSWORDS)
 
@@ -156,7 +155,7 @@ class Guarded(Site):
         self.docker(*action, SERVER)
 
 
-@pytest.fixture(scope="module", params=["debian12-ready", "debian13-ready"])
+@pytest.fixture(scope="module", params=["debian12-deployed", "debian13-deployed"])
 def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
     """Start the host with users, a registry and nginx, which lets so many passwords be tried that the tests need not wait."""
     made = Guarded(tmp_path_factory.mktemp("passwords"), request.param)

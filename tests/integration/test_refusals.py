@@ -158,6 +158,7 @@ def playbook(inventory: dict[str, Any], folder: Path, *options: str) -> dict[str
     path.write_text(json.dumps(inventory))
     environment = {
         **os.environ,
+        "ANSIBLE_CONNECTION_PLUGINS": str(ROOT / "tests/hosts/connection"),
         "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json",
         "ANSIBLE_HOME": str(ROOT / ".ansible"),
     }
@@ -218,7 +219,7 @@ def bare_host() -> Iterator[None]:
 def record(bare_host: None, cases: dict[str, Case], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     del bare_host
     common = {
-        "ansible_connection": "community.docker.docker",
+        "ansible_connection": "test_host",
         "ansible_host": CONTAINER,
         "ansible_user": "root",
         "ansible_python_interpreter": "/usr/bin/python3",
@@ -263,7 +264,7 @@ def test_no_secret_is_shown(record: dict[str, Any]) -> None:
 )
 @pytest.mark.usefixtures("bare_host")
 def test_run_is_refused(settings: dict[str, Any], words: tuple[str, ...], tmp_path: Path) -> None:
-    host = {"ansible_connection": "community.docker.docker", "ansible_host": CONTAINER, "ansible_user": "root"}
+    host = {"ansible_connection": "test_host", "ansible_host": CONTAINER, "ansible_user": "root"}
     found = playbook({"registry": {"hosts": {"bare": host}}}, tmp_path, "--extra-vars", json.dumps(settings))
     messages = [message for each in failures(found).values() for message in each]
     assert len(messages) == 1

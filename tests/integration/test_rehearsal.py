@@ -28,8 +28,8 @@ from typing import Any, NamedTuple, cast
 import aws_controls
 import pytest
 from aws_account import changes, refusal
+from aws_rehearsal import ACME_ROOT, Rehearsal, rehearsal
 from botocore.exceptions import ClientError
-from rehearsal import ACME_ROOT, Rehearsal, rehearsal
 
 NAME = "rehearsal-registry"
 BUCKET = "example-prod-registry"

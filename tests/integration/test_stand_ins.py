@@ -25,7 +25,7 @@ import dns.rcode
 import pytest
 import trustme
 from aws_account import Account, aws_account
-from rehearsal import ACME_ROOT, AWS_CONFIG, REGION, STAND_INS_CA, STATE, Rehearsal, finished, rehearsal
+from aws_rehearsal import ACME_ROOT, AWS_CONFIG, REGION, STAND_INS_CA, STATE, Rehearsal, rehearsal
 
 SECONDS = 30
 METADATA = "http://169.254.169.254/latest"
@@ -95,7 +95,7 @@ def rehearsed() -> Iterator[Rehearsal]:
     rules = subprocess.run(["iptables-save"], capture_output=True, text=True, check=True).stdout
     assert "drydock rehearsal" not in rules
     # What was ended can be ended again.
-    assert re.search(r"changed=0 .*failed=0 ", finished(started.play("rehearsal/stop.yml")))
+    assert re.search(r"changed=0 .*failed=0 ", started.stop())
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +149,7 @@ def answers(rehearsed: Rehearsal, instance_id: str, command: str) -> str:
 
 def test_a_second_start_changes_nothing(rehearsed: Rehearsal) -> None:
     keys = AWS_CONFIG.read_text(encoding="utf-8")
-    assert re.search(r"changed=0 .*failed=0 ", finished(rehearsed.play("rehearsal/start.yml")))
+    assert re.search(r"changed=0 .*failed=0 ", rehearsed.start())
     assert AWS_CONFIG.read_text(encoding="utf-8") == keys
 
 
@@ -644,7 +644,7 @@ def test_a_start_after_a_crash(rehearsed: Rehearsal) -> None:
     assert eventually(lambda: not acme_runs())
     assert "aws_ec2.yml" in rehearsed.run("ansible-inventory", "--list").stderr
     assert time.monotonic() - begun < 10 * SECONDS
-    finished(rehearsed.play("rehearsal/start.yml"))
+    rehearsed.start()
     assert AWS_CONFIG.read_text(encoding="utf-8") != old
     assert rehearsed.containers() == []
     assert rehearsed.client("sts").get_caller_identity()["Arn"].endswith(":user/deployer")

@@ -63,18 +63,12 @@ def look(deployment: Deployment, *options: str) -> Status:
 
 
 @pytest.fixture(scope="module")
-def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    """A host on which nothing is installed."""
-    with deployed_hosts(Deployment("status", tmp_path_factory.mktemp("status"))) as made:
+def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    """A registry, and one client with a certificate."""
+    with deployed_hosts(Deployment("status", tmp_path_factory.mktemp("status"), "debian12-deployed")) as made:
+        made.play("configure.yml")
+        made.play("client_certificates.yml", "--extra-vars=drydock_client_issue=ci")
         yield made
-
-
-@pytest.fixture(scope="module")
-def deployment(bare: Deployment) -> Deployment:
-    """The host as a registry, and one client with a certificate."""
-    bare.play("configure.yml")
-    bare.play("client_certificates.yml", "--extra-vars=drydock_client_issue=ci")
-    return bare
 
 
 @contextmanager
@@ -88,8 +82,9 @@ def different(deployment: Deployment, path: str, text: str) -> Iterator[None]:
         deployment.host("sh", "-c", f"cat >{path}", stdin=before)
 
 
-def test_a_bare_host_makes_a_report(bare: Deployment) -> None:
-    made = look(bare)
+def test_a_bare_host_makes_a_report(tmp_path: Path) -> None:
+    with deployed_hosts(Deployment("status", tmp_path, "debian12")) as bare:
+        made = look(bare)
     assert made.returncode == 2
     assert made.report["status"] == "critical"
     assert {"service", "containers", "server's certificate", "users", "storage"} <= set(made.about("critical"))
@@ -253,8 +248,8 @@ def test_a_run_says_that_redis_is_away(deployment: Deployment, address: str, *, 
 @pytest.mark.parametrize(
     "setting", ["drydock_status_warn_days=soon", "drydock_status_json=-", "drydock_status_json=/dev/stdout"]
 )
-def test_refuses_settings_that_make_no_sense(bare: Deployment, setting: str) -> None:
-    refused = bare.attempt("status.yml", f"--extra-vars={setting}")
+def test_refuses_settings_that_make_no_sense(deployment: Deployment, setting: str) -> None:
+    refused = deployment.attempt("status.yml", f"--extra-vars={setting}")
     assert refused.returncode == 2
     assert setting.partition("=")[0] in refused.failures[0]
 

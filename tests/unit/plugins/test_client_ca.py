@@ -166,14 +166,6 @@ def test_bad_name(name: str) -> None:
     assert "write" in client_ca.name_problem(name) or "choose another" in client_ca.name_problem(name)
 
 
-def test_names_that_are_no_users() -> None:
-    users: list[dict[str, Any]] = [{"name": "alice"}, {"name": "ci", "certificate_only": True}]
-    assert client_ca.unknown_names_problems(["ci", "alice"], users) == []
-    problem = only(client_ca.unknown_names_problems(["x", "x"], users))
-    assert "add {name: x, certificate_only: true}" in problem
-    assert "registry_auth_users" in problem
-
-
 # --- What is refused ---------------------------------------------------------------------------------------------
 
 
@@ -450,7 +442,7 @@ def test_table(folder: Folder) -> None:
     folder.revoke(folder.issue("build").serial_number)
     folder.issue("ci", days=30)
     folder.issue("ended", days=-1, begin=-9)
-    lines = client_ca.table(folder.state()["certificates"])
+    lines = folder.state()["table"]
     assert lines[0].split() == ["name", "serial", "until", "days", "left", "revoked", "on"]
     today = f"{NOW:%Y-%m-%d}"
     assert [line.split()[0] for line in lines[1:]] == ["build", "ci", "ended"]

@@ -4,14 +4,18 @@
 from __future__ import annotations
 
 import importlib
+import stat
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.drydock.registry.plugins.filter.htpasswd_problems import htpasswd_problems
 from ansible_collections.drydock.registry.plugins.module_utils import _htpasswd as htpasswd
+from ansible_collections.drydock.registry.plugins.module_utils._file_set import Refused
 from ansible_collections.drydock.registry.plugins.module_utils._htpasswd import User
+from ansible_collections.drydock.registry.plugins.modules import htpasswd as module
 
 # What follows the prefix in a hash of cost 4.
 TAIL = "04$wJ2C7VxV9Y7N5rn0QDmdaubgwN0NLxfbTo8CWQH6LOE2T7fUnNjJe"
@@ -288,7 +292,7 @@ def test_plan_and_execute(
     assert todo.changed_users == outcome.get("changed_users", [])
     assert todo.kept == outcome.get("kept", [])
     assert todo.changed is outcome.get("changed", before != after)
-    assert htpasswd.execute(todo, hasher.hash) == after
+    assert htpasswd.make_text(todo, hasher.hash) == after
 
     again = htpasswd.plan(after, [USER[name] for name in wanted], hasher.verify)
     assert not again.changed
@@ -313,13 +317,13 @@ def test_no_difference_no_diff(hasher: FakeHasher) -> None:
 
 def test_a_thousand_users_touch_one_line(hasher: FakeHasher) -> None:
     users = [User(f"user{number}", f"p{number}", 10) for number in range(1000)]
-    text = htpasswd.execute(htpasswd.plan("", users, hasher.verify, workers=4), hasher.hash, workers=4)
+    text = htpasswd.make_text(htpasswd.plan("", users, hasher.verify, workers=4), hasher.hash, workers=4)
     assert len(text.splitlines()) == 1000
     hasher.hashed.clear()
 
     users[500] = users[500]._replace(password="changed")
     todo = htpasswd.plan(text, users, hasher.verify, workers=4)
-    changed = htpasswd.execute(todo, hasher.hash, workers=4)
+    changed = htpasswd.make_text(todo, hasher.hash, workers=4)
     assert todo.changed_users == ["user500"]
     assert hasher.hashed == ["changed"]
     different = [old for old, new in zip(text.splitlines(), changed.splitlines()) if old != new]
@@ -423,7 +427,7 @@ def test_a_given_hash_is_written_as_it_is(hasher: FakeHasher) -> None:
     alice = User("alice", password_hash=GIVEN)
     todo = htpasswd.plan("", [alice], hasher.verify)
     assert (todo.changed, todo.added) == (True, ["alice"])
-    text = htpasswd.execute(todo, hasher.hash)
+    text = htpasswd.make_text(todo, hasher.hash)
     assert text == f"alice:{GIVEN}\n"
     assert not htpasswd.plan(text, [alice], hasher.verify).changed
     assert hasher.hashed == hasher.verified == []
@@ -433,7 +437,7 @@ def test_another_given_hash_replaces_the_old_one(hasher: FakeHasher) -> None:
     text = f"alice:{FakeHasher.of('old')}\n"
     todo = htpasswd.plan(text, [User("alice", password_hash=GIVEN)], hasher.verify)
     assert todo.changed_users == ["alice"]
-    assert htpasswd.execute(todo, hasher.hash) == f"alice:{GIVEN}\n"
+    assert htpasswd.make_text(todo, hasher.hash) == f"alice:{GIVEN}\n"
 
 
 def test_a_line_without_a_hash_is_not_kept(hasher: FakeHasher) -> None:
@@ -460,3 +464,104 @@ def test_a_user_with_a_hash_has_no_password_file() -> None:
     users = [{"name": "alice", "password_hash": GIVEN}]
     assert htpasswd.password_files(users, "folder") == [{"name": "alice", "password_file": ""}]
     assert htpasswd.join_passwords(users, "folder", {}, 10, 5) == [{"name": "alice", "password_hash": GIVEN}]
+
+
+# ----- the module -------------------------------------------------------------------------------
+
+
+def module_parameters(root: Path, *users: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """The module's parameters for users with a cheap hash, and their rights beside them."""
+    rights = {"owner": None, "group": None, "mode": "0640"}
+    return {
+        "path": str(root / "auth/htpasswd"),
+        "users": [{"password": None, "password_hash": None, "cost": None, **user} for user in users],
+        "cost": 4,
+        "directories": [{"path": str(root / "auth"), **rights, "mode": "0750", "state": "present"}],
+        "files": [
+            {
+                "path": str(root / "auth/access.json"),
+                "content": "rights\n",
+                "state": "present",
+                "keep": False,
+                "secret": False,
+                **rights,
+            }
+        ],
+        **rights,
+        **more,
+    }
+
+
+ALICE_IN = {"name": "alice", "password": "wonderland"}
+BOB_IN = {"name": "bob", "password": "builder"}
+
+
+def test_users_and_rights_by_one_call(tmp_path: Path) -> None:
+    done = module.run(module_parameters(tmp_path, ALICE_IN, BOB_IN), False, None)
+    path = tmp_path / "auth/htpasswd"
+    assert done["changed"]
+    assert done["added"] == ["alice", "bob"]
+    assert done["changed_files"] == [str(path), str(tmp_path / "auth/access.json")]
+    assert [stat.S_IMODE(there.stat().st_mode) for there in (path.parent, path, path.with_name("access.json"))] == [
+        0o750,
+        0o640,
+        0o640,
+    ]
+    assert "$2y$" not in repr(done)
+    assert "wonderland" not in repr(done)
+
+    first = path.read_text()
+    again = module.run(module_parameters(tmp_path, ALICE_IN, BOB_IN), False, None)
+    assert (again["changed"], again["kept"], again["changed_files"]) == (False, ["alice", "bob"], [])
+    assert path.read_text() == first
+
+    other = module.run(
+        module_parameters(tmp_path, {**ALICE_IN, "password": "mirror"}, {"name": "carol", "password": "x"}), False, None
+    )
+    assert (other["added"], other["removed"], other["changed_users"]) == (["carol"], ["bob"], ["alice"])
+    assert other["changed_files"] == [str(path)]
+    assert other["diff"][0]["before"] == "alice\nbob\n"
+    assert other["diff"][0]["after"] == "alice (new hash)\ncarol\n"
+    assert "$2y$" not in repr(other)
+
+
+def test_a_dry_run_changes_nothing_and_needs_no_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(_python: str) -> None:
+        raise htpasswd.LibraryError("The Python library passlib is missing.")
+
+    module.run(module_parameters(tmp_path, ALICE_IN), False, None)
+    monkeypatch.setattr(module, "load_passlib", missing)
+    before = (tmp_path / "auth/htpasswd").read_text()
+    planned = module.run(module_parameters(tmp_path, ALICE_IN, BOB_IN), True, None)
+    assert (planned["changed"], planned["added"], planned["kept"]) == (True, ["bob"], ["alice"])
+    assert not module.run(module_parameters(tmp_path, ALICE_IN), True, None)["changed"]
+    assert (tmp_path / "auth/htpasswd").read_text() == before
+    bare = module.run(module_parameters(tmp_path / "bare", ALICE_IN, group="nobody-at-all"), True, None)
+    assert (bare["changed"], len(bare["created"])) == (True, 3)
+    assert not (tmp_path / "bare").exists()
+    with pytest.raises(Refused, match="passlib is missing"):
+        module.run(module_parameters(tmp_path, ALICE_IN, BOB_IN), False, None)
+
+
+@pytest.mark.parametrize(
+    ("users", "more", "words"),
+    [
+        ([{"name": "a:b", "password": "x"}], {}, "contains a colon"),
+        ([ALICE_IN], {"cost": 3}, "The option cost must be"),
+        ([ALICE_IN], {"directories": []}, "does not exist: add it to directories"),
+        ([ALICE_IN], {"path": "/"}, "is a directory: name a file in it"),
+    ],
+)
+def test_the_module_refuses(tmp_path: Path, users: list[dict[str, Any]], more: dict[str, Any], words: str) -> None:
+    with pytest.raises(Refused, match=words):
+        module.run(module_parameters(tmp_path, *users, **more), False, None)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_link_to_the_file_stays(tmp_path: Path) -> None:
+    (tmp_path / "auth").mkdir()
+    (tmp_path / "kept").write_text("")
+    (tmp_path / "auth/htpasswd").symlink_to("../kept")
+    module.run(module_parameters(tmp_path, ALICE_IN), False, None)
+    assert (tmp_path / "auth/htpasswd").is_symlink()
+    assert (tmp_path / "kept").read_text().startswith("alice:$2y$04$")

@@ -22,6 +22,7 @@ from unittest import mock
 
 import ansible.plugins.filter as ansible_filters
 import jinja2
+import jinja2.nodes
 import yaml
 
 Rule = Callable[[Path], Iterator[str]]
@@ -163,27 +164,57 @@ def specs(role: Path) -> dict[str, Any]:
 
 
 def specs_equal_defaults(root: Path) -> Iterator[str]:
-    """Argument specs and defaults name the same inputs with the same values."""
+    """Argument specs and defaults name the same inputs with the same values; a computed default is in defaults/ alone."""
     for role in roles(root):
         defaults = load_dict(role / "defaults" / "main.yml")
         specified: set[str] = set()
         for entry, spec in specs(role).items():
-            where = f"{name(role, root)}: entry point {entry}"
-            for option, details in ((spec or {}).get("options") or {}).items():
-                specified.add(option)
-                if "default" in details and option not in defaults:
-                    yield f"{where}: {option} has a default that defaults/main.yml lacks."
-                elif "default" in details and not same(details["default"], defaults[option]):
-                    yield (
-                        f"{where}: the default of {option} is {details['default']!r}, "
-                        f"in defaults/main.yml {defaults[option]!r}."
-                    )
-                elif "default" not in details and option in defaults:
-                    yield f"{where}: {option} lacks the default {defaults[option]!r} of defaults/main.yml."
-                elif "default" not in details and not details.get("required"):
-                    yield f"{where}: {option} is neither required nor has it a default."
+            options = (spec or {}).get("options") or {}
+            specified |= set(options)
+            for option, details in options.items():
+                for problem in default_problems(option, details, defaults):
+                    yield f"{name(role, root)}: entry point {entry}: {problem}"
         for option in sorted(set(defaults) - specified):
             yield f"{name(role, root)}: {option} of defaults/main.yml is in no argument spec."
+
+
+def default_problems(option: str, details: Mapping[str, Any], defaults: Mapping[str, Any]) -> Iterator[str]:
+    """Compare what an argument spec says of an input's default with defaults/main.yml."""
+    if option not in defaults:
+        if "default" in details:
+            yield f"{option} has a default that defaults/main.yml lacks."
+        elif not details.get("required"):
+            yield f"{option} is neither required nor has it a default."
+    elif read := variables_read(defaults[option]):
+        # antsibull-docs takes a template for a wrong value, and a reader cannot use it.
+        if "default" in details:
+            yield f"{option} has a computed default, which is to be described, not repeated."
+        sentences = [line for text in strings(details.get("description")) for line in text.split(". ")]
+        if not any(
+            line.startswith("By default") and re.search(rf"\b(?:{'|'.join(read)})\b", line) for line in sentences
+        ):
+            yield f"{option} lacks a sentence `By default ...` that names {' or '.join(read)}."
+    elif "default" not in details:
+        yield f"{option} lacks the default {defaults[option]!r} of defaults/main.yml."
+    elif not same(details["default"], defaults[option]):
+        yield f"the default of {option} is {details['default']!r}, in defaults/main.yml {defaults[option]!r}."
+
+
+def variables_read(value: Any) -> list[str]:
+    """Return the variables that the templates in a value read."""
+    if isinstance(value, (dict, list)):
+        values = [*value, *value.values()] if isinstance(value, dict) else value
+        return sorted({variable for item in values for variable in variables_read(item)})
+    if not isinstance(value, str):
+        return []
+    tree = templates_environment().parse(value)
+    return sorted({node.name for node in tree.find_all(jinja2.nodes.Name) if node.ctx == "load"} - {"lookup", "query"})
+
+
+@cache
+def templates_environment() -> jinja2.Environment:
+    """Return a Jinja that parses what Ansible's does."""
+    return jinja2.Environment(extensions=["jinja2.ext.do", "jinja2.ext.loopcontrols"], autoescape=True)
 
 
 def called_entry_points(root: Path) -> set[tuple[str, str]]:
@@ -213,8 +244,9 @@ def entry_points_have_specs(root: Path) -> Iterator[str]:
         for entry, spec in specs(role).items():
             if not (role / "tasks" / f"{entry}.yml").exists():
                 yield f"{name(role, root)}: the spec of {entry} has no file of tasks."
-            if not (spec or {}).get("short_description"):
-                yield f"{name(role, root)}: the spec of {entry} has no short_description."
+            for part in ("short_description", "description"):
+                if not (spec or {}).get(part):
+                    yield f"{name(role, root)}: the spec of {entry} has no {part}."
             for option, details in ((spec or {}).get("options") or {}).items():
                 if not details.get("description"):
                     yield f"{name(role, root)}: entry point {entry}: {option} has no description."
@@ -235,7 +267,9 @@ def internals_carry_their_role(root: Path) -> Iterator[str]:
         internal = f"__{role.name}_"
         for path in role_files(role, "vars"):
             for variable in load_dict(path):
-                if not variable.startswith(internal):
+                # What a role finds wrong, and whether it is done, a playbook may read.
+                is_answer = variable in {f"{role.name}_problems", f"{role.name}_prepared"}
+                if not variable.startswith(internal) and not is_answer:
                     yield f"{name(path, root)}: {variable} does not begin with {internal}."
         for variable in load_dict(role / "defaults" / "main.yml"):
             if not variable.startswith(f"{role.name}_"):
@@ -369,12 +403,11 @@ def roles_have_readmes(root: Path) -> Iterator[str]:
 
 def templates_compile(root: Path) -> Iterator[str]:
     """Each template is Jinja, with filters and tests that exist."""
-    environment = jinja2.Environment(extensions=["jinja2.ext.do", "jinja2.ext.loopcontrols"], autoescape=True)
     for path in files(root):
         if path.suffix != ".j2":
             continue
         try:
-            tree = environment.parse(path.read_text(encoding="utf-8"))
+            tree = templates_environment().parse(path.read_text(encoding="utf-8"))
         except jinja2.TemplateSyntaxError as error:
             yield f"{name(path, root)}:{error.lineno}: {error.message}"
             continue
@@ -441,7 +474,11 @@ class Captured(Exception):
 
 
 def argument_spec(path: Path) -> dict[str, Any]:
-    """Return the argument_spec that a module hands to AnsibleModule."""
+    """Return the argument_spec that a module hands to AnsibleModule, or that of the action of the same name."""
+    action = path.parents[1] / "action" / path.name
+    if action.exists():
+        documented: dict[str, Any] = load_plugin(action).ARGUMENT_SPEC
+        return documented
 
     def capture(_self: object, argument_spec: dict[str, Any], **_: Any) -> None:
         raise Captured(argument_spec)
@@ -466,10 +503,21 @@ def plugins_are_documented(root: Path) -> Iterator[str]:
             continue
         yield from incomplete_documentation(where, found, path.stem, "module")
         documented = found.get("DOCUMENTATION") or {}
-        yield from differing_options(where, documented.get("options") or {}, argument_spec(path))
+        options = {**shared_options(root, documented), **(documented.get("options") or {})}
+        yield from differing_options(where, options, argument_spec(path))
     for path in plugin_files(root, "filter"):
         for filter_name, function in load_plugin(path).FilterModule().filters().items():
             yield from filter_documentation(root, path, filter_name, function)
+
+
+def shared_options(root: Path, documented: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that a module's documentation takes from the collection's own fragments."""
+    options: dict[str, Any] = {}
+    for fragment in documented.get("extends_documentation_fragment") or []:
+        path = root / "plugins/doc_fragments" / f"{fragment.rpartition('.')[2]}.py"
+        if fragment.startswith("drydock.registry.") and path.exists():
+            options.update(yaml.safe_load(load_plugin(path).ModuleDocFragment.DOCUMENTATION)["options"])
+    return options
 
 
 def incomplete_documentation(where: str, found: Mapping[str, Any], plugin: str, key: str) -> Iterator[str]:

@@ -20,12 +20,14 @@ SPEC = """\
 argument_specs:
   main:
     short_description: Make a thing
+    description: One of the given size.
     options:
       thing_size_mib:
         type: int
         default: 5
         description: Its size.
 """
+COMPUTED = SPEC.replace("default: 5", "").replace("Its size.", "Its size. By default what drydock_size says.")
 TASKS = """\
 ---
 - name: Make the thing
@@ -64,6 +66,13 @@ def main():
     AnsibleModule(argument_spec={"size": {"type": "int", "default": 5}})
 '''
 )
+FRAGMENT = '''class ModuleDocFragment:
+    DOCUMENTATION = """
+options:
+  colour:
+    description: X.
+"""
+'''
 FILTER = (
     HEADER
     + '''\
@@ -127,6 +136,24 @@ BAD: list[tuple[str, Files, str]] = [
         "specs_equal_defaults",
         {f"{ROLE}meta/argument_specs.yml": SPEC.replace("default: 5", ""), f"{ROLE}defaults/main.yml": "---\n{}\n"},
         "neither required",
+    ),
+    (
+        "specs_equal_defaults",
+        {f"{ROLE}defaults/main.yml": "---\nthing_size_mib: '{{ drydock_size }}'\n"},
+        "to be described, not repeated",
+    ),
+    (
+        "specs_equal_defaults",
+        {
+            f"{ROLE}defaults/main.yml": "---\nthing_size_mib: '{{ drydock_size }}'\n",
+            f"{ROLE}meta/argument_specs.yml": COMPUTED.replace("drydock_size", "it"),
+        },
+        "that names drydock_size",
+    ),
+    (
+        "entry_points_have_specs",
+        {f"{ROLE}meta/argument_specs.yml": SPEC.replace("    description: One of the given size.\n", "")},
+        "has no description",
     ),
     (
         "entry_points_have_specs",
@@ -231,6 +258,16 @@ BAD: list[tuple[str, Files, str]] = [
     ),
     (
         "plugins_are_documented",
+        {
+            "plugins/modules/measure.py": MODULE.replace(
+                "options:", "extends_documentation_fragment: [drydock.registry.common]\noptions:"
+            ),
+            "plugins/doc_fragments/common.py": FRAGMENT,
+        },
+        "colour is documented but",
+    ),
+    (
+        "plugins_are_documented",
         {"plugins/filter/double.py": FILTER.replace("  times:", "  often:")},
         "often is documented but",
     ),
@@ -275,6 +312,14 @@ def test_a_good_repository_has_no_problem(rule: Rule, tmp_path: Path) -> None:
 def test_a_mistake_is_found(rule: str, mistake: Files, expected: str, tmp_path: Path) -> None:
     found = problems(BY_NAME[rule], tmp_path, GOOD | mistake)
     assert any(expected in problem for problem in found), found
+
+
+def test_a_computed_default_is_described(tmp_path: Path) -> None:
+    described = {
+        f"{ROLE}defaults/main.yml": "---\nthing_size_mib: '{{ drydock_size }}'\n",
+        f"{ROLE}meta/argument_specs.yml": COMPUTED,
+    }
+    assert problems(BY_NAME["specs_equal_defaults"], tmp_path, GOOD | described) == []
 
 
 def test_each_rule_has_a_mistake() -> None:

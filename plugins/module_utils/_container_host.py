@@ -1,0 +1,199 @@
+# Copyright: The drydock authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the container action needs done on the host, by docker's command line and a request."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+import socket
+import ssl
+import subprocess
+import time
+from collections.abc import Sequence
+from typing import Any, Callable, NamedTuple, Optional
+from urllib.parse import urlsplit
+
+from ansible_collections.drydock.registry.plugins.module_utils._container import (
+    Answer,
+    Container,
+    Step,
+    StepFailed,
+    limits_of,
+)
+
+# As they are listed. What stands in a label may be anything, so each value is JSON.
+FORMAT = (
+    '{"name":{{json .Names}},"id":{{json .ID}},"state":{{json .State}},"image":{{json .Image}},"network":{{json .Networks}},'
+    '"specification":{{json (.Label "drydock.specification")}},"user":{{json (.Label "drydock.user")}}}'
+)
+REQUEST_SECONDS = 5
+PAUSE_SECONDS = 0.25
+
+
+class Done(NamedTuple):
+    """How a command ended. The code is None where it had not ended in time."""
+
+    code: Optional[int]
+    stdout: str
+    stderr: str
+
+
+Docker = Callable[..., Done]
+
+
+def docker(*arguments: str, seconds: Optional[float] = None) -> Done:
+    """Run docker's command line."""
+    try:
+        done = subprocess.run(
+            ["docker", *arguments],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return Done(None, "", "it has not ended in time")
+    except OSError as error:
+        return Done(127, "", f"docker: {error.strerror}")
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+def family_pattern(name: str) -> str:
+    """Return the pattern of the names of a container, of the one that it replaces, and of those that it has replaced."""
+    return f"^/?{re.escape(name)}(-old|-finishing-[0-9a-f]+)?$"
+
+
+def listed(name: str, run: Docker = docker) -> list[Container]:
+    """List the containers of one family. Raises StepFailed where Docker does not answer."""
+    done = run("container", "ls", "--all", "--no-trunc", "--filter", f"name={family_pattern(name)}", "--format", FORMAT)
+    if done.code != 0:
+        raise StepFailed(done.stderr.strip())
+    return [Container(**json.loads(line)) for line in done.stdout.splitlines()]
+
+
+def image_id(reference: str, run: Docker = docker) -> str:
+    """Return which image a name means by now: another one after a pull, and none where it is missing."""
+    done = run("image", "inspect", "--format", "{{.Id}}", reference)
+    return done.stdout.strip() if done.code == 0 else ""
+
+
+def limits(name: str, run: Docker = docker) -> dict[str, Any]:
+    """Return what can be changed of a container while it runs; nothing where it is gone."""
+    done = run("container", "inspect", name)
+    return limits_of(json.loads(done.stdout)[0]) if done.code == 0 else {}
+
+
+def commands(step: Step) -> list[str]:
+    """Return docker's arguments for a step."""
+    return {
+        "rename": ["rename", step.name, step.argument],
+        "update": ["update", f"--restart={step.argument}", step.name],
+        "kill": ["kill", f"--signal={step.argument}", step.name],
+        "wait": ["wait", step.name],
+        "start": ["start", step.name],
+        "stop": ["stop", "-t", step.argument, step.name],
+        # With the volumes that have no name, as docker_container removes one.
+        "remove": ["rm", "--force", "--volumes", step.name],
+    }[step.verb]
+
+
+def perform(steps: Sequence[Step], run: Docker = docker) -> list[bool]:
+    """Do the steps up to the first that fails. A `wait` is false where the container still runs, all others are true."""
+    done = []
+    for step in steps:
+        ended = run(*commands(step), seconds=float(step.argument) if step.verb == "wait" else None)
+        if ended.code is None:
+            done.append(False)
+        elif ended.code != 0 and not harmless(step, ended.stderr):
+            raise StepFailed(f"`docker {' '.join(commands(step))}` failed: {ended.stderr.strip()}")
+        else:
+            done.append(True)
+    return done
+
+
+def harmless(step: Step, complaint: str) -> bool:
+    """Tell whether a step failed because it has nothing to do any more."""
+    if step.verb == "kill":
+        # It has ended on its own.
+        return "is not running" in complaint
+    return step.verb in ("stop", "remove") and "No such container" in complaint
+
+
+class UnixConnection(http.client.HTTPConnection):
+    """A connection to a unix socket."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__("localhost", timeout=REQUEST_SECONDS)
+        self.path = path
+
+    def connect(self) -> None:
+        """Connect to the socket."""
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(REQUEST_SECONDS)
+        self.sock.connect(self.path)
+
+
+def connection(url: str, unix_socket: str) -> http.client.HTTPConnection:
+    """Return a connection to the address, or to the socket where one is given."""
+    parts = urlsplit(url)
+    if unix_socket:
+        return UnixConnection(unix_socket)
+    if parts.scheme == "https":
+        # The question is whether this container answers; that the certificate is right, the client's view checks.
+        unverified = ssl._create_unverified_context()  # noqa: S323
+        return http.client.HTTPSConnection(parts.netloc, timeout=REQUEST_SECONDS, context=unverified)
+    return http.client.HTTPConnection(parts.netloc, timeout=REQUEST_SECONDS)
+
+
+def asked(url: str, unix_socket: str, header: str) -> Answer:
+    """Ask once, and return the status and that header of the answer."""
+    link = connection(url, unix_socket)
+    try:
+        parts = urlsplit(url)
+        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        link.request("GET", target, headers={"Host": parts.netloc, "Connection": "close"})
+        response = link.getresponse()
+        return Answer(response.status, response.getheader(header) or "" if header else "", "")
+    except (OSError, http.client.HTTPException) as error:
+        return Answer(0, "", getattr(error, "strerror", None) or str(error) or type(error).__name__)
+    finally:
+        link.close()
+
+
+def complaint(answer: Answer, where: str, hostname: str) -> str:
+    """Return what is wrong with an answer, or nothing."""
+    if answer.status == 0:
+        return f"nothing answers at {where} ({answer.reason})."
+    if answer.status != 200:
+        return f"{where} answers {answer.status} and not 200."
+    if hostname and answer.header != hostname:
+        return f"{where} is answered by {answer.header or 'another program'} and not by {hostname}."
+    return ""
+
+
+def ask_until(
+    ask: Callable[[], Answer],
+    where: str,
+    hostname: str,
+    seconds: float,
+    *,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], Any] = time.sleep,
+) -> str:
+    """Ask until the container with this name answers, for so many seconds. Returns what is wrong in the end, or nothing."""
+    end = clock() + seconds
+    while True:
+        wrong = complaint(ask(), where, hostname)
+        if not wrong or clock() >= end:
+            return wrong
+        sleep(PAUSE_SECONDS)
+
+
+def log(name: str, run: Docker = docker) -> str:
+    """Return the last lines of a container, of its output and then of its errors."""
+    done = run("logs", "--tail", "30", name)
+    return "\n".join(part.rstrip("\n") for part in (done.stdout, done.stderr) if part.strip())

@@ -1,0 +1,229 @@
+# Copyright: The drydock authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""How an image gets to a host: look, and only where it is missing pull, load or build it.
+
+Each step is complete or leaves nothing behind: Docker names an image when it is whole. So a run that was interrupted anywhere
+is completed by the next, which looks anew.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import tarfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Optional, Protocol
+
+
+class ImageProblem(Exception):
+    """A sentence for the user."""
+
+
+@dataclass(frozen=True)
+class Archive:
+    """What an archive of `docker save` holds: the image's name, and what Docker may call its id."""
+
+    reference: str
+    ids: list[str]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The image that a role wants. `variable` is what the names of the role's inputs begin with."""
+
+    name: str
+    variable: str
+    provider: str
+    reference: str
+    host: str
+    archive: Optional[Archive] = None
+    dry_run: bool = False
+
+
+@dataclass(frozen=True)
+class Question:
+    """What the host is asked. See the options of the module image_look."""
+
+    reference: str = ""
+    ids: list[str] = field(default_factory=list)
+    plan: str = "never"
+    registry: bool = False
+
+
+@dataclass(frozen=True)
+class Found:
+    """The host's answer. See what the module image_look returns."""
+
+    answers: bool = True
+    error: str = ""
+    apt: bool = True
+    reference: str = ""
+    id: str = ""
+    planned: str = ""
+    problem: str = ""
+    in_registry: bool = False
+    version_output: str = ""
+
+
+@dataclass(frozen=True)
+class Result:
+    """The image that containers run."""
+
+    reference: str
+    id: str
+    version_output: str
+    source: str
+    changed: bool
+
+
+class Host(Protocol):
+    """What can be done on a host. Those that may be refused return why, or nothing."""
+
+    def look(self, question: Question) -> Found:
+        """Ask which image there is."""
+
+    def pull(self, reference: str) -> str:
+        """Pull an image."""
+
+    def load(self) -> None:
+        """Load the archive of the controller."""
+
+    def build(self) -> str:
+        """Build the image from the host's apt sources and return its name."""
+
+
+def read_archive(path: str, variable: str) -> Archive:
+    """Read what an archive on the controller holds.
+
+    The digest of an image's configuration is the image's id, for Docker's containerd image store that of its manifest.
+    """
+
+    def member(archive: tarfile.TarFile, name: str) -> Any:
+        file = archive.extractfile(name)
+        return json.load(io.TextIOWrapper(file, encoding="utf-8")) if file else None
+
+    try:
+        with tarfile.open(path) as archive:
+            image = member(archive, "manifest.json")[0]
+            manifests = member(archive, "index.json")["manifests"] if "index.json" in archive.getnames() else []
+        digest = os.path.splitext(os.path.basename(image["Config"]))[0]
+        ids = [f"sha256:{digest}", *(manifest["digest"] for manifest in manifests)]
+        tags = image["RepoTags"] or []
+    except (OSError, EOFError, tarfile.TarError, ValueError, KeyError, IndexError, TypeError) as error:
+        raise ImageProblem(
+            f"{variable}_archive: {path} is not an archive of images ({error}); make one with `docker save --output FILE IMAGE:TAG`."
+        ) from error
+    if not tags:
+        raise ImageProblem(
+            f"{variable}_archive: the image in {path} has no name; make the archive with `docker save --output FILE IMAGE:TAG`."
+        )
+    return Archive(tags[0], ids)
+
+
+def ensure(wanted: Wanted, host: Host) -> Result:
+    """Have the image on the host, or say in a dry run which one a run would take."""
+    provider = {"auto": _auto, "pull": _pull, "archive": _archive, "debian": _debian}[wanted.provider]
+    return provider(wanted, host)
+
+
+def _pull(wanted: Wanted, host: Host) -> Result:
+    found = _look(wanted, host, Question(wanted.reference))
+    if found.reference:
+        return _kept(found)
+    if wanted.dry_run:
+        return _predicted(wanted.reference, "pulled")
+    complaint = host.pull(wanted.reference)
+    if complaint:
+        raise ImageProblem(
+            f"{wanted.variable}_reference: {wanted.host} cannot pull {wanted.reference} ({complaint}); correct the name or the network, "
+            f"or set {wanted.variable}_provider to `archive` (a tar file) or `debian` (built on the host)."
+        )
+    return _made(wanted, host, wanted.reference, "pulled")
+
+
+def _archive(wanted: Wanted, host: Host) -> Result:
+    archive = wanted.archive
+    if archive is None:
+        raise ImageProblem(f"{wanted.variable}_archive is empty; write the path of a tar file that `docker save` made.")
+    found = _look(wanted, host, Question(archive.reference, ids=archive.ids))
+    if found.reference:
+        return _kept(found)
+    if wanted.dry_run:
+        return _predicted(archive.reference, "loaded")
+    host.load()
+    return _made(wanted, host, archive.reference, "loaded")
+
+
+def _debian(wanted: Wanted, host: Host) -> Result:
+    return _build(wanted, host, _look(wanted, host, Question(plan="always")))
+
+
+def _auto(wanted: Wanted, host: Host) -> Result:
+    # What the host has wins, so that a later run neither asks the network nor changes the image.
+    found = _look(wanted, host, Question(wanted.reference, plan="if_built", registry=wanted.dry_run))
+    if found.reference:
+        return _kept(found)
+    if found.planned or found.problem:
+        # It was built here once, and is built from then on.
+        return _build(wanted, host, found)
+    if wanted.dry_run:
+        if found.in_registry or not found.apt:
+            return _predicted(wanted.reference, "pulled")
+    else:
+        complaint = host.pull(wanted.reference)
+        if not complaint:
+            return _made(wanted, host, wanted.reference, "pulled")
+        if not found.apt:
+            raise ImageProblem(
+                f"{wanted.variable}_reference: {wanted.host} cannot pull {wanted.reference} ({complaint}) and has no apt to build it with; "
+                f"correct the name or the network, or set {wanted.variable}_provider to `archive` and "
+                f"{wanted.variable}_archive to a tar file."
+            )
+    return _debian(wanted, host)
+
+
+def _look(wanted: Wanted, host: Host, question: Question) -> Found:
+    found = host.look(question)
+    if not found.answers and not wanted.dry_run:
+        raise ImageProblem(
+            f"Docker does not answer on {wanted.host} ({found.error}); run the role drydock.registry.docker_engine on it first, "
+            "or start Docker."
+        )
+    return found
+
+
+def _build(wanted: Wanted, host: Host, found: Found) -> Result:
+    """Build what was planned unless it is there."""
+    if found.reference:
+        return _kept(found)
+    # In a dry run a bare host has no package lists yet, and the plan says so in the image's tag.
+    if found.problem and not (wanted.dry_run and found.apt):
+        raise ImageProblem(found.problem)
+    if wanted.dry_run:
+        return _predicted(found.planned, "built")
+    return _made(wanted, host, host.build(), "built")
+
+
+def _kept(found: Found) -> Result:
+    return Result(found.reference, found.id, found.version_output, "kept", changed=False)
+
+
+def _predicted(reference: str, source: str) -> Result:
+    return Result(reference, "", "", source, changed=True)
+
+
+def _made(wanted: Wanted, host: Host, reference: str, source: str) -> Result:
+    """Look at what was made, which also runs its version command."""
+    found = _look(wanted, host, Question(reference))
+    if not found.reference:
+        raise ImageProblem(f"Docker on {wanted.host} has no image {reference} although it was {source}.")
+    return Result(found.reference, found.id, found.version_output, source, changed=True)
+
+
+def found_from(answer: Mapping[str, Any]) -> Found:
+    """Read the answer of the module image_look."""
+    return Found(**{name: answer[name] for name in Found.__dataclass_fields__})

@@ -1,0 +1,250 @@
+#!/usr/bin/python
+# Copyright: The drydock authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: host_look
+short_description: Answer several questions about a host in one call
+version_added: 0.1.0
+author:
+  - The drydock authors (@drydock)
+description:
+  - Looks at files, folders, accounts, Python libraries, programs, listening ports, package lists and Docker, and changes nothing.
+  - Works on a bare host, in a dry run and as any user. What is not there is an answer and no error.
+  - Needs Python's own library only. A task that needs one of these answers alone is better written with M(ansible.builtin.stat),
+    M(ansible.builtin.slurp) or M(ansible.builtin.getent); a role that needs ten of them saves nine calls.
+options:
+  files:
+    description:
+      - Paths to look at. The content of regular files of at most 1 MiB is returned as text, so write C(no_log) where a file is secret.
+    type: list
+    elements: path
+    default: []
+  pairs:
+    description: Certificates and their private keys, to see whether a TLS server could load them. The keys stay on the host.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      certificate:
+        description: The path of the certificate, with the server's own as the first one.
+        type: path
+        required: true
+      key:
+        description: The path of the private key.
+        type: path
+        required: true
+  nearest:
+    description: Paths of which to find the nearest file or folder that exists, which is where a new one would be made.
+    type: list
+    elements: str
+    default: []
+  libraries:
+    description: Names that the host's Python shall be able to import.
+    type: list
+    elements: str
+    default: []
+  accounts:
+    description: Names of accounts.
+    type: list
+    elements: str
+    default: []
+  programs:
+    description: Names of programs to find on the path of root.
+    type: list
+    elements: str
+    default: []
+  listeners:
+    description: Whether to list the TCP sockets that accept connections.
+    type: bool
+    default: false
+  docker:
+    description: Whether to ask Docker at its usual socket.
+    type: bool
+    default: false
+  package_lists:
+    description: Whether to look at the package lists of apt.
+    type: bool
+    default: false
+extends_documentation_fragment:
+  - ansible.builtin.action_common_attributes
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: none
+  idempotent:
+    support: full
+  platform:
+    platforms: posix
+seealso:
+  - module: ansible.builtin.stat
+  - module: ansible.builtin.slurp
+"""
+
+EXAMPLES = r"""
+- name: Look at what is there
+  drydock.registry.host_look:
+    files: [/etc/web/web.conf]
+    nearest: [/srv/web/data]
+    accounts: [web]
+    docker: true
+  register: look
+
+- name: Reject a folder that cannot be written
+  ansible.builtin.assert:
+    that: look.nearest['/srv/web/data'].writable
+    fail_msg: "{{ look.nearest['/srv/web/data'].path }} cannot be written."
+"""
+
+RETURN = r"""
+user:
+  description: Who asked, C(uid) and C(name).
+  type: dict
+  returned: success
+  sample: {uid: 0, name: root}
+files:
+  description:
+    - By path, C(exists), C(kind) (V(file), V(directory), V(link), V(other) or empty), C(target) of a link, C(mode) such as V(0640),
+      C(uid), C(gid), C(user), C(group), C(size), C(mtime), C(content), and C(error), why it could not be read.
+    - Of a link, owner and mode are the link's own and the content is that of the file it leads to.
+    - Without anything there, numbers of accounts are -1.
+  type: dict
+  returned: success
+  sample:
+    /etc/web/web.conf:
+      exists: true
+      kind: file
+      target: ""
+      mode: "0640"
+      uid: 0
+      gid: 0
+      user: root
+      group: root
+      size: 8
+      mtime: 1.0
+      content: "port 80\n"
+      error: ""
+pairs:
+  description: By the path of the certificate, whether both can be read and belong together.
+  type: dict
+  returned: success
+  sample: {/etc/web/tls.crt: true}
+nearest:
+  description:
+    - By path, C(path) of what exists at or above it, its C(kind), whether it is C(writable) for who asked, and its owner, C(uid) and
+      C(user). A relative path has an empty C(path).
+  type: dict
+  returned: success
+  sample: {/srv/web/data: {path: /srv, kind: directory, writable: true, uid: 0, user: root}}
+libraries:
+  description:
+    - C(present) and C(missing), lists of names; C(system), whether the system's packages can bring the missing ones to this Python; and
+      C(python), its path.
+  type: dict
+  returned: success
+  sample: {present: [requests], missing: [passlib], system: true, python: /usr/bin/python3}
+accounts:
+  description: By name, C(uid) and C(gid), or null.
+  type: dict
+  returned: success
+  sample: {web: {uid: 998, gid: 998}}
+programs:
+  description: By name, the path, or an empty text.
+  type: dict
+  returned: success
+  sample: {docker: /usr/bin/docker}
+listeners:
+  description:
+    - The sockets, each with C(address), C(port) and C(program), whose name is empty where who asked may not know it.
+    - Sockets of containers with a network of their own are not among them.
+  type: list
+  elements: dict
+  returned: when O(listeners) is true
+  sample: [{address: 0.0.0.0, port: 443, program: nginx}]
+docker:
+  description:
+    - C(answers); C(client), the path of the program C(docker); C(version); C(swarm), whether it is part of one; C(error), why it does
+      not answer; and C(containers), those whose names begin with C(drydock-), running or not.
+    - Each of these has C(name), C(id), C(state), C(image), C(image_id), C(ports), which are published ports of the host, C(network) and
+      C(labels).
+  type: dict
+  returned: when O(docker) is true
+  sample:
+    answers: true
+    client: /usr/bin/docker
+    version: 26.1.5
+    swarm: false
+    error: ""
+    containers: []
+package_lists:
+  description:
+    - C(there), whether there are any, and C(age_seconds), which is -1 where there are none.
+  type: dict
+  returned: when O(package_lists) is true
+  sample: {there: true, age_seconds: 3600}
+"""
+
+import os
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.drydock.registry.plugins.module_utils import _host_look
+
+
+def look(parameters: dict[str, Any]) -> dict[str, Any]:
+    uid = os.geteuid()
+    answer: dict[str, Any] = {
+        "changed": False,
+        "user": {"uid": uid, "name": _host_look.user_name(uid)},
+        "files": {path: _host_look.file(path) for path in parameters["files"]},
+        "pairs": {
+            pair["certificate"]: _host_look.pair_loads(pair["certificate"], pair["key"]) for pair in parameters["pairs"]
+        },
+        "nearest": {path: _host_look.nearest(path) for path in parameters["nearest"]},
+        "libraries": _host_look.libraries(parameters["libraries"]),
+        "accounts": {name: _host_look.account(name) for name in parameters["accounts"]},
+        "programs": {name: _host_look.program(name) for name in parameters["programs"]},
+    }
+    if parameters["listeners"]:
+        answer["listeners"] = _host_look.listeners()
+    if parameters["docker"]:
+        answer["docker"] = _host_look.docker()
+    if parameters["package_lists"]:
+        answer["package_lists"] = _host_look.package_lists()
+    return answer
+
+
+def main() -> None:
+    names = {"type": "list", "elements": "str", "default": []}
+    switch = {"type": "bool", "default": False}
+    module = AnsibleModule(
+        argument_spec={
+            "files": {"type": "list", "elements": "path", "default": []},
+            "pairs": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": {
+                    "certificate": {"type": "path", "required": True},
+                    "key": {"type": "path", "required": True, "no_log": False},
+                },
+            },
+            "nearest": names,
+            "libraries": names,
+            "accounts": names,
+            "programs": names,
+            "listeners": switch,
+            "docker": switch,
+            "package_lists": switch,
+        },
+        supports_check_mode=True,
+    )
+    module.exit_json(**look(module.params))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,256 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What runs on the host for the container action: docker's command line, and a request."""
+
+from __future__ import annotations
+
+import json
+import re
+import socketserver
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import Any, Optional
+
+import pytest
+from ansible_collections.drydock.registry.plugins.action.container import ARGUMENT_SPEC, docker_container, wanted
+from ansible_collections.drydock.registry.plugins.module_utils import _container_host as host
+from ansible_collections.drydock.registry.plugins.module_utils._container import Answer, Container, Step, StepFailed
+from ansible_collections.drydock.registry.plugins.module_utils._container_host import Done
+
+OPTIONS: dict[str, Any] = {
+    "name": "web",
+    "state": "present",
+    "image": "web:1",
+    "entrypoint": ["nginx"],
+    "command": None,
+    "env": {},
+    "labels": {"drydock.config": "abc"},
+    "user": "999:999",
+    "mounts": [],
+    "memory_mib": 256,
+    "pids": 0,
+    "cpu_shares": None,
+    "network": "host",
+    "published_ports": [],
+    "stop_signal": "SIGQUIT",
+    "stop_timeout_seconds": 30,
+    "hand_over": {"header": "Web-Container", "seconds": 20},
+    "health": {"url": "https://127.0.0.1/healthz", "unix_socket": "", "seconds": 60},
+}
+
+
+class Docker:
+    """Docker's command line, which answers as it is told."""
+
+    def __init__(self, *answers: Done) -> None:
+        self.answers = list(answers)
+        self.commands: list[str] = []
+        self.seconds: list[Optional[float]] = []
+
+    def __call__(self, *arguments: str, seconds: Optional[float] = None) -> Done:
+        self.commands.append(" ".join(arguments))
+        self.seconds.append(seconds)
+        return self.answers.pop(0)
+
+
+FINE = Done(0, "", "")
+
+
+@pytest.mark.parametrize(
+    ("name", "matches"),
+    [
+        ("web", True),
+        ("web-old", True),
+        ("web-finishing-0123456789ab", True),
+        ("web-finishing-xyz", False),
+        ("web-old-2", False),
+        ("my-web", False),
+        ("webx", False),
+    ],
+)
+def test_family(name: str, matches: bool) -> None:
+    assert bool(re.search(host.family_pattern("web"), f"/{name}")) is matches
+    assert bool(re.search(host.family_pattern("web"), name)) is matches
+
+
+def test_containers_are_listed() -> None:
+    entry = {
+        "name": "web",
+        "id": "1" * 64,
+        "state": "running",
+        "image": "web:1",
+        "network": "host",
+        "specification": "abc",
+        "user": "999:999",
+    }
+    docker = Docker(Done(0, json.dumps(entry) + "\n", ""))
+    assert host.listed("web", docker) == [Container(**entry)]
+
+
+def test_docker_that_does_not_answer_is_named() -> None:
+    with pytest.raises(StepFailed, match=r"^Cannot connect to the Docker daemon\.$"):
+        host.listed("web", Docker(Done(1, "", "Cannot connect to the Docker daemon.\n")))
+
+
+@pytest.mark.parametrize(
+    ("answer", "found"), [(Done(0, "sha256:1\n", ""), "sha256:1"), (Done(1, "[]\n", "No such image"), "")]
+)
+def test_image_id(answer: Done, found: str) -> None:
+    assert host.image_id("web:1", Docker(answer)) == found
+
+
+def test_steps_become_commands() -> None:
+    steps = [
+        Step("update", "web-old", "no"),
+        Step("rename", "web-old", "web-finishing-1"),
+        Step("kill", "web-finishing-1", "SIGQUIT"),
+        Step("wait", "web-finishing-1", "30"),
+        Step("start", "web"),
+        Step("stop", "web", "30"),
+        Step("remove", "web"),
+    ]
+    docker = Docker(*[FINE] * len(steps))
+    assert host.perform(steps, docker) == [True] * len(steps)
+    assert docker.commands == [
+        "update --restart=no web-old",
+        "rename web-old web-finishing-1",
+        "kill --signal=SIGQUIT web-finishing-1",
+        "wait web-finishing-1",
+        "start web",
+        "stop -t 30 web",
+        "rm --force --volumes web",
+    ]
+    assert docker.seconds == [None, None, None, 30.0, None, None, None]
+
+
+def test_wait_that_does_not_end_is_no_failure() -> None:
+    assert host.perform([Step("wait", "web", "1")], Docker(Done(None, "", ""))) == [False]
+
+
+@pytest.mark.parametrize(
+    ("step", "complaint", "fails"),
+    [
+        (Step("kill", "web", "SIGQUIT"), "Container 12 is not running", False),
+        (Step("kill", "web", "SIGQUIT"), "No such container: web", True),
+        (Step("stop", "web", "1"), "Error: No such container: web", False),
+        (Step("remove", "web"), "Error: No such container: web", False),
+        (Step("rename", "web", "x"), "Error: No such container: web", True),
+        (Step("start", "web"), "driver failed", True),
+    ],
+)
+def test_failures(step: Step, complaint: str, fails: bool) -> None:
+    docker = Docker(Done(1, "", complaint), FINE)
+    if not fails:
+        assert host.perform([step, Step("start", "other")], docker) == [True, True]
+        return
+    with pytest.raises(StepFailed, match=complaint):
+        host.perform([step, Step("start", "other")], docker)
+    assert len(docker.commands) == 1
+
+
+def test_log_has_output_and_errors() -> None:
+    assert host.log("web", Docker(Done(0, "started\n", "emerg\n"))) == "started\nemerg"
+    assert host.log("web", Docker(Done(1, "", "No such container: web\n"))) == "No such container: web"
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Answers with its name."""
+
+    def do_GET(self) -> None:
+        self.send_response(200 if self.path == "/healthz" else 503)
+        self.send_header("Web-Container", self.headers["Host"])
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+    def address_string(self) -> str:
+        """Return a name for a client at a unix socket."""
+        return "client"
+
+
+class UnixServer(socketserver.UnixStreamServer):
+    """A server at a unix socket."""
+
+
+@pytest.fixture
+def unix_socket(tmp_path: Path) -> Iterator[str]:
+    path = str(tmp_path / "web.sock")
+    with UnixServer(path, Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield path
+        server.shutdown()
+
+
+def test_asking_at_a_unix_socket(unix_socket: str) -> None:
+    assert host.asked("http://web/healthz", unix_socket, "Web-Container") == Answer(200, "web", "")
+    assert host.asked("http://web/", unix_socket, "") == Answer(503, "", "")
+
+
+def test_asking_where_nobody_listens(tmp_path: Path) -> None:
+    assert host.asked("http://web/", str(tmp_path / "none.sock"), "") == Answer(0, "", "No such file or directory")
+    assert host.asked("https://127.0.0.1:1/", "", "") == Answer(0, "", "Connection refused")
+
+
+@pytest.mark.parametrize(
+    ("answer", "hostname", "wrong"),
+    [
+        (Answer(200, "", ""), "", ""),
+        (Answer(200, "web-1", ""), "web-1", ""),
+        (Answer(503, "web-1", ""), "web-1", "http://web/ answers 503 and not 200."),
+        (Answer(200, "web-0", ""), "web-1", "http://web/ is answered by web-0 and not by web-1."),
+        (Answer(200, "", ""), "web-1", "http://web/ is answered by another program and not by web-1."),
+        (Answer(0, "", "Connection refused"), "", "nothing answers at http://web/ (Connection refused)."),
+    ],
+)
+def test_complaints(answer: Answer, hostname: str, wrong: str) -> None:
+    assert host.complaint(answer, "http://web/", hostname) == wrong
+
+
+@pytest.mark.parametrize(
+    ("answers_after", "seconds", "fine"), [(0, 5, True), (4.9, 5, True), (6, 5, False), (0, 0, True)]
+)
+def test_asking_goes_on_for_its_time(answers_after: float, seconds: int, fine: bool) -> None:
+    now = [0.0]
+
+    def sleep(pause: float) -> None:
+        now[0] += pause
+
+    def ask() -> Answer:
+        return Answer(200, "", "") if now[0] >= answers_after else Answer(0, "", "refused")
+
+    wrong = host.ask_until(ask, "web", "", seconds, clock=lambda: now[0], sleep=sleep)
+    assert (wrong == "") is fine
+    assert now[0] <= seconds + host.PAUSE_SECONDS
+
+
+def test_arguments_of_docker_container() -> None:
+    made = docker_container(OPTIONS, {"drydock.specification": "abc"}, "web-abc")
+    assert made["hostname"] == "web-abc"
+    assert made["memory"] == "256M"
+    assert made["pids_limit"] == -1
+    assert made["read_only"] is True
+    assert made["cap_drop"] == ["ALL"]
+    assert "cpu_shares" not in made
+    assert "command" not in made
+    assert "hostname" not in docker_container(OPTIONS, {}, "")
+
+
+@pytest.mark.parametrize(
+    ("change", "same"),
+    [
+        ({"health": None}, True),
+        ({"memory_mib": 512}, False),
+        ({"labels": {"drydock.config": "abd"}}, False),
+        ({"hand_over": {"header": "Web-Container", "seconds": 21}}, False),
+    ],
+)
+def test_what_makes_another_container(change: dict[str, Any], same: bool) -> None:
+    before, after = wanted(OPTIONS, "host"), wanted({**OPTIONS, **change}, "host")
+    assert (before.specification("sha256:1") == after.specification("sha256:1")) is same
+    assert before.specification("sha256:1") != before.specification("sha256:2")
+
+
+def test_options_are_those_of_the_action() -> None:
+    assert set(OPTIONS) == set(ARGUMENT_SPEC)
