@@ -142,7 +142,7 @@ def test_lost_reload_is_made_up_for(deployment: Lifecycle) -> None:
 
     done = deployment.play("configure.yml", "--tags=proxy")
 
-    assert done.changed == ["drydock.registry.registry_proxy : reload | Have nginx take what lies on disk"]
+    assert done.changed == ["drydock.registry.registry_proxy : apply | Reload nginx if its files changed"]
     assert 'realm="Another realm"' in deployment.curl("/v2/")
     assert deployment.containers() == before
 
@@ -153,9 +153,9 @@ def test_new_port_needs_no_other_container(deployment: Lifecycle) -> None:
     done = deployment.play("configure.yml", "--tags=proxy")
     assert done.changed == [
         # Ports below 1024 are closed to its account again.
-        "drydock.registry.registry_proxy : ports | Have the kernel let nginx have its ports, and let one nginx take over from another",
-        "drydock.registry.registry_proxy : configure | Write nginx.conf after nginx has checked it",
-        "drydock.registry.registry_proxy : run | Reload nginx",
+        "drydock.registry.registry_proxy : apply | Let nginx have its ports, and let one nginx take over from another",
+        "drydock.registry.registry_proxy : apply | Install the configuration after nginx has checked it",
+        "drydock.registry.registry_proxy : apply | Reload nginx if its files changed",
     ]
     assert deployment.status("/v2/", user="stays", port=8443) == 200
     assert deployment.status("/v2/", port=443) == 0
