@@ -362,7 +362,7 @@ class TestDeployment:
         files = {**FILES, "htpasswd": "other users\n"}
         dry = Steps(ROLE).run(around.settings(files=files)).play(account, "--check")
         wanted = [
-            "Ensure Secrets Manager has what the containers read",
+            "Write the files into Secrets Manager",
             "Register a new revision of the task definition",
             "Ensure tasks run behind the load balancer",
         ]
@@ -431,7 +431,7 @@ class TestDeployment:
         before = service.definition(), service.described(), service.policies(), service.limits()
         dry = Steps(ROLE).run(other)
         dry.play(account, "--check")
-        assert {"Register a new revision of the task definition", "Say what would change"} <= set(dry.changed[0])
+        assert {"Register a new revision of the task definition", "Report what a dry run would change"} <= set(dry.changed[0])
         assert (service.definition(), service.described(), service.policies(), service.limits()) == before
 
         steps = Steps(ROLE).run(other).run(other)
@@ -631,26 +631,17 @@ IMAGE_PLAY = """\
   hosts: localhost
   gather_facts: false
   tasks:
-    - name: Look for Docker
-      ansible.builtin.include_role:
-        name: drydock.registry.common
-        tasks_from: engine
-
     - name: Build it
-      ansible.builtin.include_role:
-        name: drydock.registry.common
-        tasks_from: image
-      vars:
-        common_image_name: "{{ image_name }}"
-        common_image_variable: image
-        common_image_provider: debian
-        common_image_reference: ""
-        common_image_archive: ""
-        common_image_debian: "{{ image_recipe }}"
+      drydock.registry.image:
+        name: "{{ image_name }}"
+        variable: image
+        provider: debian
+        debian: "{{ image_recipe }}"
+      register: image
 
     - name: Say how it is called
       ansible.builtin.debug:
-        msg: "IMAGE={{ common_image_result['reference'] }}=IMAGE"
+        msg: "IMAGE={{ image['reference'] }}=IMAGE"
 """
 
 
