@@ -30,7 +30,17 @@ Rule = Callable[[Path], Iterator[str]]
 COLLECTION = "drydock.registry"
 # Entry points by convention; `common` consists of nothing else, and its README names them.
 ENTRY_POINTS = {"main", "preflight", "remove"}
-SKIPPED_FOLDERS = {".git", ".venv", ".venv-newest", ".cache", ".ansible", ".mypy_cache", ".pytest_cache", ".ruff_cache", "__pycache__"}
+SKIPPED_FOLDERS = {
+    ".git",
+    ".venv",
+    ".venv-newest",
+    ".cache",
+    ".ansible",
+    ".mypy_cache",
+    ".pytest_cache",
+    ".ruff_cache",
+    "__pycache__",
+}
 CHANGELOG_SECTIONS = {
     "release_summary",
     "breaking_changes",
