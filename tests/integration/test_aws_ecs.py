@@ -24,6 +24,7 @@ from typing import Any, ClassVar, NamedTuple
 import pytest
 import yaml
 from aws_account import ACCOUNT_ID, REGION, ROOT, Account, Steps, aws_account, changed_tasks, changes, refusals
+from counting import counted
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -431,7 +432,9 @@ class TestDeployment:
         before = service.definition(), service.described(), service.policies(), service.limits()
         dry = Steps(ROLE).run(other)
         dry.play(account, "--check")
-        assert {"Register a new revision of the task definition", "Report what a dry run would change"} <= set(dry.changed[0])
+        assert {"Register a new revision of the task definition", "Report what a dry run would change"} <= set(
+            dry.changed[0]
+        )
         assert (service.definition(), service.described(), service.policies(), service.limits()) == before
 
         steps = Steps(ROLE).run(other).run(other)
@@ -1078,7 +1081,10 @@ class TestPlatform:
     def test_a_run_makes_a_service_behind_a_load_balancer(
         self, enforced: Account, deployer: Account, settings: dict[str, Any]
     ) -> None:
-        changes(self.play(deployer, settings, "provision.yml"))
+        with counted(deployer.environment, deployer.folder) as tasks:
+            changes(self.play(deployer, settings, "provision.yml"))
+        # It was 157 once.
+        assert tasks.total() <= 90, tasks
         balancers = enforced.client("elbv2")
         (balancer,) = balancers.describe_load_balancers()["LoadBalancers"]
         (group,) = balancers.describe_target_groups(LoadBalancerArn=balancer["LoadBalancerArn"])["TargetGroups"]
