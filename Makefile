@@ -20,6 +20,8 @@ PLAYBOOK := $(if $(TIMES),ANSIBLE_CALLBACKS_ENABLED=ansible.posix.profile_tasks$
 
 # With it, as images for CI often set it, Python reads a module byte by byte: a task on this machine takes twice the CPU.
 unexport PYTHONUNBUFFERED
+# With it, Python compiles anew at each start what it would keep otherwise.
+unexport PYTHONDONTWRITEBYTECODE
 
 # One `make` at a time works on .venv.
 .NOTPARALLEL:

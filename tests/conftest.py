@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -36,7 +37,11 @@ LONGEST_FIRST = (
 # There is one rehearsal on a machine at a time. One worker runs all that need it, so that none waits for another's.
 TOGETHER = dict.fromkeys(("test_stand_ins.py", "test_fleet.py", "test_fleet_network.py"), "test_rehearsal.py")
 
+CPU = pytest.StashKey[float]()
+
 _seconds: dict[str, float] = defaultdict(float)
+# Of the tests and the programs that they started and waited for; not of what Docker's daemon started.
+_cpu_seconds: dict[str, float] = defaultdict(float)
 _counts: dict[str, int] = defaultdict(int)
 
 
@@ -71,6 +76,26 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: places.get(TOGETHER.get(item.path.name, item.path.name), len(places)))
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[Any]:
+    """Begin to count the CPU seconds of a test."""
+    item.stash[CPU] = cpu_seconds()
+    return (yield)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> None:
+    """Write down with the last report of a test what CPU it took."""
+    if call.when == "teardown":
+        item.user_properties.append(("cpu", round(cpu_seconds() - item.stash[CPU], 2)))
+
+
+def cpu_seconds() -> float:
+    """Return the CPU seconds of this process and of those that it has waited for."""
+    used = os.times()
+    return used.user + used.system + used.children_user + used.children_system
+
+
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Add up the time of a test, its preparation and its cleaning up."""
     path = PurePosixPath(report.nodeid.partition("::")[0])
@@ -78,6 +103,8 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     part = str(path if "integration" in path.parts else path.parent)
     _seconds[part] += report.duration
     _counts[part] += report.when == "call"
+    if report.when == "teardown":
+        _cpu_seconds[part] += sum(float(str(seconds)) for what, seconds in report.user_properties if what == "cpu")
     for what, seconds in report.user_properties:
         if what.startswith("part: ") and report.when == "call":
             _seconds[what.removeprefix("part: ")] = float(str(seconds))
@@ -90,4 +117,5 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     terminalreporter.section("what each part took")
     for part, seconds in sorted(_seconds.items()):
         tests = f"  {_counts[part]} tests" if part in _counts else ""
-        terminalreporter.write_line(f"{seconds:7.1f} s  {part}{tests}")
+        cpu = f"{_cpu_seconds[part]:7.1f} s of CPU" if part in _cpu_seconds else " " * 16
+        terminalreporter.write_line(f"{seconds:7.1f} s {cpu}  {part}{tests}")

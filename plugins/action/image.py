@@ -28,7 +28,7 @@ DEBIAN_OPTIONS: dict[str, dict[str, Any]] = {
     "entrypoint": {"type": "str", "required": True},
     "stop_signal": {"type": "str", "default": ""},
 }
-ARGUMENTS: dict[str, dict[str, Any]] = {
+ARGUMENT_SPEC: dict[str, dict[str, Any]] = {
     "name": {"type": "str", "required": True},
     "variable": {"type": "str", "required": True},
     "provider": {"type": "str", "choices": ["auto", "pull", "archive", "debian"], "default": "auto"},
@@ -50,7 +50,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         """Have the image on the host."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         _validation, self.asked = self.validate_argument_spec(
-            argument_spec=ARGUMENTS,
+            argument_spec=ARGUMENT_SPEC,
             required_if=[
                 ("provider", "auto", ["reference", "debian"]),
                 ("provider", "pull", ["reference"]),

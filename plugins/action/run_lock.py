@@ -8,7 +8,15 @@ import os
 from typing import Any, Optional
 
 from ansible.plugins.action import ActionBase
-from ansible_collections.drydock.registry.plugins.module_utils._run_lock import PATH, is_gone, refusal, this_run
+from ansible_collections.drydock.registry.plugins.module_utils._run_lock import (
+    ARGUMENT_SPEC,
+    PATH,
+    is_gone,
+    refusal,
+    this_run,
+)
+
+__all__ = ["ARGUMENT_SPEC", "ActionModule"]
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]

@@ -12,6 +12,8 @@ from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible_collections.drydock.registry.plugins.module_utils._settings import spec_problems, unique
 
+ARGUMENT_SPEC: dict[str, dict[str, Any]] = {"roles": {"type": "raw", "required": True}}
+
 # The checkout or the installed collection.
 ROLES = Path(__file__).resolve().parents[2] / "roles"
 

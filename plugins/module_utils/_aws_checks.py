@@ -264,7 +264,7 @@ def same_key(key: PublicKey, public_key: str, fingerprint: str) -> bool:
 
 def rsa_md5(key: PublicKey) -> str:
     """The fingerprint of an imported RSA key: the MD5 of its SubjectPublicKeyInfo (RFC 3279)."""
-    _, exponent, modulus = _strings(key.blob)
+    _type, exponent, modulus = _strings(key.blob)
     numbers = _der(0x30, _der(0x02, modulus) + _der(0x02, exponent))
     algorithm = bytes.fromhex("300d06092a864886f70d0101010500")
     digest = hashlib.md5(_der(0x30, algorithm + _der(0x03, b"\x00" + numbers)), usedforsecurity=False).hexdigest()

@@ -222,7 +222,7 @@ def join_passwords(
 
 def hashed_users(users: Iterable[Mapping[str, Any]], text: str) -> list[dict[str, Any]]:
     """Give each user with a password the hash that a htpasswd file has for it, in place of the password."""
-    stored, _ = parse(text)
+    stored, _others = parse(text)
     hashed: list[dict[str, Any]] = []
     for user in users:
         known = {key: value for key, value in user.items() if key != "password"}

@@ -114,8 +114,10 @@ def read_archive(path: str, variable: str) -> Archive:
         ids = [f"sha256:{digest}", *(manifest["digest"] for manifest in manifests)]
         tags = image["RepoTags"] or []
     except (OSError, EOFError, tarfile.TarError, ValueError, KeyError, IndexError, TypeError) as error:
+        # tarfile's own sentence has a line for each kind of compression.
+        reason = str(error).splitlines()[0].removesuffix(":") if str(error) else "it is empty"
         raise ImageProblem(
-            f"{variable}_archive: {path} is not an archive of images ({error}); make one with `docker save --output FILE IMAGE:TAG`."
+            f"{variable}_archive: {path} is not an archive of images ({reason}); make one with `docker save --output FILE IMAGE:TAG`."
         ) from error
     if not tags:
         raise ImageProblem(

@@ -14,6 +14,7 @@ import hashlib
 import hmac
 import http.client
 import json
+import sys
 import time
 import urllib.error
 import urllib.parse
@@ -151,4 +152,5 @@ def patiently(action: Callable[[], Result], deadline: float) -> Result:
 
 def say(text: str) -> None:
     """Tell whoever reads the log, of which cloud-init makes the console a part."""
-    print(f"drydock: {text}", flush=True)
+    sys.stdout.write(f"drydock: {text}\n")
+    sys.stdout.flush()

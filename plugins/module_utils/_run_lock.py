@@ -21,6 +21,12 @@ from typing import Any, Optional, TypedDict
 PATH = "/run/drydock-run.lock"
 # Of a run on another controller nothing is known but when it began.
 FOREIGN_SECONDS = 1800
+ARGUMENT_SPEC: dict[str, dict[str, Any]] = {
+    "state": {"type": "str", "choices": ["held", "released"], "default": "held"},
+    "path": {"type": "path", "default": PATH},
+    "run": {"type": "dict"},
+    "gone": {"type": "dict"},
+}
 
 
 class Holder(TypedDict):

@@ -507,3 +507,45 @@ def reasons_to_issue(
     if leaf.not_valid_after_utc - now < datetime.timedelta(days=days_left):
         reasons.append(f"fewer than {days_left} days are left")
     return reasons
+
+
+def _is_of_kind(key: PublicKeyTypes | None, kind: Mapping[str, Any]) -> bool:
+    """Tell whether a key is of the wanted type, and of the wanted curve or size."""
+    if str(kind.get("type") or "ECC") == "RSA":
+        return isinstance(key, rsa.RSAPublicKey) and key.key_size == int(kind.get("size") or 3072)
+    return isinstance(key, ec.EllipticCurvePublicKey) and key.curve.name == str(kind.get("curve") or "secp256r1")
+
+
+def is_due(
+    *,
+    certificate: str,
+    ca: str,
+    pairs_load: bool,
+    key: Mapping[str, Any],
+    alt_names: Sequence[str],
+    valid_days: int,
+    renew_before_days: int,
+    now: datetime.datetime,
+) -> bool:
+    """Tell whether a key or a certificate of the server or of its CA has to be made (anew).
+
+    Where the host could load both pairs, the keys are those of the certificates, so these tell all that there is to know of them.
+    """
+    leaves, signers = certificates(certificate), certificates(ca)
+    if not (pairs_load and leaves and signers):
+        return True
+    keys = _public_key(leaves[0]), _public_key(signers[0])
+    if keys[0] is None or keys[1] is None or not _is_of_kind(keys[0], key):
+        return True
+    ca_reasons = reasons_to_issue(ca, key_fingerprint=_fingerprint(keys[1]), days_left=valid_days, now=now, ca=True)
+    return bool(
+        ca_reasons
+        or reasons_to_issue(
+            certificate,
+            key_fingerprint=_fingerprint(keys[0]),
+            days_left=renew_before_days,
+            now=now,
+            issuer=ca,
+            alt_names=alt_names,
+        )
+    )

@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: registry_probe
 author:
-  - The drydock authors
+  - The drydock authors (@drydock)
 short_description: Proves from a client's side that a registry works
 version_added: "0.1.0"
 description:

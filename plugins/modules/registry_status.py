@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: registry_status
 author:
-  - The drydock authors
+  - The drydock authors (@drydock)
 short_description: Looks at a registry's host and says what it finds
 version_added: 0.1.0
 description:

@@ -93,7 +93,13 @@ held_by:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.drydock.registry.plugins.module_utils._run_lock import PATH, Holder, hold, parse, release
+from ansible_collections.drydock.registry.plugins.module_utils._run_lock import (
+    ARGUMENT_SPEC,
+    Holder,
+    hold,
+    parse,
+    release,
+)
 
 
 def holder(module: AnsibleModule, name: str) -> Holder:
@@ -117,15 +123,7 @@ def run(module: AnsibleModule) -> dict[str, Any]:
 
 
 def main() -> None:
-    module = AnsibleModule(
-        argument_spec={
-            "state": {"type": "str", "choices": ["held", "released"], "default": "held"},
-            "path": {"type": "path", "default": PATH},
-            "run": {"type": "dict"},
-            "gone": {"type": "dict"},
-        },
-        supports_check_mode=True,
-    )
+    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
     try:
         result = run(module)
     except OSError as error:

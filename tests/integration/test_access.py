@@ -648,7 +648,7 @@ def test_removed_user_is_out(site: Site) -> None:
     with site.connect() as client:
         assert client.ask("/v2/team-b/app/tags/list", headers=site.auth("bob")).status == 200
         changed = site.deploy("--tags=users,proxy").changed
-        assert "drydock.registry.registry_proxy : run | Reload nginx" in changed
+        assert "drydock.registry.registry_proxy : apply | Reload nginx if its files changed" in changed
         assert client.ask("/v2/team-b/app/tags/list", headers=site.auth("bob")).status in {0, 401}
     assert site.code("/v2/team-b/app/tags/list", user="bob") == 401
     assert site.code("/v2/", user="alice") == 200

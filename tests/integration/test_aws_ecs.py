@@ -631,26 +631,17 @@ IMAGE_PLAY = """\
   hosts: localhost
   gather_facts: false
   tasks:
-    - name: Look for Docker
-      ansible.builtin.include_role:
-        name: drydock.registry.common
-        tasks_from: engine
-
     - name: Build it
-      ansible.builtin.include_role:
-        name: drydock.registry.common
-        tasks_from: image
-      vars:
-        common_image_name: "{{ image_name }}"
-        common_image_variable: image
-        common_image_provider: debian
-        common_image_reference: ""
-        common_image_archive: ""
-        common_image_debian: "{{ image_recipe }}"
+      drydock.registry.image:
+        name: "{{ image_name }}"
+        variable: image
+        provider: debian
+        debian: "{{ image_recipe }}"
+      register: image
 
     - name: Say how it is called
       ansible.builtin.debug:
-        msg: "IMAGE={{ common_image_result['reference'] }}=IMAGE"
+        msg: "IMAGE={{ image['reference'] }}=IMAGE"
 """
 
 

@@ -8,7 +8,6 @@ may touch is judged by Ansible's list of changed tasks, by the containers' ids a
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 from collections.abc import Iterator
@@ -50,26 +49,24 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lifecycle]:
 def older(deployment: Lifecycle) -> Path:
     """Debian 12's registry as a tar file of `docker save`."""
     builder = deployment.names["builder.test"]
-    rootfs, archive = deployment.folder / "rootfs.tar", deployment.folder / "registry.tar"
-    tag = f"drydock-test/registry-{os.getpid()}:2.8.2"
+    archive = deployment.folder / "registry.tar"
     recipe = {
+        "name": "drydock-test/registry",
         "packages": ["docker-registry"],
         "programs": ["/usr/bin/docker-registry"],
         "links": {"/usr/bin/registry": "docker-registry"},
-        "path": "/srv/rootfs.tar",
+        "entrypoint": "registry",
+        "path": "/srv/registry.tar",
     }
     steps: dict[str, dict[str, Any]] = {
         "ansible.builtin.apt": {"update_cache": True},
-        "drydock.registry.debian_rootfs": recipe,
+        "drydock.registry.debian_image": recipe,
     }
     for module, values in steps.items():
         with deployment.ansible("ansible", "builder.test", "-m", module, "-a", json.dumps(values)) as process:
             stdout, stderr = process.communicate(timeout=600)
         assert process.returncode == 0, f"{stdout}\n{stderr}"
-    subprocess.run(["docker", "cp", f"{builder}:/srv/rootfs.tar", rootfs], capture_output=True, check=True)
-    subprocess.run(["docker", "import", rootfs, tag], capture_output=True, check=True)
-    subprocess.run(["docker", "save", "--output", archive, tag], capture_output=True, check=True)
-    subprocess.run(["docker", "rmi", tag], capture_output=True, check=True)
+    subprocess.run(["docker", "cp", f"{builder}:/srv/registry.tar", archive], capture_output=True, check=True)
     return archive
 
 
@@ -85,7 +82,7 @@ def pushed(deployment: Lifecycle) -> str:
 def test_killed_runs_are_mended_by_the_next(deployment: Lifecycle) -> None:
     # In the middle of apt, of building an image, and with one of the two registries running.
     deployment.kill_when("pgrep -x dpkg", "site.yml")
-    deployment.kill_when("ls -d /tmp/drydock-image-*", "site.yml")
+    deployment.kill_when("ls -d /var/cache/drydock/image-*", "site.yml")
     deployment.kill_when("[ -e /var/lib/drydock/sockets/registry-a.sock ]", "site.yml")
     assert deployment.status("/healthz") == 0
     deployment.play("site.yml")
@@ -145,7 +142,7 @@ def test_lost_reload_is_made_up_for(deployment: Lifecycle) -> None:
 
     done = deployment.play("configure.yml", "--tags=proxy")
 
-    assert done.changed == ["drydock.registry.registry_proxy : reload | Have nginx take what lies on disk"]
+    assert done.changed == ["drydock.registry.registry_proxy : apply | Reload nginx if its files changed"]
     assert 'realm="Another realm"' in deployment.curl("/v2/")
     assert deployment.containers() == before
 
@@ -156,9 +153,9 @@ def test_new_port_needs_no_other_container(deployment: Lifecycle) -> None:
     done = deployment.play("configure.yml", "--tags=proxy")
     assert done.changed == [
         # Ports below 1024 are closed to its account again.
-        "drydock.registry.registry_proxy : ports | Have the kernel let nginx have its ports, and let one nginx take over from another",
-        "drydock.registry.registry_proxy : configure | Write nginx.conf after nginx has checked it",
-        "drydock.registry.registry_proxy : run | Reload nginx",
+        "drydock.registry.registry_proxy : apply | Let nginx have its ports, and let one nginx take over from another",
+        "drydock.registry.registry_proxy : apply | Install the configuration after nginx has checked it",
+        "drydock.registry.registry_proxy : apply | Reload nginx if its files changed",
     ]
     assert deployment.status("/v2/", user="stays", port=8443) == 200
     assert deployment.status("/v2/", port=443) == 0

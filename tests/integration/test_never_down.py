@@ -181,7 +181,7 @@ def changed_registry_configuration(deployment: Busy) -> None:
     before = deployment.containers()
     deployment.settings["registry_server_config"] = {"log": {"level": "debug"}}
     done = deployment.play("configure.yml", "--tags=server")
-    assert done.roles() == {"registry_server", "common"}
+    assert done.roles() == {"registry_server"}
     after = deployment.containers()
     assert after[PROXY] == before[PROXY]
     assert all(after[name].id != before[name].id for name in REGISTRIES)

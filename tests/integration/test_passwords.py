@@ -399,7 +399,7 @@ def test_passwords_are_checked_while_the_password_server_is_away(site: Guarded) 
     site.server("rm", "--force")
     site.forget()
     assert (site.log_in("alice"), site.log_in("alice", "wrong")) == (200, 401)
-    assert "container | Run drydock-passwords" in " ".join(site.deploy("--tags=proxy").changed)
+    assert "apply | Run the server that checks passwords" in " ".join(site.deploy("--tags=proxy").changed)
     assert site.deploy("--tags=proxy").changed == []
     assert site.checks(lambda: site.log_in("jörg")) == 1
 
@@ -428,7 +428,7 @@ def test_a_refusal_takes_the_same_whatever_was_wrong(
 
 def test_guessing_is_slow_and_slows_nobody_else(site: Guarded, record_property: Callable[[str, object], None]) -> None:
     site.settings["registry_proxy_failed_logins_per_second"] = rate = 5
-    assert "container | Run drydock-passwords" in " ".join(site.deploy("--tags=proxy").changed)
+    assert "apply | Run the server that checks passwords" in " ".join(site.deploy("--tags=proxy").changed)
     site.forget()
     assert site.log_in("alice") == 200
     given = {

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.drydock.registry.plugins.filter.access_patterns_problems import access_patterns_problems
+from ansible_collections.drydock.registry.plugins.filter.users_problems import users_problems
 from ansible_collections.drydock.registry.plugins.module_utils import _access as access
 
 VARIABLE = "registry_auth_users"
@@ -100,9 +100,12 @@ def test_good_users() -> None:
 
 
 def test_anonymous_repositories() -> None:
-    assert access_patterns_problems(["public/**"], "v") == []
-    assert access_patterns_problems([], "v") == ["v is empty: name at least one, or write ['**'] for all of them."]
-    assert len(access_patterns_problems(["A", "/b", "c"], "v")) == 2
+    def problems(patterns: list[str]) -> list[str]:
+        return users_problems([{"name": "bob"}], "users", anonymous_repositories=patterns, anonymous_variable="v")
+
+    assert problems(["public/**"]) == []
+    assert problems([]) == ["v is empty: name at least one, or write ['**'] for all of them."]
+    assert len(problems(["A", "/b", "c"])) == 2
 
 
 def test_document() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.drydock.registry.plugins.filter.htpasswd_problems import htpasswd_problems
+from ansible_collections.drydock.registry.plugins.filter.users_problems import users_problems
 from ansible_collections.drydock.registry.plugins.module_utils import _htpasswd as htpasswd
 from ansible_collections.drydock.registry.plugins.module_utils._file_set import Refused
 from ansible_collections.drydock.registry.plugins.module_utils._htpasswd import User
@@ -169,7 +169,7 @@ def test_costs(cost: object, good: bool) -> None:
     ],
 )
 def test_problems_of_an_inventory(users: object, sentences: list[str]) -> None:
-    assert htpasswd_problems(users, variable="users") == sentences
+    assert users_problems(users, variable="users") == sentences
 
 
 def test_a_name_cannot_disturb_the_terminal() -> None:
@@ -418,7 +418,7 @@ GIVEN = f"$2b${TAIL}"
     ],
 )
 def test_a_hash_may_be_given_in_place_of_a_password(user: dict[str, Any], sentence: str) -> None:
-    found = htpasswd_problems([user], "users")
+    found = users_problems([user], "users")
     assert sentence in found[0] if sentence else found == [], found
     assert "correct" not in " ".join(found)
 
@@ -457,7 +457,7 @@ def test_users_get_the_hashes_of_a_file() -> None:
         {"name": "bob", "password_hash": GIVEN},
         {"name": "carol", "certificate_only": True},
     ]
-    assert htpasswd_problems(hashed[1:2], "users") == []
+    assert users_problems(hashed[1:2], "users") == []
 
 
 def test_a_user_with_a_hash_has_no_password_file() -> None:

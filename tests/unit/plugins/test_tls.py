@@ -382,3 +382,42 @@ def test_reasons_to_issue_a_ca(root: Pair, leaf: Pair) -> None:
     assert of(root, root.pem, 3001) == ["fewer than 3001 days are left"]
     assert of(leaf, root.pem) == ["it does not belong to the private key"]
     assert of(leaf, make("x", key=leaf.key, end=3000).pem) == ["it is no CA's"]
+
+
+def test_what_is_due(root: Pair) -> None:
+    own = make("own", root, names=("registry.example.com", "::1"), end=60)
+    rsa_key = make(
+        "own", root, names=("registry.example.com", "::1"), end=60, key=rsa.generate_private_key(65537, 2048)
+    )
+
+    def due(**changes: Any) -> bool:
+        wanted: dict[str, Any] = {
+            "certificate": own.pem,
+            "ca": root.pem,
+            "pairs_load": True,
+            "key": {"type": "ECC", "curve": "secp256r1"},
+            "alt_names": ["DNS:registry.example.com", "IP:::1"],
+            "valid_days": 90,
+            "renew_before_days": 30,
+        }
+        return _tls.is_due(**{**wanted, **changes}, now=NOW)
+
+    rsa_kind = {"type": "RSA", "size": 2048}
+    assert [due(), due(key={}), due(key={"type": "ECC", "curve": None})] == [False] * 3
+    assert not due(certificate=rsa_key.pem, key=rsa_kind)
+    cases: dict[str, dict[str, Any]] = {
+        "no certificate": {"certificate": ""},
+        "a broken one": {"certificate": "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"},
+        "no CA": {"ca": ""},
+        "a missing, broken or foreign key": {"pairs_load": False},
+        "another curve": {"key": {"type": "ECC", "curve": "secp384r1"}},
+        "another type": {"key": rsa_kind},
+        "another type back": {"certificate": rsa_key.pem},
+        "another size": {"certificate": rsa_key.pem, "key": {"type": "RSA"}},
+        "other names": {"alt_names": ["DNS:other.example.com"]},
+        "the days": {"renew_before_days": 61},
+        "another CA": {"ca": make("Root", ca=True).pem},
+        "a CA that ends first": {"valid_days": 3001},
+        "a CA that is none": {"ca": own.pem},
+    }
+    assert [name for name, changes in cases.items() if not due(**changes)] == []

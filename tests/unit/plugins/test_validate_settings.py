@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -236,6 +239,30 @@ def test_a_role_that_is_none() -> None:
         run(["web", "nobody"])
 
 
-def test_the_real_roles_with_their_defaults() -> None:
-    result = run(["docker_engine", "registry_server"], drydock_domain="registry.example.com")
-    assert result["problems"] == []
+def test_the_roles_of_a_host_before_any_look(tmp_path: Path) -> None:
+    """As plays use them that change no host: with the roles' own defaults, only what nobody can know is wrong."""
+    play = {
+        "hosts": "all",
+        "gather_facts": False,
+        "vars": {"drydock_domain": "registry.example.com", "drydock_credentials_directory": str(tmp_path)},
+        "tasks": [
+            {
+                "drydock.registry.validate_settings": {
+                    "roles": ["docker_engine", "registry_tls", "registry_auth", "registry_server", "registry_proxy"]
+                },
+                "register": "found",
+                "failed_when": "found.problems != ['registry_auth_users is empty: give at least one user, such as [{name: alice}].']",
+            }
+        ],
+    }
+    (tmp_path / "play.yml").write_text(yaml.safe_dump([play]), encoding="utf-8")
+    done = subprocess.run(
+        [Path(sys.executable).with_name("ansible-playbook"), "--inventory=web1,", tmp_path / "play.yml"],
+        cwd=Path(__file__).parents[3],
+        env={key: value for key, value in os.environ.items() if not key.startswith("ANSIBLE_")},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr

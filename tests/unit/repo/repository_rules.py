@@ -474,11 +474,11 @@ class Captured(Exception):
 
 
 def argument_spec(path: Path) -> dict[str, Any]:
-    """Return the argument_spec that a module hands to AnsibleModule, or that of the action of the same name."""
+    """Return the argument_spec that a module hands to AnsibleModule, or that of the action of the same name that does its work."""
     action = path.parents[1] / "action" / path.name
-    if action.exists():
-        documented: dict[str, Any] = load_plugin(action).ARGUMENT_SPEC
-        return documented
+    own: dict[str, Any] | None = getattr(load_plugin(action), "ARGUMENT_SPEC", None) if action.exists() else None
+    if own is not None:
+        return own
 
     def capture(_self: object, argument_spec: dict[str, Any], **_: Any) -> None:
         raise Captured(argument_spec)

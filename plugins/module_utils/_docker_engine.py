@@ -1,0 +1,187 @@
+# Copyright: The drydock authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the role docker_engine does on a host, from its settings and what the host is like."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+CONFIG = "/etc/docker/daemon.json"
+PID_FILE = "/var/run/docker.pid"
+SYSTEMD = "/run/systemd/system"
+SERVICE = "/usr/sbin/service"
+INIT_SCRIPT = "/etc/init.d/docker"
+
+# Keys that would take the engine out of reach of the role and of Docker's own service files.
+FORBIDDEN_KEYS = ("hosts", "pidfile")
+# Half of a logging set-up of ours and half of another's would not work together.
+LOGGING_KEYS = ("log-driver", "log-opts")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the role found and is going to do."""
+
+    problems: list[str] = field(default_factory=list)
+    # An engine that answers is left alone, but for the keys of docker_engine_daemon.
+    kept: bool = False
+    answers: bool = False
+    version: str = ""
+    # dockerd is there, even if it does not run.
+    installed: bool = False
+    installs: bool = False
+    installer: str = "distribution"
+    # daemon.json as it was, without docker_engine_daemon, and with it.
+    existing: dict[str, Any] = field(default_factory=dict)
+    base: dict[str, Any] = field(default_factory=dict)
+    wanted: dict[str, Any] = field(default_factory=dict)
+    mode: str = "0644"
+    # daemon.json is newer than the daemon: a change of now, or of a run that was interrupted before the restart.
+    config_newer: bool = False
+    service_manager: str = "none"
+
+
+def combine(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge recursively; a list is replaced as a whole."""
+    merged = dict(below)
+    for key, value in above.items():
+        under = merged.get(key)
+        merged[key] = combine(under, value) if isinstance(under, Mapping) and isinstance(value, Mapping) else value
+    return merged
+
+
+def service_manager(files: Mapping[str, Mapping[str, Any]]) -> str:
+    """Say what manages services, by what is there: a container's or a virtual machine's process 1 can have any name."""
+    there = {path for path, file in files.items() if file["exists"]}
+    if SYSTEMD in there:
+        return "systemd"
+    return "sysvinit" if {SERVICE, INIT_SCRIPT} <= there else "none"
+
+
+def read_config(content: str, host: str) -> tuple[dict[str, Any], list[str]]:
+    """Read daemon.json, and say what is wrong with it."""
+    if not content:
+        return {}, []
+    try:
+        found = json.loads(content)
+    except ValueError as error:
+        return {}, [f"{CONFIG} on {host} is not valid JSON ({error}); mend or remove it. Nothing was changed."]
+    if not isinstance(found, dict):
+        return {}, [
+            f"{CONFIG} on {host} does not hold a JSON object (`{{...}}`); mend or remove it. Nothing was changed."
+        ]
+    return found, []
+
+
+def settings_problems(settings: Mapping[str, Any]) -> list[str]:
+    """What can be said without asking a host."""
+    problems = []
+    url, key = str(settings["repository_url"]), str(settings["repository_key"])
+    if settings["provider"] == "docker" and not (
+        re.match(r"https?://[^\s]+[^\s/]$", url) and re.match(r"((https?://|/)[^\s]+)?$", key)
+    ):
+        problems.append(
+            f"docker_engine_repository_url `{url}` must be an http(s) URL without a slash at its end, and docker_engine_repository_key "
+            f"`{key}` an http(s) URL, an absolute path on the host or empty."
+        )
+    forbidden = [name for name in settings["daemon"] if name in FORBIDDEN_KEYS]
+    if forbidden:
+        problems.append(
+            f"docker_engine_daemon sets {' and '.join(forbidden)}, which Docker's service files set already; leave it out."
+        )
+    return problems
+
+
+def system_problems(provider: str, installer: str, systems: Mapping[str, Any], system: str, host: str) -> list[str]:
+    """Say whether the provider has packages for the system."""
+    key = {"distribution": "packages", "docker": "repository"}.get(installer, "packages")
+    installable = [name for name, ways in systems.items() if key in ways]
+    if system in installable:
+        return []
+    ways = systems.get(system, {})
+    if "repository" in ways:
+        advice = "Set docker_engine_provider to `docker`."
+    elif "packages" in ways:
+        advice = "Set docker_engine_provider to `distribution`."
+    else:
+        advice = "Install and start Docker yourself; `auto` then keeps it."
+    sentence = (
+        f"docker_engine_provider: `{provider}` cannot install Docker on {host}, which runs {system}; it can on "
+        f"{', '.join(installable)}. {advice}"
+    )
+    return [sentence]
+
+
+def make_plan(look: Mapping[str, Any], settings: Mapping[str, Any], system: str, host: str) -> Plan:
+    """Decide what is done on a host. Without a look at one, only the settings' own problems are known."""
+    provider, daemon = settings["provider"], settings["daemon"]
+    problems = settings_problems(settings)
+    if not look:
+        return Plan(problems=problems)
+
+    docker, files = look["docker"], look["files"]
+    # An engine of which the program `docker` knows nothing is of no use.
+    answers = docker["answers"] and docker["client"] != ""
+    installed = look["programs"]["dockerd"] != ""
+    kept = provider == "auto" and answers
+    # `auto` leaves packages alone that bring a daemon, even one that is stopped.
+    installs = provider != "auto" or not (answers or installed)
+    installer = "distribution" if provider == "auto" else provider
+
+    if (not kept or daemon) and look["user"]["uid"] != 0:
+        problems.append(
+            f"docker_engine on {host} needs root to install or configure Docker, and this is user id {look['user']['uid']}; write "
+            "`become: true` into the play."
+        )
+    if installs:
+        problems += system_problems(provider, installer, settings["systems"], system, host)
+
+    existing, wrong = read_config(files[CONFIG]["content"].strip(), host)
+    problems += wrong
+    own_logging = any(key in LOGGING_KEYS for key in (*existing, *daemon))
+    defaults = {
+        key: value
+        for key, value in settings["daemon_defaults"].items()
+        if not kept and not (own_logging and key in LOGGING_KEYS)
+    }
+    base = combine(defaults, existing)
+    wanted = combine(base, daemon)
+    # The daemon of a swarm's node does not start with it.
+    if docker["swarm"] and wanted.get("live-restore") and wanted != existing:
+        problems.append(
+            f"docker_engine_daemon: {host} is part of a Docker swarm, where the daemon does not start with `live-restore`; write "
+            "`docker_engine_daemon: {live-restore: false}`."
+        )
+    return Plan(
+        problems=problems,
+        kept=kept,
+        answers=answers,
+        version=docker["version"] if answers else "",
+        installed=installed,
+        installs=installs,
+        installer=installer,
+        existing=existing,
+        base=base,
+        wanted=wanted,
+        mode=files[CONFIG]["mode"] if files[CONFIG]["kind"] == "file" else "0644",
+        config_newer=files[PID_FILE]["exists"] and files[CONFIG]["mtime"] > files[PID_FILE]["mtime"],
+        service_manager=service_manager(files),
+    )
+
+
+def plain(value: Any) -> Any:
+    """Read what Ansible may still have to template."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(value[key]) for key in value}
+    return [plain(item) for item in value] if isinstance(value, list) else value
+
+
+def plan_of(look: Mapping[str, Any], settings: Mapping[str, Any], system: str, host: str) -> dict[str, Any]:
+    """The plan as Ansible takes it."""
+    return dict(make_plan(plain(look), plain(settings), system, host).__dict__)

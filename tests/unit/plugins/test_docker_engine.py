@@ -1,0 +1,265 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the role docker_engine decides: which engine is kept, what daemon.json becomes, what is wrong."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible_collections.drydock.registry.plugins.module_utils._docker_engine import (
+    CONFIG,
+    INIT_SCRIPT,
+    PID_FILE,
+    SERVICE,
+    SYSTEMD,
+    Plan,
+    combine,
+    make_plan,
+    plan_of,
+)
+
+SYSTEMS = {
+    "Debian 12": {"packages": ["docker.io"], "repository": "debian"},
+    "Amazon 2023": {"packages": ["docker"]},
+    "RedHat 9": {"repository": "rhel"},
+}
+DEFAULTS = {"live-restore": True, "log-driver": "local"}
+
+
+def settings(**changed: Any) -> dict[str, Any]:
+    return {
+        "provider": "auto",
+        "daemon": {},
+        "daemon_defaults": DEFAULTS,
+        "repository_url": "https://download.docker.com",
+        "repository_key": "",
+        "systems": SYSTEMS,
+        **changed,
+    }
+
+
+def file(*, mtime: float = 1.0, content: str = "", exists: bool = True, mode: str = "0644") -> dict[str, Any]:
+    return {"exists": exists, "kind": "file" if exists else "", "mode": mode, "mtime": mtime, "content": content}
+
+
+def host(
+    *,
+    answers: bool = False,
+    client: str = "/usr/bin/docker",
+    dockerd: bool = False,
+    swarm: bool = False,
+    uid: int = 0,
+    **files: Any,
+) -> dict[str, Any]:
+    """Return what host_look says of a host."""
+    paths = {"config": CONFIG, "pid": PID_FILE, "systemd": SYSTEMD, "service": SERVICE, "script": INIT_SCRIPT}
+    return {
+        "user": {"uid": uid, "name": "someone"},
+        "docker": {"answers": answers, "client": client, "version": "20.10.24" if answers else "", "swarm": swarm},
+        "programs": {"dockerd": "/usr/sbin/dockerd" if dockerd or answers else ""},
+        "files": {path: files.get(name, file(exists=False, mtime=0.0)) for name, path in paths.items()},
+    }
+
+
+BARE, STOPPED, RUNNING = host(client=""), host(dockerd=True), host(answers=True)
+
+
+def plan(look: dict[str, Any], system: str = "Debian 12", **changed: Any) -> Plan:
+    return make_plan(look, settings(**changed), system, "web1")
+
+
+@pytest.mark.parametrize(
+    ("look", "provider", "kept", "installs"),
+    [
+        (BARE, "auto", False, True),
+        (STOPPED, "auto", False, False),
+        (RUNNING, "auto", True, False),
+        # An engine without its client answers nobody.
+        (host(answers=True, client=""), "auto", False, False),
+        (RUNNING, "distribution", False, True),
+        (RUNNING, "docker", False, True),
+        (BARE, "docker", False, True),
+    ],
+)
+def test_auto_keeps_an_engine_that_is_there(look: dict[str, Any], provider: str, *, kept: bool, installs: bool) -> None:
+    found = plan(look, provider=provider)
+    assert (found.kept, found.installs, found.problems) == (kept, installs, [])
+    assert found.installer == ("distribution" if provider == "auto" else provider)
+
+
+@pytest.mark.parametrize(
+    ("look", "existing", "daemon", "base", "wanted"),
+    [
+        (BARE, "", {}, DEFAULTS, DEFAULTS),
+        (STOPPED, '{"labels": ["a"]}', {}, {**DEFAULTS, "labels": ["a"]}, {**DEFAULTS, "labels": ["a"]}),
+        # The file wins over the defaults, and the caller over the file.
+        (
+            STOPPED,
+            '{"live-restore": false}',
+            {},
+            {**DEFAULTS, "live-restore": False},
+            {**DEFAULTS, "live-restore": False},
+        ),
+        (STOPPED, '{"labels": ["a"]}', {"labels": ["b"]}, {**DEFAULTS, "labels": ["a"]}, {**DEFAULTS, "labels": ["b"]}),
+        # Someone's logging is not mixed with ours, be it in the file or the caller's.
+        (
+            STOPPED,
+            '{"log-opts": {}}',
+            {},
+            {"live-restore": True, "log-opts": {}},
+            {"live-restore": True, "log-opts": {}},
+        ),
+        (
+            BARE,
+            "",
+            {"log-driver": "journald"},
+            {"live-restore": True},
+            {"live-restore": True, "log-driver": "journald"},
+        ),
+        # An engine that is kept gets what it is told and no defaults.
+        (RUNNING, "", {}, {}, {}),
+        (RUNNING, '{"labels": ["a"]}', {}, {"labels": ["a"]}, {"labels": ["a"]}),
+        (RUNNING, '{"a": {"b": 1, "c": 1}}', {"a": {"c": 2}}, {"a": {"b": 1, "c": 1}}, {"a": {"b": 1, "c": 2}}),
+    ],
+)
+def test_the_configuration(
+    look: dict[str, Any], existing: str, daemon: dict[str, Any], base: dict[str, Any], wanted: dict[str, Any]
+) -> None:
+    look = {**look, "files": {**look["files"], CONFIG: file(content=existing)}}
+    found = plan(look, daemon=daemon)
+    assert (found.base, found.wanted, found.problems) == (base, wanted, [])
+
+
+@pytest.mark.parametrize(("existing", "mode"), [(file(mode="0600"), "0600"), (file(exists=False, mode=""), "0644")])
+def test_the_file_keeps_its_mode(existing: dict[str, Any], mode: str) -> None:
+    assert plan(host(config=existing)).mode == mode
+
+
+@pytest.mark.parametrize(
+    ("config", "pid", "newer"),
+    [(5.0, 4.0, True), (4.0, 5.0, False), (5.0, None, False), (None, 4.0, False)],
+)
+def test_a_file_that_is_newer_than_the_daemon(config: float | None, pid: float | None, *, newer: bool) -> None:
+    files: dict[str, Any] = {
+        name: file(mtime=mtime) for name, mtime in (("config", config), ("pid", pid)) if mtime is not None
+    }
+    assert plan(host(answers=True, **files)).config_newer is newer
+
+
+@pytest.mark.parametrize(
+    ("there", "manager"),
+    [
+        ((), "none"),
+        (("systemd",), "systemd"),
+        (("systemd", "service", "script"), "systemd"),
+        (("service", "script"), "sysvinit"),
+        (("service",), "none"),
+        (("script",), "none"),
+    ],
+)
+def test_what_manages_services(there: tuple[str, ...], manager: str) -> None:
+    files: dict[str, Any] = {name: file() for name in there}
+    assert plan(host(**files)).service_manager == manager
+
+
+@pytest.mark.parametrize(
+    ("look", "system", "changed", "sentence"),
+    [
+        (
+            BARE,
+            "Debian 12",
+            {"daemon": {"hosts": [], "pidfile": "x"}},
+            "docker_engine_daemon sets hosts and pidfile, which",
+        ),
+        ({}, "", {"daemon": {"hosts": []}}, "docker_engine_daemon sets hosts, which"),
+        (
+            BARE,
+            "Debian 12",
+            {"provider": "docker", "repository_url": "https://mirror.example/"},
+            "docker_engine_repository_url `https://mirror.example/` must be an http(s) URL without a slash at its end",
+        ),
+        (
+            {},
+            "",
+            {"provider": "docker", "repository_key": "gpg"},
+            "and docker_engine_repository_key `gpg` an http(s) URL",
+        ),
+        (
+            host(uid=1000),
+            "Debian 12",
+            {},
+            "docker_engine on web1 needs root to install or configure Docker, and this is user id 1000; write `become: true`",
+        ),
+        (host(answers=True, uid=1000), "Debian 12", {"daemon": {"debug": True}}, "needs root to install or configure"),
+        (
+            BARE,
+            "RedHat 9",
+            {},
+            (
+                "`auto` cannot install Docker on web1, which runs RedHat 9; it can on Debian 12, Amazon 2023. Set "
+                "docker_engine_provider to `docker`."
+            ),
+        ),
+        (
+            BARE,
+            "Amazon 2023",
+            {"provider": "docker"},
+            "it can on Debian 12, RedHat 9. Set docker_engine_provider to `distribution`.",
+        ),
+        (BARE, "Alpine 3", {}, "Install and start Docker yourself; `auto` then keeps it."),
+        (
+            host(config=file(content='{"a": 1,')),
+            "Debian 12",
+            {},
+            "/etc/docker/daemon.json on web1 is not valid JSON (Expecting property name enclosed in double quotes: line 1 column 9",
+        ),
+        (
+            host(config=file(content="[]")),
+            "Debian 12",
+            {},
+            "does not hold a JSON object (`{...}`); mend or remove it.",
+        ),
+        (
+            host(answers=True, swarm=True),
+            "Debian 12",
+            {"provider": "distribution"},
+            "web1 is part of a Docker swarm, where the daemon does not start with `live-restore`",
+        ),
+    ],
+)
+def test_what_is_wrong_is_one_sentence(
+    look: dict[str, Any], system: str, changed: dict[str, Any], sentence: str
+) -> None:
+    (problem,) = make_plan(look, settings(**changed), system, "web1").problems
+    assert sentence in problem
+
+
+@pytest.mark.parametrize(
+    ("look", "changed"),
+    [
+        ({}, {}),
+        ({}, {"provider": "docker", "repository_key": "/etc/docker.asc"}),
+        (host(answers=True, uid=1000), {}),
+        (host(answers=True, swarm=True), {"daemon": {"live-restore": False}}),
+        (host(answers=True, swarm=True), {}),
+    ],
+)
+def test_what_is_right_is_no_problem(look: dict[str, Any], changed: dict[str, Any]) -> None:
+    assert make_plan(look, settings(**changed), "Debian 12", "web1").problems == []
+
+
+def test_all_problems_are_told_together() -> None:
+    look = host(uid=1000, config=file(content="{"))
+    problems = plan(look, "Alpine 3", daemon={"hosts": []}).problems
+    assert len(problems) == 4
+
+
+def test_combining_leaves_its_arguments_alone() -> None:
+    below = {"a": {"b": 1}, "c": [1]}
+    assert combine(below, {"a": {"d": 2}, "c": [2]}) == {"a": {"b": 1, "d": 2}, "c": [2]}
+    assert below == {"a": {"b": 1}, "c": [1]}
+
+
+def test_ansible_gets_a_dictionary() -> None:
+    found = plan_of(RUNNING, settings(), "Debian 12", "web1")
+    assert found == plan(RUNNING).__dict__
