@@ -58,6 +58,7 @@ def look(account: Account, options: Mapping[str, Any]) -> dict[str, Any]:
         found["zone"] = _zone(account, options)
     with account.step():
         found["elastic_ip"] = _elastic_ip(account)
+    _check_record(account, options, found)
     # A terminated instance is forgotten within an hour, its tags before. Its address stays, as a playbook gets one for a running
     # instance only, and gives it back when it removes the instance.
     if found["instance"] is None and found["elastic_ip"] and not options["replace"] and not account.removing:
@@ -464,6 +465,19 @@ def _record(account: Account, zone_id: str, domain: str) -> dict[str, Any]:
             alias = record.get("AliasTarget", {}).get("DNSName", "")
             return {"values": values or [alias.rstrip(".")], "ttl": int(record.get("TTL") or 0)}
     return {}
+
+
+def _check_record(account: Account, options: Mapping[str, Any], found: Mapping[str, Any]) -> None:
+    """Refuse a record of somebody else. Without an Elastic IP the address changes, and nothing tells whose a record is."""
+    instance = found["instance"] or {}
+    own = [instance.get("private_ip"), instance.get("public_ip"), (found["elastic_ip"] or {}).get("public_ip")]
+    foreign = [address for address in found["zone"]["record"].get("values", []) if address not in own]
+    if foreign and options["elastic_ip_enabled"] and not options["zone_private"]:
+        account.refuse(
+            f"aws_instance_domain is {options['domain']}, but its record in the zone {options['zone']} points to "
+            f"{', '.join(found['zone']['record']['values'])}, which is not this deployment's: delete that record first, or write another "
+            "name."
+        )
 
 
 def _elastic_ip(account: Account) -> Optional[dict[str, Any]]:

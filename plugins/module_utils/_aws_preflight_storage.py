@@ -59,6 +59,7 @@ def look(account: Account, options: Mapping[str, Any]) -> dict[str, Any]:
         _key(account, options, found)
     with account.step():
         _check_log_bucket(account, options)
+    _check_encryption(account, options, found)
     return found
 
 
@@ -242,6 +243,23 @@ def _check_key(account: Account, given: str, metadata: Answer) -> None:
     if region != account.region:
         account.refuse(
             f"The KMS key {given} in aws_storage_kms_key is in {region}, not in {account.region} as the bucket: write another key."
+        )
+
+
+def _check_encryption(account: Account, options: Mapping[str, Any], found: Mapping[str, Any]) -> None:
+    """Refuse another encryption than the bucket has: images that it holds could not be read any more."""
+    bucket, key_arn = options["bucket"], found["encryption"]["kms_key_arn"]
+    if not found["encryption"]["algorithm"].startswith("aws:kms"):
+        return
+    if options["encryption"] == "sse_s3" and not found["adopted"]:
+        account.refuse(
+            f"aws_storage_encryption is sse_s3, but {bucket} is encrypted with the key {key_arn}, without which what it holds cannot be "
+            "read; write `kms`."
+        )
+    if options["kms_key"] and found["kms_key_arn"] not in ("", key_arn):
+        account.refuse(
+            f"aws_storage_kms_key is {options['kms_key']}, but {bucket} is encrypted with {key_arn or 'the key that AWS manages'}, without "
+            "which what it holds cannot be read; write that key, or none."
         )
 
 

@@ -37,6 +37,13 @@ options:
         what is to be removed need not be fit to be made. Questions that AWS does not answer are problems all the same.
     type: bool
     default: false
+  problems:
+    description:
+      - Problems that the role has found in its settings already, one sentence each. They are reported first, together with what the
+        account shows.
+    type: list
+    elements: str
+    default: []
   tags:
     description:
       - Tags that the role gives to what it makes, only to be checked.
@@ -203,6 +210,12 @@ options:
         description: Whether it is a private hosted zone.
         type: bool
         default: false
+      elastic_ip_enabled:
+        description:
+          - Whether the instance keeps one public address. Then a public record of O(instance.domain) that holds any other address is
+            somebody else's, and refused.
+        type: bool
+        default: true
       replace:
         description: The id of the deployment's instance that may be terminated and made anew.
         type: str
@@ -862,6 +875,7 @@ ARGUMENTS: dict[str, Any] = {
         "fallback": (env_fallback, ["AWS_REGION", "AWS_DEFAULT_REGION"]),
     },
     "removing": {"type": "bool", "default": False},
+    "problems": STRINGS,
     "tags": {"type": "dict", "default": {}},
     "network": {
         "type": "dict",
@@ -913,6 +927,7 @@ ARGUMENTS: dict[str, Any] = {
             "domain": TEXT,
             "zone": TEXT,
             "zone_private": {"type": "bool", "default": False},
+            "elastic_ip_enabled": {"type": "bool", "default": True},
             "replace": TEXT,
         },
     },
@@ -1004,10 +1019,12 @@ def main() -> None:
         account = open_account(parameters["region"] or "", parameters["deployment"])
         account.removing = parameters["removing"]
         result = look(account, section, parameters[section], parameters["tags"])
+        problems = account.problems
     except AwsProblem as problem:
-        module.fail_json(msg=str(problem), problems=[str(problem)])
-    if account.problems:
-        module.fail_json(msg="\n".join(account.problems), problems=account.problems)
+        problems = [str(problem)]
+    problems = parameters["problems"] + problems
+    if problems:
+        module.fail_json(msg="\n".join(problems), problems=problems)
     module.exit_json(changed=False, **result)
 
 

@@ -18,7 +18,9 @@ description:
   - It runs on the controller, with the Python that runs Ansible.
 options:
   path:
-    description: Where the file is written. Only its owner may read it, since settings may hold secrets.
+    description:
+      - Where the file is written. Only its owner may read it, since settings may hold secrets.
+      - Its folder is made where it is missing, and only its owner may look into it.
     type: path
     required: true
   collections:
@@ -164,6 +166,7 @@ def is_written(path: Path, content: bytes) -> bool:
 
 def write(module: AnsibleModule, path: Path, content: bytes) -> None:
     """Put the file in its place at once."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     new = path.with_name(f".{path.name}.new")
     with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as stream:
         stream.write(content)

@@ -256,10 +256,10 @@ class TestChanges:
         )
         nothing, live, settings, live_alone, nothing_alone, golden = played.changed
         assert nothing == nothing_alone == []
-        assert live == live_alone == ["Say what a run would write"]
+        assert live == live_alone == ["Report what a dry run would change, and hosts that stay outdated"]
         assert settings
         assert "A run would replace the hosts" in played.said
-        assert golden == ["Say what would be made"]
+        assert golden == ["Report what a dry run would create"]
         assert f"A golden image would be made of the AMI {deployment.image}" in played.said
         assert played.said.count("would be made of the AMI") == 1
         assert deployment.builders() == []
@@ -271,7 +271,7 @@ class TestChanges:
         two = {"registry_auth_users": [*one["registry_auth_users"], {"name": "bob", "password_hash": "another"}]}
         # By the whole run, and alone; both write the same.
         played = deployment.play(call(live=two), call("live"), call("live"), call())
-        wrote = ["Write what hosts fetch again and again"]
+        wrote = ["Write users and certificates, which hosts fetch again and again"]
         assert played.changed == [wrote, wrote, [], []]
         users = [live["registry_auth_users"] for live in (one, two, one)]
         assert deployment.users_so_far() == users
@@ -323,7 +323,7 @@ class TestChanges:
             "Ensure somebody hears of trouble",
             "Ensure the fleet follows its load",
             "Ensure the group has these hosts",
-            "Replace hosts of an older making, one after the other",
+            "Replace outdated hosts one after the other",
             "Write what hosts fetch again and again",
         ]
         assert again == []
@@ -417,7 +417,7 @@ class TestOtherSettings:
         assert played.changed[2] == [
             "Write a version of the launch template",
             "Ensure the group has these hosts",
-            "Replace hosts of an older making, one after the other",
+            "Replace outdated hosts one after the other",
         ]
         assert played.changed[3] == []
         self.check_versions(deployment, played, volumes)

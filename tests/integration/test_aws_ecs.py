@@ -362,7 +362,7 @@ class TestDeployment:
         files = {**FILES, "htpasswd": "other users\n"}
         dry = Steps(ROLE).run(around.settings(files=files)).play(account, "--check")
         wanted = [
-            "Ensure Secrets Manager has what the containers read",
+            "Write the files into Secrets Manager",
             "Register a new revision of the task definition",
             "Ensure tasks run behind the load balancer",
         ]
@@ -431,7 +431,7 @@ class TestDeployment:
         before = service.definition(), service.described(), service.policies(), service.limits()
         dry = Steps(ROLE).run(other)
         dry.play(account, "--check")
-        assert {"Register a new revision of the task definition", "Say what would change"} <= set(dry.changed[0])
+        assert {"Register a new revision of the task definition", "Report what a dry run would change"} <= set(dry.changed[0])
         assert (service.definition(), service.described(), service.policies(), service.limits()) == before
 
         steps = Steps(ROLE).run(other).run(other)

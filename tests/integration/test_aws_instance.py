@@ -172,7 +172,7 @@ def here() -> Iterator[Deployment]:
 def test_a_dry_run_in_an_empty_account_says_what_it_would_make(here: Deployment) -> None:
     # As in a dry run of the whole deployment: network and identity do not exist yet either.
     done = here.run("main", "--check", subnet_id="", security_group_ids=[], instance_profile="not-yet")
-    assert changed_tasks(done) == ["Import the public key", "Say what would be made"]
+    assert changed_tasks(done) == ["Import the public key", "Report what changes, and what AWS cannot change"]
     assert all(word in words(done) for word in ("t4g.small", here.debian_13, "20 GiB", "registry.example.com"))
     assert result(done)["name"] == NAME
     assert result(done)["instance_id"] == ""
@@ -281,10 +281,10 @@ def test_what_others_changed_is_put_right(here: Deployment) -> None:
     done = here.run("main", "--check")
     assert drift() == before, "a dry run changed something"
     assert changed_tasks(done) == [
-        "Say that it gets another instance profile",
+        "Report what changes, and what AWS cannot change",
         "Ensure the instance runs",
-        "Ensure the Elastic IP is the instance's",
-        "Ensure the name leads to the host",
+        "Associate the Elastic IP with the instance",
+        "Ensure the DNS record points to the host",
     ]
     assert len(changed_tasks(here.run())) == 3
     assert drift() == [

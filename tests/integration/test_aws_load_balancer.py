@@ -383,7 +383,7 @@ class TestSettings:
         inner["aws_load_balancer_record_enabled"] = True
         steps = Steps(ROLE).run(inner).run(inner)
         steps.play(account)
-        assert steps.changed == [["Ensure the name leads to the load balancer"], []]
+        assert steps.changed == [["Ensure the DNS record points to the load balancer"], []]
         alias = balancers.records("A", zone=private)["inner.example.com"]["AliasTarget"]
         assert alias["DNSName"].rstrip(".") == steps.result(0)["dns_name"]
         assert "inner.example.com" not in balancers.records("A")
@@ -507,7 +507,7 @@ class TestNetwork:
         }
         dry = Steps(ROLE).run(other).refused({**other, "aws_load_balancer_subnet_ids": balancers.subnets[:3]})
         dry.play(account, "--check")
-        assert dry.changed == [["Say what would change", "Say what would change"], []]
+        assert dry.changed == [["Report what a dry run would change"], []]
         assert "no module changes that on one of the type network" in dry.refusal(1)
         self.test_what_was_made(balancers)
 

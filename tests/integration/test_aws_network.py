@@ -152,8 +152,8 @@ class TestDeployment:
         tasks = changed_tasks(done)
         assert changes(done)
         assert "Ensure the VPC exists" in tasks
-        assert "Ensure who may reach the registry" in tasks
-        assert "Ensure a way to S3 inside AWS" in tasks
+        assert "Allow clients, health checks and administrators to reach the registry" in tasks
+        assert "Ensure the VPC endpoint of S3" in tasks
         assert f"{REGION}a, {REGION}b" in done.stdout
         assert network.tagged("own") == {}
         assert network.tagged("shared") == {}

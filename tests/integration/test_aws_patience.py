@@ -90,7 +90,7 @@ class TestCertificates:
         assert "as used: the next run deletes it" in " ".join(done.stdout.split())
         assert self.there(account) == 2
         assert changed_tasks(Steps("aws_load_balancer").run(second).play(account)) == [
-            f"Delete them from {'ACM' if provider == 'import' else 'IAM'}"
+            f"Delete old certificates from {'ACM' if provider == 'import' else 'IAM'}"
         ]
         assert self.there(account) == 1
         slow.plan(operation, code)
@@ -143,8 +143,8 @@ class TestTasks:
         own = {**settings, "aws_ecs_kms_key_arn": "alias/aws/secretsmanager"}
         steps = Steps("aws_ecs").run({**settings, "aws_ecs_kms_key_arn": key}).run(settings).run(settings).run(own)
         steps.play(account)
-        assert "Ensure Secrets Manager has what the containers read" in steps.changed[0]
-        assert "Ensure Secrets Manager has what the containers read" in steps.changed[1]
+        assert "Write the files into Secrets Manager" in steps.changed[0]
+        assert "Write the files into Secrets Manager" in steps.changed[1]
         assert steps.changed[2:] == [[], []]
         assert secrets.describe_secret(SecretId=SECRET).get("KmsKeyId") in (None, "alias/aws/secretsmanager")
 
@@ -251,9 +251,9 @@ class TestBuilders:
         assert self.states(fleet) == {theirs: "running", **ended}
 
         left = self.leave(fleet, "team")
-        assert "End hosts that a bake has left" in fleet.play(call("remove"), check=True).changed[0]
+        assert "Terminate hosts of an interrupted bake" in fleet.play(call("remove"), check=True).changed[0]
         first, second = fleet.play(call("remove"), call("remove")).changed
-        assert "End hosts that a bake has left" in first
+        assert "Terminate hosts of an interrupted bake" in first
         assert second == []
         assert self.states(fleet) == {theirs: "running", **ended, left: "terminated"}
         assert fleet.s3.list_objects_v2(Bucket=BUCKET)["KeyCount"] == 0

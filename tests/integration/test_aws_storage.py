@@ -382,7 +382,7 @@ class TestRemoval:
         assert "would delete the bucket plain-images" in dry.stdout
         assert "plain-images" in buckets.names()
         done = Steps(ROLE).run(named, "remove").run(named, "remove").run(FULL, "remove").play(account)
-        assert changed_tasks(done) == ["Delete the bucket with all that it holds"]
+        assert changed_tasks(done) == ["Delete the bucket with everything in it"]
         assert "plain-images" not in buckets.names()
 
     def test_a_key_that_waits_for_its_deletion_is_saved_by_the_next_run(

@@ -49,7 +49,7 @@ def test_a_dry_run_in_an_empty_account_makes_nothing_anywhere(account: Account, 
         "--check",
     )
     assert changes(done) > 0
-    assert "Say what would be made" in changed_tasks(done)
+    assert "Report what a dry run would change, and hosts that stay outdated" in changed_tasks(done)
     assert made(account) == []
     assert list(tmp_path.iterdir()) == []
 

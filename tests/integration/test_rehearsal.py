@@ -195,7 +195,7 @@ def test_a_dry_run_on_an_empty_account_says_what_it_would_make(rehearsed: Rehear
 
 def test_a_run_that_may_not_start_a_host_says_so_and_can_be_torn_down(rehearsed: Rehearsal) -> None:
     with forbidden(rehearsed, "ec2:RunInstances"):
-        sentence = refusal(rehearsed.play("site.yml")).split("Say in one sentence")[-1]
+        sentence = refusal(rehearsed.play("site.yml")).split("Report in one sentence")[-1]
     assert re.search(r"ec2:RunInstances[^.]*", sentence), sentence
     assert "buckets" in made_by_us(rehearsed)
     assert changes(rehearsed.play("teardown.yml")) > 0

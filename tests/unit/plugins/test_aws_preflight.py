@@ -553,7 +553,7 @@ def test_a_bucket_as_it_is() -> None:
     sse = {"Rules": [{"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": "k"}}]}
     s3.put_bucket_encryption(Bucket="images", ServerSideEncryptionConfiguration=sse)
 
-    found = settled("storage", bucket="images")
+    found = settled("storage", bucket="images", encryption="kms")
     assert found["exists"] is True
     assert found["ours"] is True
     assert found["adopted"] is False
@@ -569,7 +569,7 @@ def test_a_bucket_as_it_is() -> None:
     s3.put_object(Bucket="images", Key="a", Body=b"1")
     s3.put_object(Bucket="images", Key="a", Body=b"2")
     s3.delete_object(Bucket="images", Key="a")
-    assert settled("storage", bucket="images")["objects"] == 0
+    assert settled("storage", bucket="images", encryption="kms")["objects"] == 0
     assert settled("storage", bucket="images", removing=True)["objects"] == 2
 
 
@@ -614,6 +614,16 @@ def taken(region: str, tags: Any = None) -> Callable[[], dict[str, Any]]:
     return prepare
 
 
+def encrypted(**options: Any) -> Callable[[], dict[str, Any]]:
+    def prepare() -> dict[str, Any]:
+        sse = {"Rules": [{"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": "k"}}]}
+        bucket("images", tags=OURS).put_bucket_encryption(Bucket="images", ServerSideEncryptionConfiguration=sse)
+        given = {"kms_key": key()["Arn"]} if options["encryption"] == "kms" else {}
+        return {"bucket": "images", **given, **options}
+
+    return prepare
+
+
 def logging_elsewhere() -> dict[str, Any]:
     bucket("log", "eu-west-1")
     return {"bucket": "images", "log_bucket": "log"}
@@ -627,6 +637,11 @@ STORAGES: dict[str, tuple[Callable[[], dict[str, Any]], list[str]]] = {
     "unknown key": (lambda: {"bucket": "images", "kms_key": "alias/none"}, ["no KMS key alias/none"]),
     "disabled key": (disabled_key, ["is Disabled: enable it"]),
     "key of somebody": (foreign_key, ["alias/drydock-registry is not this deployment's"]),
+    "encrypted otherwise": (
+        encrypted(encryption="sse_s3"),
+        ["aws_storage_encryption is sse_s3", "images is encrypted with the key k", "write `kms`"],
+    ),
+    "another key": (encrypted(encryption="kms"), ["aws_storage_kms_key is arn:", "images is encrypted with k,"]),
     "log to itself": (
         lambda: {"bucket": "images", "log_bucket": "images"},
         ["aws_storage_log_bucket is the bucket itself"],
@@ -902,7 +917,8 @@ def test_a_zone_and_its_record() -> None:
     route53 = client("route53")
     zone_id = route53.create_hosted_zone(Name="example.com", CallerReference="1")["HostedZone"]["Id"].rsplit("/", 1)[-1]
     route53.create_hosted_zone(Name="registry.example.com", CallerReference="2")
-    options = {**some_image(), "zone": "example.com", "domain": "registry.example.com"}
+    # Without an Elastic IP, so that the record may be this deployment's.
+    options = {**some_image(), "zone": "example.com", "domain": "registry.example.com", "elastic_ip_enabled": False}
     assert settled("instance", **options)["zone"] == {"id": zone_id, "name": "example.com", "record": {}}
     record = {"Name": "registry.example.com", "Type": "A", "TTL": 60, "ResourceRecords": [{"Value": "192.0.2.1"}]}
     route53.change_resource_record_sets(
@@ -939,6 +955,18 @@ def zoned(private: bool = False, **options: Any) -> Callable[[], dict[str, Any]]
         return {**some_image(), "zone": "example.com", "domain": "r.example.com", **options}
 
     return prepare
+
+
+def recorded() -> dict[str, Any]:
+    """A domain whose record leads to somebody else's host."""
+    options = zoned()()
+    route53 = client("route53")
+    zone_id = route53.list_hosted_zones()["HostedZones"][0]["Id"]
+    record = {"Name": options["domain"], "Type": "A", "TTL": 60, "ResourceRecords": [{"Value": "192.0.2.7"}]}
+    route53.change_resource_record_sets(
+        HostedZoneId=zone_id, ChangeBatch={"Changes": [{"Action": "CREATE", "ResourceRecordSet": record}]}
+    )
+    return options
 
 
 def given(**options: Any) -> Callable[[], dict[str, Any]]:
@@ -1022,6 +1050,7 @@ INSTANCES: dict[str, tuple[Callable[[], dict[str, Any]], list[str]]] = {
     "zone of another domain": (zoned(domain="r.example.net"), ["example.com", "does not hold r.example.net"]),
     "zone that ends alike": (zoned(domain="myexample.com"), ["does not hold myexample.com"]),
     "zone without domain": (zoned(domain=""), ["drydock_domain is not"]),
+    "record of somebody": (recorded, ["points to 192.0.2.7", "not this deployment's", "delete that record first"]),
     "malformed domain": (given(domain="regis_try.example.com"), ["aws_instance_domain (regis_try.example.com)"]),
     "private zone": (zoned(private=True), ["is not public", "aws_instance_zone_private: true"]),
     "public zone": (zoned(zone_private=True), ["is not private", "aws_instance_zone_private: false"]),
