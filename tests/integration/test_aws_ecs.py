@@ -431,7 +431,9 @@ class TestDeployment:
         before = service.definition(), service.described(), service.policies(), service.limits()
         dry = Steps(ROLE).run(other)
         dry.play(account, "--check")
-        assert {"Register a new revision of the task definition", "Report what a dry run would change"} <= set(dry.changed[0])
+        assert {"Register a new revision of the task definition", "Report what a dry run would change"} <= set(
+            dry.changed[0]
+        )
         assert (service.definition(), service.described(), service.policies(), service.limits()) == before
 
         steps = Steps(ROLE).run(other).run(other)

@@ -33,7 +33,6 @@ PLAY = """\
     - name: A role
       ansible.builtin.include_role:
         name: drydock.registry.common
-        tasks_from: facts
 
     - name: A module
       drydock.registry.htpasswd:
