@@ -45,11 +45,15 @@ $(VENV)/.rehearsal: $(VENV)/.runtime requirements-rehearsal.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-rehearsal.txt
 	@touch $@
 
-$(VENV)/.test: $(VENV)/.runtime requirements-rehearsal.txt requirements-test.txt
+$(VENV)/.unit: $(VENV)/.runtime requirements-rehearsal.txt requirements-unit.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-unit.txt
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.runtime requirements-rehearsal.txt requirements-unit.txt requirements-test.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-test.txt
 	@# It asks for a cryptography below 47, where ansible-lint takes 46 and newer and community.crypto finds no curves in 46. It works with newer ones.
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps 'sslyze>=6.3,<7'
-	@touch $@
+	@touch $(VENV)/.unit $@
 
 .PHONY: venv
 venv: $(VENV)/.runtime ## Make the virtual environment with Ansible and all collections
@@ -88,12 +92,27 @@ lint: $(VENV)/.test ## Check style: YAML, Ansible, Python, shell, changelog
 	$(BIN)/ruff format --quiet --check .
 	$(BIN)/mypy
 	@# Every shell script, by its first line.
-	shellcheck $$(git grep --files-with-matches --extended-regexp -e '^#!.*[/ ](ba)?sh$$' -- . ':!*.j2' ':!*.py' ':!*.yml' ':!*.md')
+	$(BIN)/shellcheck $$(git grep --files-with-matches --extended-regexp -e '^#!.*[/ ](ba)?sh$$' -- . ':!*.j2' ':!*.py' ':!*.yml' ':!*.md')
 	$(BIN)/antsibull-changelog lint
 
+.PHONY: gates
+gates: $(VENV)/.test ## Check the collection as a user gets it: ansible-test sanity, antsibull-docs, galaxy-importer
+	@PATH="$(BIN):$$PATH" tests/gates
+
 .PHONY: unit
-unit: $(VENV)/.test ## Test the plugins and the rules of the repository; needs no Docker
+unit: $(VENV)/.unit ## Test the plugins and the rules of the repository; needs no Docker
 	$(BIN)/python -m pytest --quiet tests/unit
+
+.PHONY: newest
+newest: $(VENV)/.unit ## Run the unit tests and one deployment with the newest Ansible that this machine's Pythons allow
+	@python=$$(tests/newest/python $(BIN)/python); \
+	if [ -z "$$python" ]; then \
+	  echo "There is no newer Python here than $$($(BIN)/python --version): all tests run the newest Ansible that it allows."; \
+	else \
+	  $(MAKE) --no-print-directory VENV=.venv-newest PYTHON=$$python .venv-newest/.unit && \
+	  PATH="$(CURDIR)/.venv-newest/bin:$$PATH" .venv-newest/bin/python -m pytest --quiet --numprocesses 2 --dist loadfile \
+	    --no-loadscope-reorder tests/newest tests/unit; \
+	fi
 
 .PHONY: bench
 bench: $(VENV)/.test ## Measure against a bare registry, into docs/benchmarks; PARTS, ROUNDS and HOSTS choose what
@@ -105,6 +124,8 @@ bench: $(VENV)/.test ## Measure against a bare registry, into docs/benchmarks; P
 test: $(VENV)/.test ## Run everything that CI runs
 	@tests/parts \
 	  prepare "$(BIN)/ansible-playbook -i localhost, $(BECOME) tests/prepare.yml" \
+	  'gates&' "$(MAKE) --no-print-directory gates" \
 	  hosts "tests/hosts/build" \
+	  'newest&' "$(MAKE) --no-print-directory newest" \
 	  lint "$(MAKE) --no-print-directory lint" \
 	  tests "PATH='$(BIN):$$PATH' $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from ansible.errors import AnsibleError
+from ansible.module_utils.common.yaml import yaml_load
 from ansible.plugins.action import ActionBase
 from ansible_collections.drydock.registry.plugins.module_utils._settings import spec_problems, unique
 
@@ -68,12 +69,16 @@ class ActionModule(ActionBase):  # type: ignore[misc]
 
     def _load(self, path: Path) -> dict[str, Any]:
         """Read a YAML file of the collection; nothing where it is not there."""
-        content = self._loader.load_from_file(str(path), trusted_as_template=True) if path.is_file() else None
+        # Without the loader's cache, from which it would copy.
+        content = (
+            self._loader.load_from_file(str(path), cache="none", trusted_as_template=True) if path.is_file() else None
+        )
         return content if isinstance(content, dict) else {}
 
     def _variables(self, roles: list[str], known: dict[str, Any]) -> dict[str, Any]:
         """Add to what the play knows what the roles and those that they depend on say by themselves."""
-        needed = list(roles)
+        # Roles that the play imports have brought theirs along.
+        needed = [role for role in roles if f"{role}_problems" not in known]
         for role in needed:
             for dependency in self._load(ROLES / role / "meta" / "main.yml").get("dependencies") or []:
                 name = str(dependency["role"]).rpartition(".")[2]
@@ -88,8 +93,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]
 
     def _of_specification(self, role: str, variables: dict[str, Any]) -> list[str]:
         """Validate a role's variables, as Ansible does when it runs the role."""
-        specification = self._load(ROLES / role / "meta" / "argument_specs.yml")["argument_specs"]["main"]
-        options = specification.get("options") or {}
+        # Plain values, which Ansible's own loader would take long to wrap.
+        content = yaml_load((ROLES / role / "meta" / "argument_specs.yml").read_text(encoding="utf-8"))
+        options = content["argument_specs"]["main"].get("options") or {}
         values: dict[str, Any] = {}
         said: list[str] = []
         templar = self._templar.copy_with_new_env(available_variables=variables)

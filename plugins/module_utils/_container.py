@@ -8,7 +8,7 @@ next run sees what an interrupted one has left:
 
     NAME                the container that shall run
     NAME-old            the one that it replaces, which serves until NAME answers
-    NAME-finishing-ID   one that has been replaced, or is just being told so: it answers its last requests and ends
+    NAME-finishing-ID   one that has been told to finish: it takes no requests any more, answers its last ones and ends
 """
 
 from __future__ import annotations
@@ -181,13 +181,17 @@ def is_finishing(container: Container) -> bool:
     return "-finishing-" in container.name
 
 
+def finishing_name(wanted: Wanted, old: Container) -> str:
+    """Return the name of a container that has been told to finish."""
+    return f"{wanted.name}-finishing-{old.id[:12]}"
+
+
 def finishing_steps(wanted: Wanted, old: Container) -> list[Step]:
-    """Return how an old container is told to finish. It has its new name before the signal: the next run repeats the signal alone."""
-    finishing = f"{wanted.name}-finishing-{old.id[:12]}"
+    """Return how an old container is told to finish. Until it is, it keeps the name by which its configuration is reloaded."""
     return [
         Step("update", old.name, "no"),
-        Step("rename", old.name, finishing),
-        Step("kill", finishing, wanted.stop_signal),
+        Step("kill", old.name, wanted.stop_signal),
+        Step("rename", old.name, finishing_name(wanted, old)),
     ]
 
 
@@ -219,7 +223,7 @@ class Found:
         self.old = named.get(wanted.old_name)
         finishing = [container for container in look.containers if is_finishing(container)]
         self.ended = [container for container in finishing if container.state != "running"]
-        self.finishing = [container for container in finishing if container.state == "running"]
+        self.finishing = [container.name for container in finishing if container.state == "running"]
         self.running = self.present is not None and self.present.state == "running"
 
     def kept(self, wanted: Wanted, specification: str) -> bool:
@@ -269,12 +273,12 @@ def ensure_present(wanted: Wanted, operations: Operations, *, check_mode: bool) 
         return Outcome(changed=made.changed or bool(found.ended), message="", handed_over=False, finishing=())
 
     steps = [Step("remove", container.name) for container in found.ended]
-    finishing = list(found.finishing)
+    left = found.finishing
     old = found.old if wanted.hand_over_seconds is not None else None
     if old is not None and not kept and found.can_share(wanted) and found.answers(wanted, look.answer):
         # The run that made the container which answers was killed before the one that it replaced was told so.
         steps += finishing_steps(wanted, old)
-        finishing.append(old._replace(name=steps[-1].name))
+        left.append(finishing_name(wanted, old))
         old = None
     if wanted.hand_over_seconds is not None and found.present and old is None and not kept and found.can_share(wanted):
         steps.append(Step("rename", wanted.name, wanted.old_name))
@@ -290,7 +294,8 @@ def ensure_present(wanted: Wanted, operations: Operations, *, check_mode: bool) 
         raise NotServing(give_up(wanted, operations, reason, two=old is not None))
 
     # It answers. Whatever goes wrong from here on, the old one is not taken back: the next run goes on with this.
-    left = finish(wanted, operations, old, finishing)
+    if old is not None and not finish(wanted, operations, old):
+        left.append(finishing_name(wanted, old))
     return Outcome(
         changed=bool(steps) or made.changed or old is not None,
         message="",
@@ -310,24 +315,14 @@ def make_and_ask(
         return Made(False), str(failure) or "no reason given"
 
 
-def finish(
-    wanted: Wanted, operations: Operations, old: Optional[Container], finishing: Sequence[Container]
-) -> list[str]:
-    """Let the old container finish what it has begun, wait for it, and remove it. Returns those that still have something to do."""
-    # One that was renamed by a run that was killed may not have its signal. To one that has it, a second one says nothing new.
-    steps = [Step("kill", container.name, wanted.stop_signal) for container in finishing]
-    left = [container.name for container in finishing]
-    if old is None:
-        if steps:
-            operations.perform(steps)
-        return left
-    steps += finishing_steps(wanted, old)
-    name = steps[-1].name
-    steps.append(Step("wait", name, str(max(1, wanted.hand_over_seconds or 0))))
-    if operations.perform(steps)[-1]:
-        operations.perform([Step("remove", name)])
-        return left
-    return [*left, name]
+def finish(wanted: Wanted, operations: Operations, old: Container) -> bool:
+    """Let the old container finish what it has begun, wait for it, and remove it. Tells whether it has finished in time."""
+    name = finishing_name(wanted, old)
+    wait = Step("wait", name, str(max(1, wanted.hand_over_seconds or 0)))
+    if not operations.perform([*finishing_steps(wanted, old), wait])[-1]:
+        return False
+    operations.perform([Step("remove", name)])
+    return True
 
 
 def give_up(wanted: Wanted, operations: Operations, reason: str, *, two: bool) -> str:

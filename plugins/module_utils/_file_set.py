@@ -333,8 +333,8 @@ def _diff(difference: Difference, shown: Optional[tuple[str, str, str]]) -> Iter
         ]
         if pairs:
             yield {
-                "before": {"path": path, **{name: _number(name, value) for name, value, _ in pairs}},
-                "after": {"path": path, **{name: _number(name, value) for name, _, value in pairs}},
+                "before": {"path": path, **{name: _number(name, value) for name, value, _new in pairs}},
+                "after": {"path": path, **{name: _number(name, value) for name, _old, value in pairs}},
             }
 
 
@@ -521,7 +521,7 @@ def remove_leftovers(folders: Sequence[str]) -> None:
     """Remove the staging folders of runs that were killed."""
     for folder in folders:
         real = os.path.realpath(folder)
-        for place in {real, os.path.dirname(real)}:
+        for place in sorted({real, os.path.dirname(real)}):
             with contextlib.suppress(OSError):
                 for name in os.listdir(place):
                     if name.startswith(f".{os.path.basename(folder)}{MARK}"):

@@ -240,7 +240,7 @@ def listening(table: str) -> list[tuple[str, int, str]]:
     for line in table.splitlines()[1:]:
         columns = line.split()
         if len(columns) > 9 and columns[3] == _LISTENING:
-            host, _, port = columns[1].partition(":")
+            host, _colon, port = columns[1].partition(":")
             found.append((address(host), int(port, 16), columns[9]))
     return found
 
@@ -276,7 +276,7 @@ def programs_by_inode(proc: str, inodes: set[str]) -> dict[str, str]:
 def listeners(proc: str = "/proc") -> list[Listener]:
     """List all TCP sockets that accept connections, and by whose program; empty names are unknown ones."""
     found = [entry for name in ("tcp", "tcp6") for entry in listening(text_of(f"{proc}/net/{name}"))]
-    programs = programs_by_inode(proc, {inode for _, _, inode in found}) if found else {}
+    programs = programs_by_inode(proc, {inode for _address, _port, inode in found}) if found else {}
     unique = sorted({(port, host, programs.get(inode, "")) for host, port, inode in found})
     return [Listener(address=host, port=port, program=program) for port, host, program in unique]
 

@@ -159,6 +159,7 @@ attributes:
   diff_mode:
     support: full
   idempotent:
+    description: When run twice in a row with the same arguments, the second run changes nothing.
     support: full
   platform:
     platforms: posix

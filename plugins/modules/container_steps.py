@@ -68,6 +68,7 @@ attributes:
   diff_mode:
     support: none
   idempotent:
+    description: When run twice in a row with the same arguments, the second run changes nothing.
     support: none
     details:
       - M(drydock.registry.container) decides which steps are needed.

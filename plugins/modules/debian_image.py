@@ -184,7 +184,7 @@ class Builder:
         if not os.path.exists(source):
             self.module.fail_json(msg=f"programs names {path}, which none of the packages holds.")
         # /lib/x is kept as /usr/lib/x, since /lib is a link there.
-        first, _, rest = path.lstrip("/").partition("/")
+        first, _slash, rest = path.lstrip("/").partition("/")
         target = os.path.join(self.root, *(("usr", first, rest) if first in MERGED else (first, rest)))
         os.makedirs(os.path.dirname(target), mode=0o755, exist_ok=True)
         shutil.copy2(source, target, follow_symlinks=True)

@@ -91,6 +91,7 @@ attributes:
     support: full
     description: Whether a second call changes nothing.
   platform:
+    support: full
     platforms: posix
     description: The host's operating system family.
 """

@@ -58,6 +58,7 @@ attributes:
   diff_mode:
     support: none
   idempotent:
+    description: When run twice in a row with the same arguments, the second run changes nothing.
     support: full
     details:
       - The lock is no change of the host.
@@ -105,10 +106,10 @@ from ansible_collections.drydock.registry.plugins.module_utils._run_lock import 
 def holder(module: AnsibleModule, name: str) -> Holder:
     """Read a run that the action plugin has sent."""
     found = parse(module.jsonify(module.params[name]))
-    if found is None:
-        module.fail_json(msg=f"{name} names no run: this module is called by its action plugin.")
-    assert found is not None  # noqa: S101 (fail_json ends the process)
-    return found
+    if found:
+        return found
+    module.fail_json(msg=f"{name} names no run: this module is called by its action plugin.")
+    raise AssertionError("fail_json ends the process")
 
 
 def run(module: AnsibleModule) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from typing import Any, ClassVar, NamedTuple
 import pytest
 import yaml
 from aws_account import ACCOUNT_ID, REGION, ROOT, Account, Steps, aws_account, changed_tasks, changes, refusals
+from counting import counted
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -1080,7 +1081,10 @@ class TestPlatform:
     def test_a_run_makes_a_service_behind_a_load_balancer(
         self, enforced: Account, deployer: Account, settings: dict[str, Any]
     ) -> None:
-        changes(self.play(deployer, settings, "provision.yml"))
+        with counted(deployer.environment, deployer.folder) as tasks:
+            changes(self.play(deployer, settings, "provision.yml"))
+        # It was 157 once.
+        assert tasks.total() <= 90, tasks
         balancers = enforced.client("elbv2")
         (balancer,) = balancers.describe_load_balancers()["LoadBalancers"]
         (group,) = balancers.describe_target_groups(LoadBalancerArn=balancer["LoadBalancerArn"])["TargetGroups"]

@@ -72,6 +72,10 @@ def cases() -> dict[str, Case]:
 
     return {
         "tls-provider": Case({"registry_tls_provider": "acme2"}, ("registry_tls_provider", "self_signed", "provided")),
+        "several-roles": Case(
+            {"docker_engine_provider": "podman", "registry_tls_valid_days": 0, "registry_auth_bcrypt_cost": 3},
+            ("docker_engine_provider", "registry_tls_valid_days", "registry_auth_bcrypt_cost is 3"),
+        ),
         "docker-provider": Case({"docker_engine_provider": "podman"}, ("docker_engine_provider", "distribution")),
         "storage-provider": Case(
             {"registry_server_storage_provider": "azure"}, ("registry_server_storage_provider", "filesystem", "s3")

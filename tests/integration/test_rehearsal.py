@@ -30,6 +30,7 @@ import pytest
 from aws_account import changes, refusal
 from aws_rehearsal import ACME_ROOT, Rehearsal, rehearsal
 from botocore.exceptions import ClientError
+from counting import counted
 
 NAME = "rehearsal-registry"
 BUCKET = "example-prod-registry"
@@ -202,8 +203,10 @@ def test_a_run_that_may_not_start_a_host_says_so_and_can_be_torn_down(rehearsed:
     assert made_by_us(rehearsed) == {}
 
 
-def test_one_run_makes_a_working_registry(rehearsed: Rehearsal) -> None:
-    done = rehearsed.play("site.yml")
+def test_one_run_makes_a_working_registry(rehearsed: Rehearsal, tmp_path: Path) -> None:
+    with counted(rehearsed.users_environment, tmp_path) as tasks:
+        done = rehearsed.play("site.yml")
+    assert tasks.total() <= 70, tasks
     assert changes(done) > 20
     assert "The registry works" in said(done)
     made = made_by_us(rehearsed)

@@ -1,46 +1,40 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A run where nothing differs is short, and whatever differs is mended all the same.
+"""A run where nothing differs changes nothing, and whatever differs is repaired.
 
-One host serves all tests, which run in the order of this file: each leaves the registry working. Which roles ran is judged by
+One host serves all tests, which run in the order of this file: each leaves the registry working. Which roles changed something is judged by
 Ansible's own record of its tasks; what a run takes is printed, and never asserted.
 """
 
 from __future__ import annotations
 
-import json
+import signal
 import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import pytest
-from deployment import CONTAINERS, Deployment, Run, deployed_hosts, results
+from deployment import CONTAINERS, Deployment, Run, deployed_hosts
 
-KEPT = "/run/drydock-converged.json"
-ROLES = {"docker_engine", "registry_tls", "registry_auth", "registry_server", "registry_proxy"}
+LOCK = "/run/drydock-run.lock"
 
 
 class Host(Deployment):
-    """A registry whose runs are looked into."""
+    """A registry whose runs are timed."""
 
-    def run(self, *options: str, playbook: str = "site.yml") -> tuple[Run, set[str]]:
-        """Run a playbook that has to succeed; return what it did and the roles that were not left out."""
-        with self.start(playbook, *options) as process:
-            stdout, stderr = process.communicate(timeout=900)
-        done = results(process.returncode, stdout, stderr)
-        assert done.returncode == 0, "\n".join(done.failures)
-        names = [
-            task["task"]["name"] for play in json.loads(stdout[stdout.index("{") :])["plays"] for task in play["tasks"]
-        ]
-        # The first task of a role's entry point `main`.
-        return done, {
-            role
-            for role in ROLES
-            if any(f"{role} : Validating arguments against arg spec 'main'" in name for name in names)
-        }
+    def run(self, *options: str, playbook: str = "site.yml") -> Run:
+        """Run a playbook that has to succeed."""
+        start = time.monotonic()
+        done = self.play(playbook, *options)
+        print(f"{time.monotonic() - start:.0f} seconds of {playbook} {' '.join(options)}")
+        return done
 
     def shell(self, command: str) -> str:
         """Run a shell command on the host that has to succeed."""
         return self.host("sh", "-c", command).stdout.strip()
+
+    def locked(self) -> bool:
+        """Tell whether a run holds the host's lock."""
+        return self.host("test", "-e", LOCK, check=False).returncode == 0
 
 
 @pytest.fixture(scope="module")
@@ -54,55 +48,36 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
         yield made
 
 
-def test_a_second_run_leaves_all_roles_out(deployment: Host) -> None:
-    start = time.monotonic()
-    _, ran = deployment.run()
-    print(f"{time.monotonic() - start:.0f} seconds of the first run")
-    assert ran == ROLES
+def test_a_second_run_changes_nothing(deployment: Host) -> None:
+    assert deployment.run().roles() >= {"registry_tls", "registry_auth", "registry_server", "registry_proxy"}
     before = deployment.containers()
-
-    start = time.monotonic()
-    done, ran = deployment.run()
-    print(f"{time.monotonic() - start:.0f} seconds of the second run")
-    assert done.changed == []
-    assert ran == set()
+    assert deployment.run().changed == []
     assert deployment.containers() == before
+    assert not deployment.locked()
 
 
-def test_a_dry_run_on_a_converged_host_finds_nothing_either(deployment: Host) -> None:
-    done, ran = deployment.run("--check", "--diff")
-    assert done.changed == []
-    assert ran == set()
+def test_a_dry_run_finds_nothing_either(deployment: Host) -> None:
+    assert deployment.run("--check", "--diff").changed == []
 
 
-def test_a_run_that_looks_at_everything_changes_nothing_either(deployment: Host) -> None:
-    before = deployment.containers()
-    done, ran = deployment.run("--extra-vars=drydock_look_anew=true", playbook="configure.yml")
-    assert done.changed == []
-    assert ran == ROLES
-    assert deployment.containers() == before
-
-
-def test_a_changed_user_runs_one_role_and_counts_at_once(deployment: Host) -> None:
+def test_a_changed_user_changes_one_role_and_counts_at_once(deployment: Host) -> None:
     before = deployment.containers()
     old = deployment.passwords["changes"]
     deployment.passwords["changes"] = deployment.settings["registry_auth_users"][1]["password"] = "after the change"
-    start = time.monotonic()
-    _, ran = deployment.run()
-    print(f"{time.monotonic() - start:.0f} seconds of a run with a changed user")
-    assert ran == {"registry_auth"}
+    # nginx reloads, and that is all.
+    assert deployment.run().roles() == {"registry_auth", "registry_proxy"}
     new = deployment.passwords["changes"]
     deployment.passwords["changes"] = old
     assert deployment.status("/v2/", user="changes") == 401
     deployment.passwords["changes"] = new
     assert deployment.status("/v2/", user="changes") == 200
     assert deployment.containers() == before
-    assert deployment.run(playbook="configure.yml")[1] == set()
+    assert deployment.run(playbook="configure.yml").changed == []
 
 
 def test_a_generated_password_that_is_deleted_is_made_anew(deployment: Host) -> None:
     (deployment.folder / "credentials/generated.password").unlink()
-    assert deployment.run(playbook="configure.yml")[1] == {"registry_auth"}
+    assert "registry_auth" in deployment.run(playbook="configure.yml").roles()
     assert (deployment.folder / "credentials/generated.password").exists()
 
 
@@ -179,7 +154,7 @@ DRIFTS = {
 
 
 def test_each_drift_is_seen_alone(deployment: Host) -> None:
-    """Without mending it: a dry run says which role has something to do, and the host is put back by hand."""
+    """Without repairing it: a dry run says which role has something to do, and the host is put back by hand."""
     for name in (
         "the private key can be read by all",
         "the sockets' folder is open",
@@ -191,45 +166,64 @@ def test_each_drift_is_seen_alone(deployment: Host) -> None:
         mode = deployment.shell(f"stat --format %a {path}")
         group = deployment.shell(f"stat --format %G {path}")
         deployment.shell(drift.command)
-        assert deployment.run("--check", playbook="configure.yml")[1] == {drift.role}, name
+        assert deployment.run("--check", playbook="configure.yml").roles() == {drift.role}, name
         deployment.shell(f"chmod {mode} {path} && chgrp {group} {path}")
-    assert deployment.run("--check", playbook="configure.yml")[1] == set()
+    assert deployment.run("--check", playbook="configure.yml").changed == []
 
 
-def test_all_drifts_together_are_mended_by_one_run(deployment: Host) -> None:
+def test_all_drifts_together_are_repaired_by_one_run(deployment: Host) -> None:
     before = {name: deployment.shell(drift.shown_by) for name, drift in DRIFTS.items()}
     for drift in DRIFTS.values():
         deployment.shell(drift.command)
-    _, ran = deployment.run()
-    assert ran == {drift.role for drift in DRIFTS.values()}
+    assert deployment.run().roles() == {drift.role for drift in DRIFTS.values()}
     assert {name: deployment.shell(drift.shown_by) for name, drift in DRIFTS.items()} == before
     assert deployment.status("/v2/", user="stays") == 200
-    done, ran = deployment.run()
-    assert (done.changed, ran) == ([], set())
+    assert deployment.run().changed == []
+
+
+def test_a_second_run_at_the_same_time_ends_at_once(deployment: Host) -> None:
+    with deployment.start("configure.yml") as first:
+        # Stopped while it holds the lock, as a run does that waits for something.
+        deployment.host("sh", "-c", f"until [ -s {LOCK} ]; do sleep 0.05; done")
+        first.send_signal(signal.SIGSTOP)
+        try:
+            second = deployment.attempt("configure.yml")
+            dry = deployment.attempt("configure.yml", "--check")
+        finally:
+            first.send_signal(signal.SIGCONT)
+        output, _ = first.communicate(timeout=900)
+    for done in (second, dry):
+        assert done.returncode != 0
+        assert done.changed == []
+        (sentence,) = done.failures
+        assert sentence.startswith("registry.test is being changed by another run since 20")
+        assert f", process {first.pid}. " in sentence
+    # The first one is not disturbed, and lets go of the lock.
+    assert first.returncode == 0, output[-3000:]
+    assert not deployment.locked()
 
 
 def test_a_run_that_is_killed_leaves_nothing_behind_that_counts(deployment: Host) -> None:
     deployment.settings["registry_server_log_level"] = "debug"
     deployment.kill_when("grep -q 'level: debug' /etc/drydock/registry/config.yml", "configure.yml")
+    assert deployment.locked()
     # As if the killed run had never been asked for.
     del deployment.settings["registry_server_log_level"]
-    assert "registry_server" in deployment.run(playbook="configure.yml")[1]
+    # The next run takes the lock over.
+    assert "registry_server" in deployment.run(playbook="configure.yml").roles()
+    assert not deployment.locked()
     assert set(deployment.containers()) == set(CONTAINERS)
     assert deployment.status("/v2/", user="stays") == 200
 
 
-def test_what_is_kept_is_root_s_alone_and_shows_no_password(deployment: Host) -> None:
-    assert deployment.shell(owner(KEPT)) == "root root 600"
-    kept = deployment.shell(f"cat {KEPT}")
-    assert not any(password in kept for password in deployment.passwords.values())
-
-
-def test_what_others_could_have_written_or_has_an_end_is_not_believed(deployment: Host) -> None:
-    deployment.shell(f"chmod 666 {KEPT}")
-    assert deployment.run("--check", playbook="configure.yml")[1] == ROLES
-    deployment.shell(f"chmod 600 {KEPT}")
-    assert deployment.run("--check", playbook="configure.yml")[1] == set()
-    kept = json.loads(deployment.shell(f"cat {KEPT}"))
-    kept["roles"]["registry_tls"]["until"] = time.time() - 1
-    deployment.host("sh", "-c", f"cat > {KEPT}", stdin=json.dumps(kept))
-    assert deployment.run("--check", playbook="configure.yml")[1] == {"registry_tls"}
+def test_the_lock_of_a_run_elsewhere_counts_for_half_an_hour(deployment: Host) -> None:
+    elsewhere = '{"controller": "ci", "space": "elsewhere", "user": "bob", "process": 7, "started": "70", "since": %d}'
+    deployment.host("sh", "-c", f"cat > {LOCK}", stdin=elsewhere % (time.time() - 60))
+    done = deployment.attempt("configure.yml")
+    assert [failure.partition(" since ")[0] for failure in done.failures] == [
+        "registry.test is being changed by another run"
+    ]
+    assert "user bob on ci, process 7." in done.failures[0]
+    deployment.host("sh", "-c", f"cat > {LOCK}", stdin=elsewhere % (time.time() - 1801))
+    assert deployment.run(playbook="configure.yml").changed == []
+    assert not deployment.locked()

@@ -15,7 +15,7 @@ name: count_tasks
 type: notification
 short_description: Count the tasks of a run
 description:
-  - Writes a JSON list with role, module and name of each task that was started, handlers and skipped ones included, to the file that
+  - Writes a JSON list with play, role, module and name of each task that was started, handlers and skipped ones included, to the file that
     the variable C(COUNT_TASKS) of the environment names.
 author: The authors of drydock.registry
 """
@@ -32,10 +32,15 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
     def __init__(self) -> None:
         super().__init__()
         self.started: list[dict[str, Any]] = []
+        self.play = ""
+
+    def v2_playbook_on_play_start(self, play: Any) -> None:
+        self.play = play.get_name()
 
     def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:  # noqa: ARG002 (Ansible's signature)
         role = task._role.get_name(include_role_fqcn=False) if task._role else ""
-        self.started.append({"role": role, "module": task.action, "name": task.get_name(include_role_fqcn=False)})
+        name = task.get_name(include_role_fqcn=False)
+        self.started.append({"play": self.play, "role": role, "module": task.action, "name": name})
 
     def v2_playbook_on_handler_task_start(self, task: Any) -> None:
         self.v2_playbook_on_task_start(task, False)

@@ -385,7 +385,7 @@ def test_change_hands_over() -> None:
         "perform rename",
         "make",
         "ask 15",
-        "perform update, rename, kill, wait",
+        "perform update, kill, rename, wait",
         "perform remove",
     ]
     assert list(host.containers) == [NAME]
@@ -481,7 +481,7 @@ def test_earlier_hand_over_is_completed_before_the_next_one_begins() -> None:
         host.run(OTHER)
     assert set(host.containers) == {NAME, f"{NAME}-old"}
     assert host.run(THIRD).handed_over
-    assert host.calls[:2] == ["look", "perform update, rename, kill, rename"]
+    assert host.calls[:2] == ["look", "perform update, kill, rename, rename"]
     assert_complete(host, THIRD)
 
 

@@ -390,10 +390,12 @@ def stage_a_change(root: Path) -> dict[str, Any]:
     )
 
 
-def expected(root: Path) -> dict[str, tuple[int, str]]:
-    done = root / "expected"
-    run(stage_a_change(done))
-    return tree(done)
+@pytest.fixture(scope="module")
+def after(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, str]]:
+    """What the change leads to."""
+    root = tmp_path_factory.mktemp("after")
+    run(stage_a_change(root))
+    return tree(root)
 
 
 def count_steps(root: Path) -> list[str]:
@@ -416,7 +418,7 @@ def test_each_kind_of_step_is_among_those_that_break(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("step", range(1, MORE_THAN_ALL_STEPS))
-def test_a_failure_at_any_step_leaves_all_or_none(tmp_path: Path, step: int) -> None:
+def test_a_failure_at_any_step_leaves_all_or_none(tmp_path: Path, step: int, after: dict[str, tuple[int, str]]) -> None:
     root = tmp_path / "root"
     wanted = stage_a_change(root)
     before = tree(root)
@@ -434,16 +436,18 @@ def test_a_failure_at_any_step_leaves_all_or_none(tmp_path: Path, step: int) -> 
         assert {name: entry for name, entry in tree(root).items() if "drydock" not in name} == before
     else:
         # The step was one after all renames, such as removing what was staged, or there is no such step.
-        assert {name: entry for name, entry in tree(root).items() if "drydock" not in name} == expected(tmp_path)
+        assert {name: entry for name, entry in tree(root).items() if "drydock" not in name} == after
     # Without links, a copy keeps the old file; the others are steps of removing what was staged.
     if breaker.broken and breaker.names[step - 1] not in ("link", "unlink", "rmdir"):
         assert message
     run(wanted)
-    assert tree(root) == expected(tmp_path / "again")
+    assert tree(root) == after
 
 
 @pytest.mark.parametrize("step", range(1, MORE_THAN_ALL_STEPS))
-def test_a_kill_at_any_step_leaves_no_half_file_and_the_next_run_completes(tmp_path: Path, step: int) -> None:
+def test_a_kill_at_any_step_leaves_no_half_file_and_the_next_run_completes(
+    tmp_path: Path, step: int, after: dict[str, tuple[int, str]]
+) -> None:
     root = tmp_path / "root"
     wanted = stage_a_change(root)
     before = tree(root)
@@ -456,7 +460,6 @@ def test_a_kill_at_any_step_leaves_no_half_file_and_the_next_run_completes(tmp_p
             os._exit(0 if sys.exc_info()[0] is None else 1)
     _, status = os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(status) in (0, 9)
-    after = expected(tmp_path)
     for name, (_, content) in tree(root).items():
         if "drydock" not in name and content != "/":
             assert content in {entries[name][1] for entries in (before, after) if name in entries}, name

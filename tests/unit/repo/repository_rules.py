@@ -30,7 +30,17 @@ Rule = Callable[[Path], Iterator[str]]
 COLLECTION = "drydock.registry"
 # Entry points by convention; `common` consists of nothing else, and its README names them.
 ENTRY_POINTS = {"main", "preflight", "remove"}
-SKIPPED_FOLDERS = {".git", ".venv", ".cache", ".ansible", ".mypy_cache", ".pytest_cache", ".ruff_cache", "__pycache__"}
+SKIPPED_FOLDERS = {
+    ".git",
+    ".venv",
+    ".venv-newest",
+    ".cache",
+    ".ansible",
+    ".mypy_cache",
+    ".pytest_cache",
+    ".ruff_cache",
+    "__pycache__",
+}
 CHANGELOG_SECTIONS = {
     "release_summary",
     "breaking_changes",
@@ -571,6 +581,20 @@ def differing_options(where: str, documented: Mapping[str, Any], spec: Mapping[s
         yield from differing_options(f"{where}: {option}", said.get("suboptions") or {}, done.get("options") or {})
 
 
+def nothing_is_newer_than_the_collection(root: Path) -> Iterator[str]:
+    """version_added is a version that is out, or the one in galaxy.yml, which comes out next."""
+    version = str(load_dict(root / "galaxy.yml").get("version", "0.1.0"))
+    for path, text in text_files(root / "plugins") if (root / "plugins").is_dir() else []:
+        for match in re.finditer(r"""^ *version_added: *["']?([\d.]+)""", text, re.MULTILINE):
+            if release(match[1]) > release(version):
+                yield f"{name(path, root)}: version_added is {match[1]}, and galaxy.yml says {version}."
+
+
+def release(version: str) -> tuple[int, ...]:
+    """Return a version as numbers."""
+    return tuple(int(part) for part in version.split("."))
+
+
 # --- The repository ----------------------------------------------------------------------------------------------
 
 
@@ -653,6 +677,7 @@ RULES: tuple[Rule, ...] = (
     roles_have_readmes,
     templates_compile,
     plugins_are_documented,
+    nothing_is_newer_than_the_collection,
     dependencies_agree,
     nothing_names_a_machine,
     yaml_begins_with_a_marker,

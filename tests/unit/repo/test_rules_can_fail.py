@@ -276,6 +276,11 @@ BAD: list[tuple[str, Files, str]] = [
         {"plugins/filter/double.py": FILTER.replace('{"double"', '{"twice"')},
         "name is 'double'",
     ),
+    (
+        "nothing_is_newer_than_the_collection",
+        {"plugins/modules/measure.py": MODULE.replace("options:", "version_added: 0.10.0\noptions:")},
+        "version_added is 0.10.0, and galaxy.yml says 0.1.0",
+    ),
     ("dependencies_agree", {"requirements.yml": "---\ncollections: []\n"}, "community.docker is '>=4' in galaxy.yml"),
     ("nothing_names_a_machine", {"docs/x.md": "see /ro" + "ot/notes\n"}, "is a path of one machine"),
     ("nothing_names_a_machine", {"docs/x.md": "see /wo" + "rk/notes\n"}, "is a path of one machine"),

@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The ways in which people run Ansible: some hosts, one after the other, some tags, from a task on, dry, roles in plays of their own.
+
+Three hosts start deployed, and a fourth one bare. They serve all tests, which run in the order of this file.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import yaml
+from deployment import ADDRESS, ROOT, Deployment, Run, deployed_hosts
+from into_host import into
+
+HOSTS = (ADDRESS, "two.test", "three.test")
+BARE = "bare.test"
+CONFIG = "/etc/drydock/proxy/nginx.conf"
+KEY = "/etc/drydock/tls/tls.key"
+# What a role leaves on a bare host.
+MADE = "ls -d /etc/drydock /var/lib/drydock /usr/bin/docker* 2>/dev/null; getent passwd drydock"
+
+
+class Hosts(Deployment):
+    """Several hosts."""
+
+    def on(self, host: str, command: str, stdin: str = "") -> str:
+        """Run a shell command on one of the hosts and return what it prints."""
+        inside = [*into(self.names[host]), "sh", "-c", command]
+        return subprocess.run(inside, input=stdin, capture_output=True, text=True, check=False).stdout.strip()
+
+    def logs_in(self, host: str, password: str) -> bool:
+        """Tell whether alice may log in on a host with a password."""
+        command = (
+            "curl --silent --output /dev/null --write-out '%{http_code}' --config - --cacert /etc/drydock/tls/ca.crt "
+            f"--connect-to {host}:443:127.0.0.1:443 https://{host}/v2/"
+        )
+        return self.on(host, command, f'user = "alice:{password}"\n') == "200"
+
+    def set_password(self, password: str) -> None:
+        """Set alice's password for the next run."""
+        self.settings["registry_auth_users"] = [{"name": "alice", "password": password, "access": "admin"}]
+
+    def changed_play(self, **keywords: Any) -> str:
+        """Return the path of configure.yml with some keywords of a play, as somebody has it who made it his own."""
+        folder = self.folder / "playbooks"
+        if not folder.exists():
+            shutil.copytree(ROOT / "playbooks", folder)
+        plays = yaml.safe_load((folder / "configure.yml").read_text(encoding="utf-8"))
+        (play,) = plays
+        path = folder / f"configure-{'-'.join(keywords)}.yml"
+        path.write_text(yaml.safe_dump([{**play, **keywords}]), encoding="utf-8")
+        return str(path)
+
+    def somebodys(self, host: str, **keywords: Any) -> Run:
+        """Run a play that somebody has written for roles of the collection."""
+        path = self.folder / "somebodys.yml"
+        path.write_text(yaml.safe_dump([{"hosts": host, "become": True, **keywords}]), encoding="utf-8")
+        return self.play(str(path))
+
+
+@pytest.fixture(scope="module")
+def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosts]:
+    """Start the hosts."""
+    made = Hosts("ways", tmp_path_factory.mktemp("ways"))
+    with deployed_hosts(made):
+        yield made
+
+
+def test_one_host_after_the_other(hosts: Hosts) -> None:
+    hosts.set_password("one by one")
+    path = hosts.changed_play(serial=1)
+    with hosts.start(path) as process:
+        stdout, stderr = process.communicate(timeout=900)
+    assert process.returncode == 0, stdout[-3000:] + stderr[-3000:]
+    batches = [
+        {host for task in play["tasks"] for host in task["hosts"]}
+        for play in json.loads(stdout[stdout.index("{") :])["plays"]
+    ]
+    assert batches == [{host} for host in HOSTS]
+    assert all(hosts.logs_in(host, "one by one") for host in HOSTS)
+    assert hosts.play(path).changed == []
+
+
+def test_each_host_at_its_own_pace(hosts: Hosts) -> None:
+    hosts.set_password("at its own pace")
+    path = hosts.changed_play(strategy="free")
+    assert hosts.play(path).roles() == {"registry_auth", "registry_proxy"}
+    assert all(hosts.logs_in(host, "at its own pace") for host in HOSTS)
+    assert hosts.play(path).changed == []
+
+
+def test_some_of_the_hosts(hosts: Hosts) -> None:
+    hosts.set_password("on one of them")
+    hosts.play("site.yml", "--limit=localhost,two.test")
+    assert [hosts.logs_in(host, "on one of them") for host in HOSTS] == [False, True, False]
+    hosts.play("site.yml")
+    assert all(hosts.logs_in(host, "on one of them") for host in HOSTS)
+
+
+def test_the_tag_of_one_role(hosts: Hosts) -> None:
+    hosts.on(ADDRESS, f"chmod 644 {KEY}; echo '# more' >> {CONFIG}")
+    assert hosts.play("configure.yml", "--tags=tls").roles() >= {"registry_tls"}
+    assert hosts.on(ADDRESS, f"stat --format %a {KEY}") == "640"
+    assert "# more" in hosts.on(ADDRESS, f"tail -1 {CONFIG}")
+    # Settings of the others are not looked at.
+    hosts.settings["registry_server_http_secret"] = "too short"
+    try:
+        assert hosts.play("configure.yml", "--tags=tls").roles() <= {"registry_proxy"}
+        refused = hosts.attempt("configure.yml", "--tags=server")
+        assert refused.changed == []
+        assert all("registry_server_http_secret has fewer than 32 characters" in said for said in refused.failures)
+    finally:
+        del hosts.settings["registry_server_http_secret"]
+    assert hosts.play("configure.yml", "--skip-tags=proxy").changed == []
+
+
+def test_from_a_task_on(hosts: Hosts) -> None:
+    hosts.on(ADDRESS, f"chmod 644 {KEY}")
+    done = hosts.play("configure.yml", "--start-at-task=Run nginx")
+    # What the test before has left.
+    assert done.roles() == {"registry_proxy"}
+    assert "# more" not in hosts.on(ADDRESS, f"cat {CONFIG}")
+    assert hosts.on(ADDRESS, f"stat --format %a {KEY}") == "644"
+    assert hosts.play("configure.yml", "--start-at-task=Install Docker").roles() == {"registry_tls"}
+    for stage in ("Install the users", "Run the registries", "Run nginx"):
+        assert hosts.play("configure.yml", f"--start-at-task={stage}").changed == [], stage
+
+
+def test_a_dry_run_on_registries(hosts: Hosts) -> None:
+    assert hosts.play("site.yml", "--check", "--diff").changed == []
+    hosts.on(ADDRESS, f"chmod 644 {KEY}")
+    assert hosts.play("site.yml", "--check", "--diff").roles() == {"registry_tls"}
+    assert hosts.on(ADDRESS, f"stat --format %a {KEY}") == "644"
+    assert hosts.play("site.yml").roles() == {"registry_tls"}
+
+
+def test_a_dry_run_on_a_bare_host(hosts: Hosts) -> None:
+    more = hosts.folder / "bare.yml"
+    more.write_text(yaml.safe_dump({"registry": {"hosts": {BARE: {}}}}), encoding="utf-8")
+    before = hosts.on(BARE, MADE)
+    done = hosts.play("configure.yml", "--check", "--diff", f"--inventory={more}", f"--limit={BARE}")
+    assert done.roles() >= {"docker_engine", "registry_tls", "registry_auth", "registry_server", "registry_proxy"}
+    assert hosts.on(BARE, MADE) == before == ""
+
+
+USERS = {"registry_auth_users": [{"name": "alice", "password": "of somebody's play", "access": "admin"}]}
+PLAYS: dict[str, dict[str, Any]] = {
+    "roles, without facts": {
+        "gather_facts": False,
+        "roles": ["drydock.registry.registry_tls", "drydock.registry.registry_auth"],
+    },
+    "roles, with facts": {
+        "gather_facts": True,
+        "roles": [
+            {"role": "drydock.registry.registry_tls"},
+            {"role": "drydock.registry.registry_auth", "tags": ["users"]},
+        ],
+    },
+    "include_role, without facts": {
+        "gather_facts": False,
+        "tasks": [
+            {"name": "TLS", "ansible.builtin.include_role": {"name": "drydock.registry.registry_tls"}},
+            {"name": "Users", "ansible.builtin.include_role": {"name": "drydock.registry.registry_auth"}, "when": True},
+        ],
+    },
+    "include_role, with facts": {
+        "gather_facts": True,
+        "tasks": [
+            {
+                "name": "Both",
+                "ansible.builtin.include_role": {"name": "drydock.registry.{{ item }}"},
+                "loop": ["registry_auth", "registry_tls"],
+            }
+        ],
+    },
+    "import_role": {
+        "gather_facts": False,
+        "tasks": [
+            {"name": "Users", "ansible.builtin.import_role": {"name": "drydock.registry.registry_auth"}},
+            {"name": "TLS", "ansible.builtin.import_role": {"name": "drydock.registry.registry_tls"}},
+        ],
+    },
+}
+
+
+@pytest.mark.parametrize("name", PLAYS)
+def test_roles_in_somebodys_play(hosts: Hosts, name: str) -> None:
+    hosts.on(BARE, "rm -rf /etc/drydock; userdel drydock; apt-get -qq remove -y python3-passlib python3-bcrypt")
+    done = hosts.somebodys(BARE, vars=USERS, **PLAYS[name])
+    assert done.roles() >= {"registry_tls", "registry_auth", "common"}
+    made = hosts.on(BARE, "ls /etc/drydock/tls/tls.crt /etc/drydock/auth/htpasswd; id --group --name drydock")
+    assert made.split() == ["/etc/drydock/tls/tls.crt", "/etc/drydock/auth/htpasswd", "drydock"]
+    assert hosts.somebodys(BARE, vars=USERS, **PLAYS[name]).changed == []
+
+
+def test_roles_with_containers_in_somebodys_play(hosts: Hosts) -> None:
+    roles = ["docker_engine", "registry_server", "registry_proxy"]
+    tasks = [
+        {"name": f"Run {role}", "ansible.builtin.include_role": {"name": f"drydock.registry.{role}"}} for role in roles
+    ]
+    for keywords in (
+        {"gather_facts": False, "roles": [f"drydock.registry.{role}" for role in roles]},
+        {"gather_facts": True, "tasks": tasks},
+    ):
+        assert hosts.somebodys(ADDRESS, **keywords).changed == []
