@@ -105,23 +105,25 @@ def test_no_link_is_followed(tmp_path: Path) -> None:
 
 def test_one_of_many_gets_it(tmp_path: Path) -> None:
     path = str(tmp_path / "lock")
-    winners: list[int] = []
+    inside: set[int] = set()
+    together: list[set[int]] = []
 
     def compete(process: int) -> None:
-        for _ in range(20):
-            if run_lock.hold(path, a_run(process=process)) is None:
-                winners.append(process)
-                holder = run_lock.read(path)
-                assert holder is not None
-                assert holder["process"] == process
-                run_lock.release(path, a_run(process=process))
+        for _ in range(5):
+            while run_lock.hold(path, a_run(process=process)) is not None:
+                time.sleep(0.001)
+            inside.add(process)
+            together.append(set(inside))
+            inside.remove(process)
+            run_lock.release(path, a_run(process=process))
 
     threads = [threading.Thread(target=compete, args=(number,)) for number in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(timeout=60)
-    assert len(winners) >= 20
+    assert len(together) == 40
+    assert all(len(holders) == 1 for holders in together)
     assert not Path(path).exists()
 
 
