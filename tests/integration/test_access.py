@@ -890,8 +890,8 @@ def test_revocation_reaches_sessions_and_connections(
         before = site.containers()["drydock-proxy"]
         changed = site.deploy("--tags=trust").changed
         assert {task.partition(" : ")[2] for task in changed} == {
-            "client_trust_files | Write the CA of client certificates and what it has revoked",
-            "client_trust | Reload nginx",
+            "client_trust | Install the client CA and its CRL where nginx runs",
+            "client_trust | Reload nginx if they changed",
         }
         assert site.containers()["drydock-proxy"] == before
         assert opened.ask("/v2/team-a/app/tags/list").status in {0, 403}
