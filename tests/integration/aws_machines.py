@@ -192,7 +192,13 @@ def cloud() -> Iterator[Cloud]:
         with log.open("wb") as output:
             process = subprocess.Popen(
                 [sys.executable, __file__, f"{prefix}.1", folder],
-                env={**os.environ, "AWS_API_ASSUME_TLS": "false", "PYTHONDONTWRITEBYTECODE": "1"},
+                # It imports from where this process does.
+                env={
+                    **os.environ,
+                    "AWS_API_ASSUME_TLS": "false",
+                    "PYTHONDONTWRITEBYTECODE": "1",
+                    "PYTHONPATH": os.pathsep.join(sys.path),
+                },
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
