@@ -320,11 +320,11 @@ class TestChanges:
         right, again = deployment.play(call(), call()).changed
         # A host that scaling has started meanwhile is of the version of somebody else.
         assert sorted(right) == [
-            "Ensure somebody hears of trouble",
-            "Ensure the fleet follows its load",
+            "Ensure alarms watch the hosts and the load balancer",
             "Ensure the group has these hosts",
+            "Ensure the number of hosts follows the load",
             "Replace outdated hosts one after the other",
-            "Write what hosts fetch again and again",
+            "Write users and certificates, which hosts fetch again and again",
         ]
         assert again == []
         group = deployment.group()
