@@ -407,7 +407,9 @@ class TestOtherSettings:
         second = call(**other, image_provider="id", image_id=deployment.image, key_pair="theirs")
 
         before = deployment.version()["VersionNumber"], deployment.group(), deployment.objects()
-        assert deployment.play(first, check=True).changed[0]
+        dry = deployment.play(first, check=True)
+        assert dry.changed[0]
+        assert f"A run would write the scaling policy {NAME}-cpu." in dry.said
         assert (deployment.version()["VersionNumber"], deployment.group(), deployment.objects()) == before
 
         played = deployment.play(first, first, second, second)
