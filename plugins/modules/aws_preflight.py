@@ -115,10 +115,11 @@ options:
         default: ""
       encryption:
         description:
+          - The encryption that the bucket is to have. Another one than it has is a problem.
           - With V(kms), a missing permission to see the KMS key is a problem even where O(storage.kms_key) is empty.
+          - Who only uses the bucket leaves it out.
         type: str
         choices: [sse_s3, kms]
-        default: sse_s3
       kms_key:
         description: The id, ARN or alias (C(alias/NAME)) of a KMS key. When empty, the one that the deployment made is looked for.
         type: str
@@ -896,7 +897,7 @@ ARGUMENTS: dict[str, Any] = {
         "type": "dict",
         "options": {
             "bucket": TEXT,
-            "encryption": {"type": "str", "choices": ["sse_s3", "kms"], "default": "sse_s3"},
+            "encryption": {"type": "str", "choices": ["sse_s3", "kms"]},
             # An id, no secret.
             "kms_key": {**TEXT, "no_log": False},
             "log_bucket": TEXT,
