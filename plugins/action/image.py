@@ -10,6 +10,7 @@ import os
 from typing import Any
 
 from ansible.plugins.action import ActionBase
+from ansible_collections.drydock.registry.plugins.module_utils._debian_image import RECIPE_OPTIONS
 from ansible_collections.drydock.registry.plugins.module_utils._image import (
     Archive,
     Found,
@@ -21,13 +22,8 @@ from ansible_collections.drydock.registry.plugins.module_utils._image import (
     read_archive,
 )
 
-DEBIAN_OPTIONS: dict[str, dict[str, Any]] = {
-    "packages": {"type": "list", "elements": "str", "required": True},
-    "programs": {"type": "list", "elements": "str", "required": True},
-    "links": {"type": "dict", "default": {}},
-    "entrypoint": {"type": "str", "required": True},
-    "stop_signal": {"type": "str", "default": ""},
-}
+# The labels are the action's own.
+DEBIAN_OPTIONS = {name: option for name, option in RECIPE_OPTIONS.items() if name != "labels"}
 ARGUMENT_SPEC: dict[str, dict[str, Any]] = {
     "name": {"type": "str", "required": True},
     "variable": {"type": "str", "required": True},

@@ -8,7 +8,6 @@ from __future__ import annotations
 import http.client
 import json
 import re
-import socket
 import ssl
 import subprocess
 import time
@@ -23,6 +22,7 @@ from ansible_collections.drydock.registry.plugins.module_utils._container import
     StepFailed,
     limits_of,
 )
+from ansible_collections.drydock.registry.plugins.module_utils._unix_connection import UnixConnection
 
 # As they are listed. What stands in a label may be anything, so each value is JSON.
 FORMAT = (
@@ -123,25 +123,11 @@ def harmless(step: Step, complaint: str) -> bool:
     return step.verb in ("stop", "remove") and "No such container" in complaint
 
 
-class UnixConnection(http.client.HTTPConnection):
-    """A connection to a unix socket."""
-
-    def __init__(self, path: str) -> None:
-        super().__init__("localhost", timeout=REQUEST_SECONDS)
-        self.path = path
-
-    def connect(self) -> None:
-        """Connect to the socket."""
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(REQUEST_SECONDS)
-        self.sock.connect(self.path)
-
-
 def connection(url: str, unix_socket: str) -> http.client.HTTPConnection:
     """Return a connection to the address, or to the socket where one is given."""
     parts = urlsplit(url)
     if unix_socket:
-        return UnixConnection(unix_socket)
+        return UnixConnection(unix_socket, REQUEST_SECONDS)
     if parts.scheme == "https":
         # The question is whether this container answers; that the certificate is right, the client's view checks.
         unverified = ssl._create_unverified_context()  # noqa: S323

@@ -25,6 +25,8 @@ import urllib.parse
 from collections.abc import Iterable
 from typing import Any, Optional, TypedDict
 
+from ansible_collections.drydock.registry.plugins.module_utils._unix_connection import UnixConnection
+
 DOCKER_SOCKET = "/var/run/docker.sock"
 CONTAINER_PREFIX = "drydock-"
 CONTENT_BYTES = 1024 * 1024
@@ -286,23 +288,9 @@ def program(name: str) -> str:
     return shutil.which(name, path=_PROGRAM_PATH) or ""
 
 
-class SocketConnection(http.client.HTTPConnection):
-    """HTTP through a unix socket."""
-
-    def __init__(self, path: str, seconds: float) -> None:
-        super().__init__("localhost", timeout=seconds)
-        self.path = path
-
-    def connect(self) -> None:
-        """Connect to the socket instead of an address."""
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self.path)
-
-
 def ask_docker(path: str, request: str) -> Any:
     """Ask the engine for something; raises OSError or ValueError where it gives no answer that can be read."""
-    connection = SocketConnection(path, _DOCKER_SECONDS)
+    connection = UnixConnection(path, _DOCKER_SECONDS)
     try:
         connection.request("GET", request)
         response = connection.getresponse()

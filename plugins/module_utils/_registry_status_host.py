@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from typing import Any, Optional, TypedDict
 
-from ansible_collections.drydock.registry.plugins.module_utils._host_look import SocketConnection
+from ansible_collections.drydock.registry.plugins.module_utils._unix_connection import UnixConnection
 
 # Runs a program: its return code, output and errors.
 Run = Callable[[Sequence[str]], tuple[int, str, str]]
@@ -210,7 +210,7 @@ def ask_socket(path: str, timeout: float) -> Answer:
     """Ask a registry behind its unix socket how it and its storage are."""
     found = Answer(status=0, problem="")
     try:
-        with closing(SocketConnection(path, timeout)) as connection:
+        with closing(UnixConnection(path, timeout)) as connection:
             connection.request("GET", "/")
             answer = connection.getresponse()
             answer.read()

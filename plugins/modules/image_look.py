@@ -146,7 +146,6 @@ version_output:
 import http.client
 import os
 import shutil
-import socket
 import tempfile
 import urllib.parse
 
@@ -160,17 +159,9 @@ from ansible_collections.drydock.registry.plugins.module_utils._debian_image imp
     Recipe,
     recipe_of,
 )
+from ansible_collections.drydock.registry.plugins.module_utils._unix_connection import UnixConnection
 
 SOCKET = "/var/run/docker.sock"
-
-
-class DockerConnection(http.client.HTTPConnection):
-    """Docker's own API, for what its command line client does not ask."""
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(SOCKET)
 
 
 class Look:
@@ -201,7 +192,7 @@ class Look:
 
     def in_registry(self, reference: str) -> bool:
         """What a pull would begin with: https://docs.docker.com/reference/api/engine/"""
-        connection = DockerConnection("localhost", timeout=20)
+        connection = UnixConnection(SOCKET, 20)
         try:
             connection.request("GET", f"/distribution/{urllib.parse.quote(reference, safe='/:@')}/json")
             return connection.getresponse().status == 200

@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from ansible_collections.drydock.registry.plugins.module_utils._host_look import SocketConnection
+from ansible_collections.drydock.registry.plugins.module_utils._unix_connection import UnixConnection
 from aws_account import Account
 
 DOCKER_SOCKET = "/var/run/docker.sock"
@@ -51,7 +51,7 @@ HEALTH_CHECK_RANGES = {"interval": (5, 300), "timeout": (2, 60), "retries": (1, 
 
 def docker(method: str, path: str, body: Mapping[str, Any] | None = None, *, missing_ok: bool = False) -> Any:
     """Ask Docker's API: its command line knows health checks through a shell alone, which an image may not have."""
-    connection = SocketConnection(DOCKER_SOCKET, 120)
+    connection = UnixConnection(DOCKER_SOCKET, 120)
     headers = {"Content-Type": "application/json"}
     connection.request(method, path, json.dumps(body) if body is not None else None, headers)
     answer = connection.getresponse()
