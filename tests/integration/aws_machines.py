@@ -23,6 +23,7 @@ from typing import Any
 
 import boto3
 from into_host import into
+from networks import free_prefix
 
 STAND_INS = Path(__file__).parents[2] / "rehearsal"
 IMAGE = "drydock-test-host:debian12"
@@ -138,27 +139,16 @@ class Cloud:
 
 def _network() -> tuple[str, str]:
     """Make a network in the first range that is free; return its name, which its bridge has too, and how addresses begin."""
-    for number in range(100):
-        name, prefix = f"dd-clients-{number}", f"10.213.{number}"
-        bridge = f"com.docker.network.bridge.name={name}"
-        done = run(
-            *(
-                "docker",
-                "network",
-                "create",
-                "--subnet",
-                f"{prefix}.0/24",
-                "--gateway",
-                f"{prefix}.1",
-                "--opt",
-                bridge,
-                name,
-            ),
-            check=False,
-        )
-        if done.returncode == 0:
+    first = 0
+    while True:
+        prefix = free_prefix(range(first, 100))
+        first = int(prefix.rpartition(".")[2]) + 1
+        name = f"dd-clients-{first - 1}"
+        subnet = ("--subnet", f"{prefix}.0/24", "--gateway", f"{prefix}.1")
+        bridge = ("--opt", f"com.docker.network.bridge.name={name}")
+        # Another run may have taken it since.
+        if run("docker", "network", "create", *subnet, *bridge, name, check=False).returncode == 0:
             return name, prefix
-    raise RuntimeError(f"No network could be made: {done.stderr}")
 
 
 def _wait_for(address: tuple[str, int], process: subprocess.Popen[bytes], log: Path) -> None:

@@ -30,6 +30,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from ecs_task import Network, Task, forwarded, running, secret_value
+from networks import free_prefix
 
 ROLE = "aws_ecs"
 NAME = "drydock-registry"
@@ -43,8 +44,8 @@ TAGS = {"Name": NAME, "drydock-deployment": "drydock", "team": "build"}
 ECR = f"{ACCOUNT_ID}.dkr.ecr.{REGION}.amazonaws.com"
 REGISTRY_IMAGE = f"{ECR}/team/registry:2.8.2"
 PROXY_IMAGE = f"{ECR}/team/nginx:1.22"
-SUBNET = "10.213.77.0/24"
-ADDRESS, OTHER_ADDRESS = "10.213.77.10", "10.213.77.11"
+PREFIX = free_prefix(range(100, 200))
+ADDRESS, OTHER_ADDRESS = f"{PREFIX}.10", f"{PREFIX}.11"
 BUCKET = "ecs-images"
 S3_KEY = "the-secret-key-of-the-bucket's-user"
 HTTP_SECRET = "the secret that all tasks sign uploads with"
@@ -736,7 +737,7 @@ def images(account: Account) -> Iterator[tuple[str, ...]]:
 
 @pytest.fixture(scope="module")
 def network() -> Iterator[Network]:
-    made = Network(SUBNET)
+    made = Network(f"{PREFIX}.0/24")
     yield made
     made.remove()
 

@@ -12,7 +12,6 @@ import hashlib
 import json
 import os
 import shutil
-import signal
 import socket
 import ssl
 import subprocess
@@ -25,6 +24,7 @@ from typing import Any, NamedTuple
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
+from deployment import kill_controller
 
 ROOT = Path(__file__).parents[2]
 PASSPHRASE = "the CA's passphrase"
@@ -474,7 +474,7 @@ def test_killed(ca: Ca, moment: str, step: dict[str, Any]) -> None:
     while not set(ca.directory.glob(moment)) - there:
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
-    os.killpg(process.pid, signal.SIGKILL)
+    kill_controller(process.pid)
     process.communicate()
 
     good(ca.steps(step))
