@@ -144,7 +144,8 @@ def open_account(region: str, deployment: str) -> Account:
     known = [
         name
         for partition in session.get_available_partitions()
-        for name in session.get_available_regions("ec2", partition)
+        # A small one of the services that are everywhere, which is asked anyway: boto3 reads all that it knows of the service.
+        for name in session.get_available_regions("sts", partition)
     ]
     problem = region_problem(region, known)
     if problem:

@@ -13,7 +13,6 @@ from ansible_collections.drydock.registry.plugins.module_utils import (
     _aws_preflight_ecs,
     _aws_preflight_identity,
     _aws_preflight_instance,
-    _aws_preflight_load_balancer,
     _aws_preflight_network,
     _aws_preflight_storage,
 )
@@ -22,12 +21,20 @@ from ansible_collections.drydock.registry.plugins.module_utils._aws_checks impor
 
 Look = Callable[[Account, Mapping[str, Any]], dict[str, Any]]
 
+
+def load_balancer(account: Account, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Look for a load balancer. What that imports loads cryptography, which the other sections do without."""
+    from ansible_collections.drydock.registry.plugins.module_utils import _aws_preflight_load_balancer  # noqa: PLC0415
+
+    return _aws_preflight_load_balancer.look(account, options)
+
+
 SECTIONS: dict[str, Look] = {
     "network": _aws_preflight_network.look,
     "storage": _aws_preflight_storage.look,
     "identity": _aws_preflight_identity.look,
     "instance": _aws_preflight_instance.look,
-    "load_balancer": _aws_preflight_load_balancer.look,
+    "load_balancer": load_balancer,
     "autoscaling": _aws_preflight_autoscaling.look,
     "ecs": _aws_preflight_ecs.look,
 }
