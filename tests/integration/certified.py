@@ -6,7 +6,6 @@ from __future__ import annotations
 import base64
 import datetime
 import ssl
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -36,13 +35,6 @@ class Certificates(Deployment):
     def password(self) -> str:
         """The administrator's password, as a run generated it."""
         return (self.folder / "credentials/admin.password").read_text(encoding="utf-8").strip()
-
-    @property
-    def ip(self) -> str:
-        """The host's address, as this machine reaches it."""
-        form = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
-        command = ["docker", "container", "inspect", "--format", form, self.names[ADDRESS]]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
     def context(self, client: str = "") -> ssl.SSLContext:
         """How a client meets the server: it trusts the directory's root, and may have a certificate."""

@@ -7,6 +7,7 @@ A test module has a folder of its own name, without `test_`, with the inventory 
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import re
@@ -20,6 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import machine
 import pytest
 import yaml
 from into_host import into
@@ -78,7 +80,7 @@ class Deployment:
 
     def __init__(self, name: str, folder: Path, image: str = "") -> None:
         """Take a name, which is the inventory's as well, and the image of the hosts where the inventory leaves that open."""
-        self.folder = folder
+        self.folder, self.host_image = folder, image
         self.inventories = (Path(__file__).with_name(name) / "inventory", SHARED / "inventory")
         self.settings: dict[str, Any] = {}
         self.passwords: dict[str, str] = {}
@@ -90,9 +92,7 @@ class Deployment:
             "ANSIBLE_NOCOLOR": "1",
             "MOLECULE_PROJECT_DIRECTORY": str(ROOT),
             "MOLECULE_SCENARIO_NAME": f"{name}-{image}" if image else name,
-            "TEST_HOST_IMAGE": image,
             "MOLECULE_EPHEMERAL_DIRECTORY": str(folder),
-            "MOLECULE_INSTANCE_CONFIG": str(folder / "instances.yml"),
         }
 
     def ansible(self, program: str, *arguments: str | Path) -> subprocess.Popen[str]:
@@ -143,10 +143,26 @@ class Deployment:
         assert process.returncode == -signal.SIGKILL, f"the run ended before {condition}: {ended.result()[0][-3000:]}"
 
     @property
+    def hosts(self) -> dict[str, dict[str, Any]]:
+        """What the inventory says of the test hosts, for those who start them."""
+        path = self.inventories[0] / "hosts.yml" if self.inventories[0].is_dir() else self.inventories[0]
+        group = yaml.safe_load(path.read_text(encoding="utf-8"))["all"]["children"]["test_hosts"]
+        usual = yaml.safe_load((SHARED / "inventory/group_vars/test_hosts.yml").read_text(encoding="utf-8"))
+        shared = {**usual, **group.get("vars", {}), **({"test_host_image": self.host_image} if self.host_image else {})}
+        return {name: {**shared, **(own or {})} for name, own in group["hosts"].items()}
+
+    @property
     def names(self) -> dict[str, str]:
         """The test hosts' containers, by host."""
-        instances = yaml.safe_load((self.folder / "instances.yml").read_text(encoding="utf-8"))
-        return {entry["instance"]: entry["address"] for entry in instances}
+        scenario = self.environment["MOLECULE_SCENARIO_NAME"]
+        return {host: f"drydock-{machine.CHECKOUT}-{scenario}-{host}" for host in self.hosts}
+
+    @functools.cached_property
+    def ip(self) -> str:
+        """The host's address, as this machine reaches it."""
+        form = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
+        command = ["docker", "container", "inspect", "--format", form, self.names[ADDRESS]]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
     def host(self, *command: str, stdin: str | None = None, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run a command on the registry's host."""
@@ -210,8 +226,20 @@ def kill_controller(run: int) -> None:
     Ansible's workers have sessions of their own. One that is left, with its way into a host, would see the host go down; and where systemd
     stops all processes before it ends them, the way into the host stops as well, and the host waits for it for ever.
     """
-    # It starts nothing more.
-    os.kill(run, signal.SIGSTOP)
+    stopped: list[int] = []
+    # Each is stopped before its children are looked for, so that it starts nothing more meanwhile.
+    while new := [one for one in ours(run) if one not in stopped]:
+        for one in new:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(one, signal.SIGSTOP)
+        stopped += new
+    for one in stopped:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(one, signal.SIGKILL)
+
+
+def ours(run: int) -> list[int]:
+    """Return a process and those that it and its children have started, without those inside of hosts."""
     children: dict[int, list[int]] = {}
     for path in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
@@ -220,10 +248,14 @@ def kill_controller(run: int) -> None:
     for one in found:
         found += children.get(one, [])
     here = Path("/proc/self/ns/pid").readlink()
-    for one in found:
-        with contextlib.suppress(OSError):
-            if Path(f"/proc/{one}/ns/pid").readlink() == here:
-                os.kill(one, signal.SIGKILL)
+
+    def is_here(one: int) -> bool:
+        try:
+            return Path(f"/proc/{one}/ns/pid").readlink() == here
+        except OSError:
+            return False
+
+    return [one for one in found if is_here(one)]
 
 
 def digest(text: str) -> str:
@@ -236,17 +268,17 @@ def digest(text: str) -> str:
 @contextmanager
 def deployed_hosts(made: Deployment) -> Iterator[Deployment]:
     """Start the hosts as their image makes them, and remove them in the end."""
-
-    def shared(playbook: str) -> None:
-        with made.ansible("ansible-playbook", SHARED / playbook) as process:
-            stdout, stderr = process.communicate(timeout=900)
-        done = results(process.returncode, stdout, stderr)
-        assert done.returncode == 0, f"{playbook}: {done.failures}"
-
+    images = sorted({settings["test_host_image"] for settings in made.hosts.values()})
+    subprocess.run([ROOT / "tests/hosts/build", *images], check=True, capture_output=True)
     # What a test run that was killed may have left.
-    shared("destroy.yml")
+    machine.remove(*made.names.values())
     try:
-        shared("create.yml")
+        for name, settings in made.hosts.items():
+            systemd = settings["test_host_init"] == "systemd"
+            machine.start(made.names[name], name, settings["test_host_image"], systemd=systemd)
+        for name, settings in made.hosts.items():
+            if settings["test_host_init"] == "systemd":
+                machine.wait_until_up(made.names[name])
         yield made
     finally:
-        shared("destroy.yml")
+        machine.remove(*made.names.values())

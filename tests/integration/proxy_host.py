@@ -210,15 +210,6 @@ class Site(Deployment):
         super().__init__("access", folder, image)
         self.authority = Authority(folder, "Client CA")
 
-    @property
-    def ip(self) -> str:
-        """The host's address."""
-        form = "{{ range .NetworkSettings.Networks }}{{ .IPAddress }}{{ end }}"
-        done = subprocess.run(
-            ["docker", "inspect", "--format", form, self.names[ADDRESS]], capture_output=True, text=True, check=True
-        )
-        return done.stdout.strip()
-
     # -- what runs on the host
 
     def deploy(self, *options: str) -> Run:

@@ -52,13 +52,6 @@ class Busy(Deployment):
         self.images: list[Path] = []
 
     @property
-    def ip(self) -> str:
-        """The host's address, as this machine reaches it."""
-        form = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
-        command = ["docker", "container", "inspect", "--format", form, self.names[ADDRESS]]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-
-    @property
     def headers(self) -> dict[str, str]:
         """What the clients send along."""
         password = (self.folder / "credentials/load.password").read_text(encoding="utf-8").strip()
