@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+from deployment import lost_workers
 
 ROOT = Path(__file__).parents[2]
 INVENTORY = ROOT / "inventories/rehearsal"
@@ -112,7 +113,12 @@ class Rehearsal:
 
     def stop(self) -> str:
         """End the stand-ins, or find them ended; return what the playbook printed."""
-        return finished(self.run("ansible-playbook", "rehearsal/stop.yml"))
+        ask = ["docker", "container", "ls", "--quiet", "--filter=network=drydock-rehearsal"]
+        machines = subprocess.run(ask, capture_output=True, text=True, check=True).stdout.split()
+        lost = [lines for machine in machines if (lines := lost_workers(machine))]
+        said = finished(self.run("ansible-playbook", "rehearsal/stop.yml"))
+        assert not lost, f"a signal has ended processes of nginx: {lost}"
+        return said
 
     def _client(self, service: str, key: str, secret: str, token: str | None = None) -> Any:
         return made_client(service, self._profile("deployer")["endpoint_url"], key, secret, token)

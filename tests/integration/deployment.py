@@ -258,6 +258,14 @@ def ours(run: int) -> list[int]:
     return [one for one in found if is_here(one)]
 
 
+def lost_workers(container: str) -> str:
+    """Return what the logs on a host, which is a container, say of processes of nginx that a signal has ended."""
+    search = ("grep", "--recursive", "--no-messages", "--no-filename", "--max-count=3", "--extended-regexp")
+    logs = ("exited on signal|must be installed for", "/var/lib/docker/containers", "--include=*-json.log*")
+    # There may be no Docker on a host, and a host may have been killed.
+    return subprocess.run([*into(container), *search, *logs], capture_output=True, text=True, check=False).stdout
+
+
 def digest(text: str) -> str:
     """Find a digest in what Docker prints."""
     found = re.search(r"sha256:[0-9a-f]{64}", text)
@@ -280,5 +288,7 @@ def deployed_hosts(made: Deployment) -> Iterator[Deployment]:
             if settings["test_host_init"] == "systemd":
                 machine.wait_until_up(made.names[name])
         yield made
+        lost = {name: lines for name in made.names.values() if (lines := lost_workers(name))}
+        assert not lost, f"a signal has ended processes of nginx: {lost}"
     finally:
         machine.remove(*made.names.values())

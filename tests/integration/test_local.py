@@ -76,8 +76,11 @@ def registry() -> Iterator[Registry]:
     yield Registry(
         values["REGISTRY"], values["REGISTRY_USER"], values["REGISTRY_PASSWORD"], Path(values["REGISTRY_CA"]), output
     )
+    # What nginx says of its processes that a signal has ended.
+    logs = [run("docker", "logs", name) for name in ("drydock-proxy", "drydock-passwords")]
     if not was_here:
         run("make", "down", "DESTROY=data,users,tls")
+    assert not [log.stderr for log in logs if re.search("exited on signal|must be installed for", log.stderr)]
         assert run("docker", "ps", "--all", "--quiet", "--filter", "name=drydock-registry-").stdout == ""
 
 
