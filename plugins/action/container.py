@@ -150,6 +150,8 @@ def docker_container(options: Mapping[str, Any], labels: Mapping[str, str], host
         "restart_policy": "unless-stopped",
         "image": options["image"],
         "pull": "never",
+        # What an image keeps in volumes of its own goes with the container.
+        "keep_volumes": False,
         "entrypoint": options["entrypoint"],
         "command": options["command"],
         "env": options["env"],
@@ -165,6 +167,8 @@ def docker_container(options: Mapping[str, Any], labels: Mapping[str, str], host
         "pids_limit": options["pids"] if options["pids"] > 0 else -1,
         "cpu_shares": options["cpu_shares"],
         "network_mode": options["network"],
+        # The account is the host's own. Where the engine remaps users, containers would see the folders as somebody else's.
+        "userns_mode": "host",
         "hostname": hostname or None,
         "published_ports": options["published_ports"],
         "stop_signal": options["stop_signal"],

@@ -12,13 +12,16 @@ from typing import Any
 from ansible.plugins.action import ActionBase
 from ansible_collections.drydock.registry.plugins.module_utils._debian_image import RECIPE_OPTIONS
 from ansible_collections.drydock.registry.plugins.module_utils._image import (
+    BECAUSE,
     Archive,
     Found,
     ImageProblem,
     Question,
+    Result,
     Wanted,
     ensure,
     found_from,
+    is_passing,
     read_archive,
 )
 
@@ -69,6 +72,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                 self,
             )
             result.update(image.__dict__)
+            if image.changed and image.because:
+                result["warnings"] = [self._warning(image)]
         except ImageProblem as problem:
             result.update(failed=True, msg=str(problem))
         finally:
@@ -103,10 +108,15 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         self._fixup_perms2((shell.tmpdir, remote))
         self._module("community.docker.docker_image_load", {"path": remote})
 
-    def build(self) -> str:
+    def build(self, because: str) -> str:
         """Build the image on the host."""
-        reference: str = self._module("drydock.registry.debian_image", self._debian())["reference"]
+        arguments = {**self._debian(), "notes": {BECAUSE: because} if because else {}}
+        reference: str = self._module("drydock.registry.debian_image", arguments)["reference"]
         return reference
+
+    def _warning(self, image: Result) -> str:
+        then = "The next run tries again." if is_passing(image.because) else "It is kept from now on."
+        return f"{self.variables['inventory_hostname']} runs {image.reference}, which was built there, for {image.because}. {then}"
 
     def _debian(self) -> dict[str, Any]:
         name = self.asked["name"]

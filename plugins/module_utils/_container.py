@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Optional, Protocol
 
 # Raised whenever the action gives containers other arguments of its own. It is part of every specification.
-RECIPE = 3
+RECIPE = 4
 # Limits that we do not set, and that `docker update` can.
 OTHER_LIMITS = ("MemoryReservation", "NanoCpus", "CpuQuota", "CpuPeriod", "CpusetCpus", "CpusetMems", "BlkioWeight")
 # While the new container takes requests and does not answer them, the old one is better alone.
@@ -126,14 +126,20 @@ class Wanted:
         """The name of the container that is being replaced."""
         return f"{self.name}-old"
 
-    def specification(self, image_id: str) -> str:
-        """Tell what makes two containers the same: all that the user says, and the image that its name means now."""
-        content = json.dumps([RECIPE, self.options, image_id], sort_keys=True)
+    def specification(self, image_id: str, *, twin: bool = False) -> str:
+        """Tell what makes two containers the same: all that the user says, and the image that its name means now.
+
+        Its twin takes over from a container that is as it shall be, but cannot go on.
+        """
+        content = json.dumps([RECIPE, self.options, image_id, *(["twin"] if twin else [])], sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()
 
 
 def limits_of(details: Mapping[str, Any]) -> dict[str, Any]:
-    """Read from `docker container inspect` what `docker update` and the like can change. All else is fixed when a container is made."""
+    """Read from `docker container inspect` what `docker update` and the like can change. All else is fixed when a container is made.
+
+    Whether its mounts are stale, the host adds.
+    """
     host = details.get("HostConfig") or {}
     networks = (details.get("NetworkSettings") or {}).get("Networks") or {}
     return {
@@ -145,6 +151,7 @@ def limits_of(details: Mapping[str, Any]) -> dict[str, Any]:
         "other": [key for key in OTHER_LIMITS if host.get(key)],
         "networks": sorted(networks),
         "paused": bool((details.get("State") or {}).get("Paused")),
+        "stale": [],
     }
 
 
@@ -158,6 +165,7 @@ def wanted_limits(options: Mapping[str, Any]) -> dict[str, Any]:
         "other": [],
         "networks": [options["network"]],
         "paused": False,
+        "stale": [],
     }
 
 
@@ -226,6 +234,15 @@ class Found:
         self.finishing = [container.name for container in finishing if container.state == "running"]
         self.running = self.present is not None and self.present.state == "running"
 
+    def specification(self, wanted: Wanted, look: Look) -> str:
+        """Choose the one of two specifications that a container shall have, so that it is told from the one that it takes over from."""
+        one, twin = (wanted.specification(look.image_id, twin=twin) for twin in (False, True))
+        if self.present is not None:
+            there, goes_on = self.present.specification, not look.limits.get("stale")
+        else:
+            there, goes_on = self.old.specification if self.old else "", False
+        return twin if (there == twin and goes_on) or (there == one and not goes_on) else one
+
     def kept(self, wanted: Wanted, specification: str) -> bool:
         """Tell whether the container that runs is the one that shall run."""
         return (
@@ -262,7 +279,7 @@ def ensure_present(wanted: Wanted, operations: Operations, *, check_mode: bool) 
             changed=True, message=f"{wanted.name} would run {wanted.image}.", handed_over=False, finishing=()
         )
     found = Found(wanted, look)
-    specification = wanted.specification(look.image_id)
+    specification = found.specification(wanted, look)
     labels = {**wanted.labels, "drydock.specification": specification, "drydock.user": wanted.user}
     hostname = hostname_of(wanted.name, specification) if wanted.hand_over_seconds is not None else ""
     kept = found.kept(wanted, specification)

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import re
 import ssl
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Callable, NamedTuple, Optional
 from urllib.parse import urlsplit
 
@@ -84,7 +85,29 @@ def image_id(reference: str, run: Docker = docker) -> str:
 def limits(name: str, run: Docker = docker) -> dict[str, Any]:
     """Return what can be changed of a container while it runs; nothing where it is gone."""
     done = run("container", "inspect", name)
-    return limits_of(json.loads(done.stdout)[0]) if done.code == 0 else {}
+    if done.code != 0:
+        return {}
+    details = json.loads(done.stdout)[0]
+    return {**limits_of(details), "stale": stale(details)}
+
+
+def stale(details: Mapping[str, Any], proc: str = "/proc") -> list[str]:
+    """Return the mounts at which a container goes on seeing a folder that has been replaced on the host since the container started."""
+    root = f"{proc}/{(details.get('State') or {}).get('Pid') or 0}/root"
+    binds = [mount for mount in details.get("Mounts") or [] if mount.get("Type") == "bind"]
+    return [mount["Destination"] for mount in binds if is_another(f"{root}{mount['Destination']}", mount["Source"])]
+
+
+def is_another(seen: str, source: str) -> bool:
+    """Tell whether two paths lead to different things. What the container sees cannot be told where it runs on another machine."""
+    try:
+        inside = os.stat(seen)
+    except OSError:
+        return False
+    try:
+        return not os.path.samestat(inside, os.stat(source))
+    except OSError:
+        return True
 
 
 def commands(step: Step) -> list[str]:

@@ -75,6 +75,8 @@ RECIPE_OPTIONS: dict[str, dict[str, object]] = {
     "stop_signal": {"type": "str", "default": ""},
     "labels": {"type": "dict", "default": {}},
 }
+# What says something about an image and makes no other one.
+NOTES_OPTION: dict[str, object] = {"type": "dict", "default": {}}
 
 
 def recipe_of(name: str, options: Mapping[str, object]) -> Recipe:
@@ -171,7 +173,9 @@ def plan_problem(recipe: Recipe, problem: str) -> str:
     return f"apt-get cannot install {' '.join(recipe.all_packages())} from this host's sources: {problem}"
 
 
-def image_configuration(recipe: Recipe, version: str, *, architecture: str, layer: str, created: str) -> bytes:
+def image_configuration(
+    recipe: Recipe, version: str, notes: Mapping[str, str], *, architecture: str, layer: str, created: str
+) -> bytes:
     """The configuration of an image of one layer, whose SHA-256 sum is `layer`.
 
     https://github.com/moby/docker-image-spec/blob/main/spec.md
@@ -179,7 +183,7 @@ def image_configuration(recipe: Recipe, version: str, *, architecture: str, laye
     settings: dict[str, object] = {
         "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],
         "Entrypoint": [recipe.entrypoint],
-        "Labels": {**recipe.labels, "org.opencontainers.image.version": version},
+        "Labels": {**notes, **recipe.labels, "org.opencontainers.image.version": version},
     }
     if recipe.stop_signal:
         settings["StopSignal"] = recipe.stop_signal

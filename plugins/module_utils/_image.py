@@ -13,10 +13,23 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import tarfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Optional, Protocol
+
+# A label of an image that was built because another one could not be pulled: why that was so. Containers inherit it.
+BECAUSE = "drydock.image.because"
+_REASON_LENGTH = 200
+# What the engine says, within what its client says around it: to the client each failure is the engine's own.
+_ENGINES_REASON = re.compile(r'http\+docker://.*?\("(.*)"\)\s*$', re.DOTALL)
+# What ends by itself: limits, time-outs, and servers and networks that have a bad hour.
+_PASSING = re.compile(
+    r"toomanyrequests|too many requests|rate.?limit|time.?out|timed out|deadline exceeded|temporar|try again|server misbehaving"
+    r"|connection reset|unexpected EOF|\b(?:429|50[0-9])\b|(?:internal server|bad gateway|service unavailable)",
+    re.IGNORECASE,
+)
 
 
 class ImageProblem(Exception):
@@ -67,6 +80,8 @@ class Found:
     problem: str = ""
     in_registry: bool = False
     version_output: str = ""
+    # Of the image that was built here, why no other one was pulled.
+    because: str = ""
 
 
 @dataclass(frozen=True)
@@ -78,6 +93,7 @@ class Result:
     version_output: str
     source: str
     changed: bool
+    because: str = ""
 
 
 class Host(Protocol):
@@ -92,8 +108,8 @@ class Host(Protocol):
     def load(self) -> None:
         """Load the archive of the controller."""
 
-    def build(self) -> str:
-        """Build the image from the host's apt sources and return its name."""
+    def build(self, because: str) -> str:
+        """Build the image from the host's apt sources, keep in it why, and return its name."""
 
 
 def read_archive(path: str, variable: str) -> Archive:
@@ -165,14 +181,18 @@ def _debian(wanted: Wanted, host: Host) -> Result:
 
 
 def _auto(wanted: Wanted, host: Host) -> Result:
-    # What the host has wins, so that a later run neither asks the network nor changes the image.
+    # What the host has wins, so that a later run neither asks the network nor changes the image. What was built here once is built from
+    # then on; only where that was for a reason that passes, each run tries again.
     found = _look(wanted, host, Question(wanted.reference, plan="if_built", registry=wanted.dry_run))
-    if found.reference:
-        return _kept(found)
-    if found.planned or found.problem:
-        # It was built here once, and is built from then on.
-        return _build(wanted, host, found)
+    here = bool(found.reference or found.planned or found.problem)
+    if here and not is_passing(found.because):
+        return _build(wanted, host, found, found.because)
+    because = found.because
     if wanted.dry_run:
+        if not found.answers and found.apt:
+            # Nobody can be asked before Docker is installed.
+            built = _debian(wanted, host).reference
+            return _predicted(f"{wanted.reference}, or {built} where it cannot be pulled", "pulled or built")
         if found.in_registry or not found.apt:
             return _predicted(wanted.reference, "pulled")
     else:
@@ -185,7 +205,20 @@ def _auto(wanted: Wanted, host: Host) -> Result:
                 f"correct the name or the network, or set {wanted.variable}_provider to `archive` and "
                 f"{wanted.variable}_archive to a tar file."
             )
-    return _debian(wanted, host)
+        because = f"{wanted.reference} cannot be pulled ({reason(complaint)})"
+    return _build(wanted, host, found if here else _look(wanted, host, Question(plan="always")), because)
+
+
+def reason(complaint: str) -> str:
+    """Return what the engine says of a pull that failed, on one line."""
+    found = _ENGINES_REASON.search(complaint)
+    text = " ".join((found[1] if found else complaint).split())
+    return text if len(text) <= _REASON_LENGTH else f"{text[:_REASON_LENGTH]}..."
+
+
+def is_passing(because: str) -> bool:
+    """Tell whether an image can be pulled later that cannot be now, as far as one can tell from Docker's complaint."""
+    return bool(_PASSING.search(because))
 
 
 def _look(wanted: Wanted, host: Host, question: Question) -> Found:
@@ -198,7 +231,7 @@ def _look(wanted: Wanted, host: Host, question: Question) -> Found:
     return found
 
 
-def _build(wanted: Wanted, host: Host, found: Found) -> Result:
+def _build(wanted: Wanted, host: Host, found: Found, because: str = "") -> Result:
     """Build what was planned unless it is there."""
     if found.reference:
         return _kept(found)
@@ -207,11 +240,11 @@ def _build(wanted: Wanted, host: Host, found: Found) -> Result:
         raise ImageProblem(found.problem)
     if wanted.dry_run:
         return _predicted(found.planned, "built")
-    return _made(wanted, host, host.build(), "built")
+    return _made(wanted, host, host.build(because), "built")
 
 
 def _kept(found: Found) -> Result:
-    return Result(found.reference, found.id, found.version_output, "kept", changed=False)
+    return Result(found.reference, found.id, found.version_output, "kept", changed=False, because=found.because)
 
 
 def _predicted(reference: str, source: str) -> Result:
@@ -223,7 +256,7 @@ def _made(wanted: Wanted, host: Host, reference: str, source: str) -> Result:
     found = _look(wanted, host, Question(reference))
     if not found.reference:
         raise ImageProblem(f"Docker on {wanted.host} has no image {reference} although it was {source}.")
-    return Result(found.reference, found.id, found.version_output, source, changed=True)
+    return Result(found.reference, found.id, found.version_output, source, changed=True, because=found.because)
 
 
 def found_from(answer: Mapping[str, Any]) -> Found:

@@ -580,7 +580,7 @@ def _containers(report: Report, found: Mapping[str, Any]) -> list[dict[str, Any]
         status = found["proxy"]["status"] if is_proxy else answer["status"] if answer else None
         entries.append(
             {
-                **{key: one[key] for key in ("name", "image", "state", "health", "restarts", "started")},
+                **{key: one[key] for key in ("name", "image", "because", "state", "health", "restarts", "started")},
                 "answer": status,
             }
         )

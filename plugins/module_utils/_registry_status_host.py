@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from typing import Any, Optional, TypedDict
 
+from ansible_collections.drydock.registry.plugins.module_utils._image import BECAUSE
 from ansible_collections.drydock.registry.plugins.module_utils._unix_connection import UnixConnection
 
 # Runs a program: its return code, output and errors.
@@ -68,6 +69,8 @@ class Container(TypedDict):
 
     name: str
     image: str
+    # Why the image was built on the host, where another one could not be pulled.
+    because: str
     state: str
     health: str
     exit_code: int
@@ -229,6 +232,7 @@ def _container(name: str, details: Mapping[str, Any]) -> Container:
     return Container(
         name=name,
         image=str((details.get("Config") or {}).get("Image") or ""),
+        because=str(((details.get("Config") or {}).get("Labels") or {}).get(BECAUSE) or ""),
         state=str(state.get("Status") or ""),
         health=str((state.get("Health") or {}).get("Status") or ""),
         exit_code=int(state.get("ExitCode") or 0),

@@ -143,6 +143,12 @@ def _containers(report: Mapping[str, Any], now: datetime.datetime) -> list[Seque
     return [("CONTAINERS", "IMAGE", "STATE", "HEALTH", "RUNS FOR"), *rows] if rows else []
 
 
+def _built(report: Mapping[str, Any], width: int) -> list[str]:
+    why = {one["image"]: one["because"] for one in report["containers"] if one["because"]}
+    sentences = [f"{image} was built on the host, for {because}." for image, because in why.items()]
+    return [line for sentence in sentences for line in textwrap.wrap(sentence, width, break_on_hyphens=False)]
+
+
 def _storage(report: Mapping[str, Any], width: int) -> list[str]:
     storage = report["storage"]
     if not storage:
@@ -172,7 +178,7 @@ def screen(report: Mapping[str, Any], width: int = WIDTH) -> list[str]:
         _head(report, width),
         [*table(_certificates(report, now), width), *_renewal(report, width)],
         table(_users(report, now), width),
-        [*table(_containers(report, now), width), *_storage(report, width)],
+        [*table(_containers(report, now), width), *_built(report, width), *_storage(report, width)],
     ]
     lines: list[str] = []
     for part in parts:

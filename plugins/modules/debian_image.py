@@ -58,6 +58,11 @@ options:
       - Labels of the image. The label C(org.opencontainers.image.version) is the version of the first package.
     type: dict
     default: {}
+  notes:
+    description:
+      - More labels. Other than O(labels), they do not count for the tag, so an image that Docker has stays as it is.
+    type: dict
+    default: {}
   path:
     description:
       - Writes the image to this file on the host, as C(docker save) would, instead of loading it into Docker.
@@ -134,6 +139,7 @@ from ansible_collections.drydock.registry.plugins.module_utils._debian_image imp
     ACCOUNTS,
     CACHE,
     NO_APT,
+    NOTES_OPTION,
     RECIPE_OPTIONS,
     Apt,
     Plan,
@@ -248,6 +254,7 @@ class Builder:
         configuration = image_configuration(
             recipe,
             plan.version,
+            self.module.params["notes"],
             architecture=ARCHITECTURES.get(architecture.strip(), architecture.strip()),
             layer=digest.hexdigest(),
             created=datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -282,7 +289,12 @@ def build(module: AnsibleModule, recipe: Recipe, plan: Plan, apt: Apt, path: str
 
 def main() -> None:
     module = AnsibleModule(
-        argument_spec={"name": {"type": "str", "required": True}, **RECIPE_OPTIONS, "path": {"type": "path"}},
+        argument_spec={
+            "name": {"type": "str", "required": True},
+            **RECIPE_OPTIONS,
+            "notes": NOTES_OPTION,
+            "path": {"type": "path"},
+        },
         supports_check_mode=True,
     )
     recipe = recipe_of(module.params["name"], module.params)

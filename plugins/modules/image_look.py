@@ -137,13 +137,20 @@ in_registry:
   description: Whether the registry would hand out O(reference); false where it was not asked.
   returned: always
   type: bool
+because:
+  description:
+    - Of the image that was built here, or else of one of an earlier version, why no other one was pulled; empty where there is none.
+  returned: always
+  type: str
 version_output:
   description: What O(version_command) printed; empty where no image was found.
   returned: always
   type: str
 """
 
+import base64
 import http.client
+import json
 import os
 import shutil
 import tempfile
@@ -159,6 +166,7 @@ from ansible_collections.drydock.registry.plugins.module_utils._debian_image imp
     Recipe,
     recipe_of,
 )
+from ansible_collections.drydock.registry.plugins.module_utils._image import BECAUSE
 from ansible_collections.drydock.registry.plugins.module_utils._unix_connection import UnixConnection
 
 SOCKET = "/var/run/docker.sock"
@@ -177,24 +185,31 @@ class Look:
         code, out, err = self.module.run_command(["docker", *arguments])
         return code, out.strip(), err.strip()
 
-    def image_id(self, reference: str) -> str:
-        code, out, err = self.docker("image", "inspect", "--format", "{{.Id}}", reference)
+    def image(self, reference: str) -> tuple[str, str]:
+        """Its id, and why it was built here; both empty where it is not there."""
+        code, out, err = self.docker("image", "inspect", "--format", "{{.Id}} {{json .Config}}", reference)
         if code != 0 and "no such image" not in err.lower():
             self.error = err or f"docker image inspect ended with {code}"
-        return out if code == 0 else ""
+        if code != 0:
+            return "", ""
+        image_id, _blank, configuration = out.partition(" ")
+        labels = (json.loads(configuration) or {}).get("Labels") or {}
+        return image_id, labels.get(BECAUSE, "")
 
-    def any_of(self, labels: dict[str, str]) -> bool:
+    def first_of(self, labels: dict[str, str]) -> str:
+        """The id of the newest image with these labels."""
         filters = [part for key, value in labels.items() for part in ("--filter", f"label={key}={value}")]
         code, out, err = self.docker("image", "ls", "--quiet", *filters)
         if code != 0:
             self.error = err or f"docker image ls ended with {code}"
-        return bool(out)
+        return out.partition("\n")[0]
 
     def in_registry(self, reference: str) -> bool:
         """What a pull would begin with: https://docs.docker.com/reference/api/engine/"""
         connection = UnixConnection(SOCKET, 20)
         try:
-            connection.request("GET", f"/distribution/{urllib.parse.quote(reference, safe='/:@')}/json")
+            address = f"/distribution/{urllib.parse.quote(reference, safe='/:@')}/json"
+            connection.request("GET", address, headers={"X-Registry-Auth": credentials(reference)})
             return connection.getresponse().status == 200
         except (OSError, http.client.HTTPException):
             return False
@@ -209,6 +224,22 @@ class Look:
             self.module.fail_json(msg=f"`{' '.join(command)}` in the image {reference} ended with {code}: {err or out}")
         # nginx prints its version on standard error.
         return "\n".join(part for part in (out, err) if part)
+
+
+def credentials(reference: str) -> str:
+    """What `docker login` has kept for the image's registry, as the engine takes it: https://docs.docker.com/reference/api/engine/#authentication"""
+    host, slash, _path = reference.partition("/")
+    is_host = bool(slash) and (any(sign in host for sign in ".:") or host == "localhost")
+    registry = host if is_host and host != "docker.io" else "https://index.docker.io/v1/"
+    folder = os.environ.get("DOCKER_CONFIG") or os.path.expanduser("~/.docker")
+    try:
+        with open(os.path.join(folder, "config.json"), encoding="utf-8") as file:
+            kept = json.load(file)["auths"][registry]["auth"]
+        user, _colon, password = base64.b64decode(kept).decode().partition(":")
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+    about = {"username": user, "password": password, "serveraddress": registry}
+    return base64.urlsafe_b64encode(json.dumps(about).encode()).decode()
 
 
 def plan(module: AnsibleModule, recipe: Recipe, apt: bool) -> Plan:
@@ -235,23 +266,26 @@ def main() -> None:
     )
     asked, debian = module.params, module.params["debian"]
     look = Look(module)
-    result = dict.fromkeys(("reference", "id", "planned", "problem", "version_output"), "")
+    result = dict.fromkeys(("reference", "id", "planned", "problem", "version_output", "because"), "")
     in_registry = False
     apt = shutil.which("apt-get") is not None
 
-    found = look.image_id(asked["reference"]) if asked["reference"] else ""
+    found = look.image(asked["reference"])[0] if asked["reference"] else ""
     if found and (not asked["ids"] or found in asked["ids"]):
         result.update(reference=asked["reference"], id=found)
     elif debian is not None:
         recipe = recipe_of(debian["name"], debian)
-        built_here = look.any_of(recipe.labels)
+        built_here = look.first_of(recipe.labels)
         if asked["plan"] == "always" or built_here:
             planned = plan(module, recipe, apt)
             result.update(planned=planned.reference, problem=planned.problem)
-            found = look.image_id(planned.reference) if built_here and not planned.problem else ""
+            found, because = look.image(planned.reference) if built_here and not planned.problem else ("", "")
             if found:
                 result.update(reference=planned.reference, id=found)
-    if not result["reference"] and asked["reference"] and asked["registry"] and not look.error:
+            elif built_here:
+                because = look.image(built_here)[1]
+            result.update(because=because)
+    if (not result["reference"] or result["because"]) and asked["reference"] and asked["registry"] and not look.error:
         in_registry = look.in_registry(asked["reference"])
     if result["reference"] and asked["version_command"]:
         result["version_output"] = look.version(result["reference"], asked["version_command"])

@@ -207,6 +207,9 @@ found:
             image:
               description: The image that it was made from.
               type: str
+            because:
+              description: Why the image was built on the host, where another one could not be pulled.
+              type: str
             state:
               description: As Docker says it, or V(missing).
               type: str

@@ -80,8 +80,8 @@ def registry() -> Iterator[Registry]:
     logs = [run("docker", "logs", name) for name in ("drydock-proxy", "drydock-passwords")]
     if not was_here:
         run("make", "down", "DESTROY=data,users,tls")
-    assert not [log.stderr for log in logs if re.search("exited on signal|must be installed for", log.stderr)]
         assert run("docker", "ps", "--all", "--quiet", "--filter", "name=drydock-registry-").stdout == ""
+    assert not [log.stderr for log in logs if re.search("exited on signal|must be installed for", log.stderr)]
 
 
 @pytest.fixture(scope="module")

@@ -134,7 +134,8 @@ class Busy(Deployment):
         reference, before = self.host("docker", "container", "inspect", "--format", form, name).stdout.split()
         archive = self.folder / f"{name}-{len(self.images)}.tar"
         tag = reference if program else f"drydock-test/{archive.stem}:1"
-        lines = [f"FROM {reference} AS before", f"FROM {reference}", "LABEL another=yes"]
+        # Upstream's registry has a volume of its own as well.
+        lines = [f"FROM {reference} AS before", f"FROM {reference}", "LABEL another=yes", "VOLUME /srv/kept"]
         if program:
             lines += ["COPY --from=before /usr/sbin/nginx /usr/sbin/nginx-before", "COPY nginx /usr/sbin/nginx"]
         context = io.BytesIO()
@@ -296,6 +297,8 @@ def test_run_that_is_killed_between_two_containers_is_mended(
     after = deployment.here(PROXY)
     assert set(after) == {PROXY}
     assert after[PROXY].id != before[PROXY].id
+    # Each of its containers, and of the password server's, had a volume.
+    assert deployment.host("docker", "volume", "ls", "--quiet", "--filter=dangling=true").stdout == ""
     assert deployment.play("configure.yml", "--tags=proxy").changed == []
 
 

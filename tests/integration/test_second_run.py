@@ -109,6 +109,11 @@ DRIFTS = {
         "sed -i s/pull/push/ /etc/drydock/auth/access.json", "registry_auth", "sha256sum /etc/drydock/auth/access.json"
     ),
     "the users' folder is root's": Drift("chgrp root /etc/drydock/auth", "registry_auth", owner("/etc/drydock/auth")),
+    "a folder that the registries have mounted is another one": Drift(
+        "cp -a /etc/drydock/registry /etc/drydock/copy && rm -r /etc/drydock/registry && mv /etc/drydock/copy /etc/drydock/registry",
+        "registry_server",
+        "test /proc/$(docker inspect --format {{.State.Pid}} drydock-registry-a)/root/etc/drydock/registry -ef /etc/drydock/registry",
+    ),
     "config.yml is edited": Drift(
         "echo '# more' >> /etc/drydock/registry/config.yml",
         "registry_server",

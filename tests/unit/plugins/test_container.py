@@ -83,6 +83,8 @@ class Host:
         self.old_answers = False
         # What somebody changed of the running container.
         self.limits: dict[str, int] = {"memory": 256}
+        # The container of which somebody has replaced a folder.
+        self.stale = ""
         self.error = ""
         self.library = True
         self.steps_left: Optional[int] = None
@@ -136,7 +138,9 @@ class Host:
             for name, one in self.containers.items()
         ]
         image_id = self.images.get(self.wanted.image, "")
-        return Look(self.error, self.library, image_id, tuple(known), self.answer(), self.limits)
+        present = self.containers.get(NAME)
+        limits = {**self.limits, **({"stale": ["/etc"]} if present and self.stale == present.id else {})}
+        return Look(self.error, self.library, image_id, tuple(known), self.answer(), limits if present else {})
 
     def answer(self) -> Answer:
         """Answer a question."""
@@ -230,11 +234,16 @@ def serving(wanted: Wanted = WANTED, *, guarded: bool = True) -> Host:
     return host
 
 
+def specifications(host: Host, wanted: Wanted) -> list[str]:
+    """Return the specification of a container, and that of its twin."""
+    return [wanted.specification(host.images[wanted.image], twin=twin) for twin in (False, True)]
+
+
 def assert_complete(host: Host, wanted: Wanted) -> None:
     """Nothing but the wanted container runs, and it starts with the host."""
     present = host.containers.pop(NAME)
     assert present.serves
-    assert present.specification == wanted.specification(host.images[wanted.image])
+    assert present.specification in specifications(host, wanted)
     assert present.restart == "unless-stopped"
     for name, other in host.containers.items():
         assert "-finishing-" in name, name
@@ -307,6 +316,23 @@ def test_host_that_starts_again_after_any_step_serves(first: Wanted) -> None:
         assert any(one.serves for one in host.containers.values()), step
         host.run(THIRD)
         assert_complete(host, THIRD)
+
+
+@pytest.mark.parametrize("wanted", [WANTED, IN_PLACE], ids=["hands over", "in its place"])
+def test_container_that_sees_a_folder_which_was_replaced_makes_room_for_its_twin(wanted: Wanted) -> None:
+    for step in itertools.count():
+        host = serving(wanted, guarded=wanted is WANTED)
+        for _ in range(3):
+            host.stale = host.containers[NAME].id
+            reached = ended_at(step, host, wanted, Killed())
+            if reached:
+                host.run(wanted)
+            assert host.containers[NAME].id != host.stale
+            assert not host.run(wanted).changed
+        assert_complete(host, wanted)
+        if not reached:
+            assert step > 1
+            return
 
 
 def test_container_that_is_replaced_in_its_place_is_completed() -> None:

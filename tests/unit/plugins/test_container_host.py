@@ -225,8 +225,35 @@ def test_asking_goes_on_for_its_time(answers_after: float, seconds: int, fine: b
     assert now[0] <= seconds + host.PAUSE_SECONDS
 
 
+def test_a_folder_that_was_replaced_makes_a_mount_stale(tmp_path: Path) -> None:
+    def mount(kind: str, name: str) -> dict[str, str]:
+        return {"Type": kind, "Source": str(tmp_path / "host" / name), "Destination": f"/{name}"}
+
+    for name in ("same", "replaced", "removed"):
+        (tmp_path / "host" / name).mkdir(parents=True)
+    root = tmp_path / "proc/7/root"
+    root.mkdir(parents=True)
+    # What the container sees are the folders as they were, by whatever name.
+    for name in ("same", "replaced", "removed"):
+        (root / name).symlink_to(tmp_path / "host" / name)
+    for name in ("replaced", "removed"):
+        (tmp_path / "host" / name).rename(tmp_path / f"{name}-before")
+        (root / name).unlink()
+        (root / name).symlink_to(tmp_path / f"{name}-before")
+    (tmp_path / "host/replaced").mkdir()
+    mounts = [mount("bind", name) for name in ("same", "replaced", "removed", "of another machine")] + [
+        mount("volume", "replaced")
+    ]
+    details = {"State": {"Pid": 7}, "Mounts": mounts}
+    assert host.stale(details, str(tmp_path / "proc")) == ["/replaced", "/removed"]
+    assert host.stale({"State": {"Pid": 0}, "Mounts": mounts}, str(tmp_path / "proc")) == []
+
+
 def test_arguments_of_docker_container() -> None:
     made = docker_container(OPTIONS, {"drydock.specification": "abc"}, "web-abc")
+    # Users of the container are those of the host, also where the engine remaps them; nothing that it leaves outlives it.
+    assert made["userns_mode"] == "host"
+    assert made["keep_volumes"] is False
     assert made["hostname"] == "web-abc"
     assert made["memory"] == "256M"
     assert made["pids_limit"] == -1

@@ -147,13 +147,16 @@ def test_missing_packages_are_named() -> None:
 
 def test_an_archive_holds_what_docker_reads() -> None:
     configuration = json.loads(
-        image_configuration(RECIPE, "1.22.1-9", architecture="arm64", layer="aa", created="2026-01-01T00:00:00Z")
+        image_configuration(
+            RECIPE, "1.22.1-9", {"why": "x"}, architecture="arm64", layer="aa", created="2026-01-01T00:00:00Z"
+        )
     )
     assert (configuration["architecture"], configuration["os"]) == ("arm64", "linux")
     assert configuration["config"]["Entrypoint"] == ["nginx"]
     assert configuration["config"]["StopSignal"] == "SIGQUIT"
     assert configuration["config"]["Labels"] == {
         "drydock.image": "proxy",
+        "why": "x",
         "org.opencontainers.image.version": "1.22.1-9",
     }
     assert configuration["rootfs"] == {"type": "layers", "diff_ids": ["sha256:aa"]}
@@ -164,5 +167,5 @@ def test_an_archive_holds_what_docker_reads() -> None:
 
 def test_without_a_stop_signal_the_image_says_none() -> None:
     plain = dataclasses.replace(RECIPE, stop_signal="")
-    configuration = json.loads(image_configuration(plain, "1", architecture="amd64", layer="aa", created=""))
+    configuration = json.loads(image_configuration(plain, "1", {}, architecture="amd64", layer="aa", created=""))
     assert "StopSignal" not in configuration["config"]

@@ -19,6 +19,7 @@ from ansible_collections.drydock.registry.plugins.module_utils._image import (
     Wanted,
     ensure,
     found_from,
+    is_passing,
     read_archive,
 )
 
@@ -43,6 +44,9 @@ class FakeHost:
     apt: bool = True
     lists: bool = True
     docker: bool = True
+    complaint: str = "no route to host"
+    # Of the images that were built here, why.
+    because: str = ""
     done: list[str] = field(default_factory=list)
     stop: tuple[int, str] = (0, "")
 
@@ -58,6 +62,7 @@ class FakeHost:
         )
         if not found and question.plan != "never":
             built_here = any(name.startswith("drydock/registry:") for name in self.images)
+            answer["because"] = self.because if built_here else ""
             if question.plan == "always" or built_here:
                 plan = BUILT if self.lists else "drydock/registry:not-known-yet"
                 problem = NO_APT if not self.apt else "" if self.lists else NO_PLAN
@@ -67,6 +72,8 @@ class FakeHost:
             answer["in_registry"] = self.reach
         if found:
             answer.update(reference=found, id=self.images[found], version_output="registry v3")
+        if found == BUILT:
+            answer["because"] = self.because
         self.end()
         return replace(Found(), **answer)  # type: ignore[arg-type]
 
@@ -75,18 +82,18 @@ class FakeHost:
         if self.reach:
             self.images[reference] = "sha256:pulled"
         self.end()
-        return "" if self.reach else "no route to host"
+        return "" if self.reach else self.complaint
 
     def load(self) -> None:
         self.step("load")
         self.images[ARCHIVE.reference] = ARCHIVE.ids[0]
         self.end()
 
-    def build(self) -> str:
+    def build(self, because: str) -> str:
         self.step("build")
         if not self.lists:
             raise ImageProblem(NO_PLAN)
-        self.images[BUILT] = "sha256:built"
+        self.images[BUILT], self.because = "sha256:built", because
         self.end()
         return BUILT
 
@@ -112,6 +119,11 @@ def wanted(provider: str, *, dry_run: bool = False) -> Wanted:
     )
 
 
+# What community.docker says of any failure of the engine's.
+CLIENT = "Error pulling image registry:3 - 500 Server Error for http+docker://localhost/v1.45/images/create?tag=3: Internal Server Error"
+LIMIT = "toomanyrequests: You have reached your pull rate limit"
+FOR_A_LIMIT = f"{REFERENCE} cannot be pulled ({LIMIT})"
+FOR_GOOD = f"{REFERENCE} cannot be pulled (no route to host)"
 HAS_REFERENCE = {REFERENCE: "sha256:here"}
 HAS_ARCHIVED = {ARCHIVE.reference: "sha256:archived"}
 HAS_ANOTHER = {ARCHIVE.reference: "sha256:another"}
@@ -134,6 +146,24 @@ RUNS = [
     ("auto", FakeHost(images={OUTDATED: "x"}, reach=True), "look build look", BUILT, "sha256:built", "built"),
     ("auto", FakeHost(reach=True), "look pull look", REFERENCE, "sha256:pulled", "pulled"),
     ("auto", FakeHost(), "look pull look build look", BUILT, "sha256:built", "built"),
+    # A pull that failed for a reason that lasts decides for good, as does one that nobody knows of; a limit does not.
+    ("auto", FakeHost(images={BUILT: "x"}, reach=True, because=FOR_GOOD), "look", BUILT, "x", "kept"),
+    (
+        "auto",
+        FakeHost(images={BUILT: "x"}, reach=True, because=FOR_A_LIMIT),
+        "look pull look",
+        REFERENCE,
+        "sha256:pulled",
+        "pulled",
+    ),
+    (
+        "auto",
+        FakeHost(images={OUTDATED: "x"}, reach=True, because=FOR_A_LIMIT),
+        "look pull look",
+        REFERENCE,
+        "sha256:pulled",
+        "pulled",
+    ),
 ]
 
 
@@ -143,7 +173,8 @@ def test_a_run_takes_what_is_there_or_fetches_it(
 ) -> None:
     host = replace(host, images=dict(host.images), done=[])
     result = ensure(wanted(provider), host)
-    assert result == Result(reference, image_id, "registry v3", source, changed=source != "kept")
+    because = host.because if reference == BUILT else ""
+    assert result == Result(reference, image_id, "registry v3", source, changed=source != "kept", because=because)
     assert host.done == done.split()
 
     # Another run asks once and changes nothing.
@@ -181,14 +212,20 @@ def test_an_interrupted_run_is_completed_by_the_next(
         ("auto", FakeHost(reach=True), REFERENCE, "pulled"),
         ("auto", FakeHost(), BUILT, "built"),
         ("auto", FakeHost(images={OUTDATED: "x"}, reach=True), BUILT, "built"),
-        ("auto", FakeHost(lists=False, docker=False), "drydock/registry:not-known-yet", "built"),
+        ("auto", FakeHost(images={BUILT: "x"}, reach=True, because=FOR_A_LIMIT), REFERENCE, "pulled"),
+        (
+            "auto",
+            FakeHost(lists=False, docker=False),
+            f"{REFERENCE}, or drydock/registry:not-known-yet where it cannot be pulled",
+            "pulled or built",
+        ),
         ("auto", FakeHost(apt=False, docker=False), REFERENCE, "pulled"),
     ],
 )
 def test_a_dry_run_says_what_a_run_would_take(provider: str, host: FakeHost, reference: str, source: str) -> None:
     before = dict(host.images)
     result = ensure(wanted(provider, dry_run=True), host)
-    assert result == Result(reference, "", "", source, changed=True)
+    assert replace(result, because="") == Result(reference, "", "", source, changed=True)
     assert set(host.done) == {"look"}
     assert host.images == before
 
@@ -200,11 +237,55 @@ def test_a_dry_run_says_what_a_run_would_take(provider: str, host: FakeHost, ref
         ("archive", FakeHost(images=HAS_ARCHIVED)),
         ("debian", FakeHost(images={BUILT: "sha256:here"})),
         ("auto", FakeHost(images={BUILT: "sha256:here"})),
+        ("auto", FakeHost(images={BUILT: "sha256:here"}, because=FOR_A_LIMIT)),
     ],
 )
 def test_a_dry_run_keeps_what_is_there(provider: str, host: FakeHost) -> None:
     result = ensure(wanted(provider, dry_run=True), host)
     assert (result.source, result.changed, result.version_output) == ("kept", False, "registry v3")
+
+
+def test_a_pull_that_fails_for_a_while_is_tried_again_by_each_run() -> None:
+    host = FakeHost(complaint=f'{CLIENT} ("{LIMIT}")')
+    built = ensure(wanted("auto"), host)
+    assert (built.source, built.because) == ("built", FOR_A_LIMIT)
+    host.done.clear()
+
+    assert ensure(wanted("auto"), host) == replace(built, source="kept", changed=False)
+    assert host.done == ["look", "pull"]
+
+    host.reach = True
+    assert ensure(wanted("auto"), host).reference == REFERENCE
+
+
+def test_a_pull_that_fails_for_good_decides_and_says_why() -> None:
+    host = FakeHost(complaint=f'{CLIENT} ("no route to host")')
+    built = ensure(wanted("auto"), host)
+    assert (built.source, built.because) == ("built", FOR_GOOD)
+    host.done.clear()
+    host.reach = True
+    assert ensure(wanted("auto"), host) == replace(built, source="kept", changed=False)
+    assert host.done == ["look"]
+
+
+@pytest.mark.parametrize(
+    ("complaint", "passes"),
+    [
+        (LIMIT, True),
+        ("received unexpected HTTP status: 503 Service Unavailable", True),
+        ("net/http: TLS handshake timeout", True),
+        ("dial tcp 192.0.2.1:443: i/o timeout", True),
+        ("context deadline exceeded", True),
+        ("lookup registry-1.docker.io on 192.0.2.53:53: server misbehaving", True),
+        ("read tcp 192.0.2.1:443: read: connection reset by peer", True),
+        ("lookup registry-1.docker.io on 192.0.2.53:53: no such host", False),
+        ("manifest for registry:3 not found: manifest unknown", False),
+        ("pull access denied for registry, repository does not exist or may require 'docker login'", False),
+        ("dial tcp 192.0.2.1:5000: connect: connection refused", False),
+    ],
+)
+def test_what_passes_by_itself(complaint: str, passes: bool) -> None:
+    assert is_passing(f"{REFERENCE} cannot be pulled ({complaint})") is passes
 
 
 @pytest.mark.parametrize(

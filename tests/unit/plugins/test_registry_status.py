@@ -74,6 +74,7 @@ def container(name: str, **different: Any) -> Found:
     return {
         "name": name,
         "image": "drydock/registry:2.8.3",
+        "because": "",
         "state": "running",
         "health": "",
         "exit_code": 0,

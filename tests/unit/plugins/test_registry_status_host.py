@@ -129,6 +129,7 @@ def test_containers(complaint: str) -> None:
     assert there == {
         "name": "drydock-proxy",
         "image": "drydock/proxy:1",
+        "because": "nginx cannot be pulled (no such host)",
         "state": "running",
         "health": "unhealthy",
         "exit_code": 0,
