@@ -6,9 +6,11 @@ Three hosts start deployed, and a fourth one bare. They serve all tests, which r
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import subprocess
+import tarfile
 from collections.abc import Iterator
 from typing import Any
 
@@ -142,7 +144,19 @@ def test_a_dry_run_on_a_registry(hosts: Hosts) -> None:
 
 def test_a_dry_run_on_a_bare_host(hosts: Hosts) -> None:
     more = hosts.folder / "bare.yml"
-    more.write_text(yaml.safe_dump({"registry": {"hosts": {BARE: {}}}}), encoding="utf-8")
+    # An image of a file for one, and one that nobody can be asked for yet for the other.
+    archive = hosts.folder / "image.tar"
+    with tarfile.open(archive, "w") as file:
+        content = json.dumps([{"Config": "aa.json", "RepoTags": ["registry:2.8"], "Layers": []}]).encode()
+        about = tarfile.TarInfo("manifest.json")
+        about.size = len(content)
+        file.addfile(about, io.BytesIO(content))
+    settings = {
+        "registry_server_image_provider": "archive",
+        "registry_server_image_archive": str(archive),
+        "registry_proxy_image_provider": "auto",
+    }
+    more.write_text(yaml.safe_dump({"registry": {"hosts": {BARE: settings}}}), encoding="utf-8")
     before = hosts.on(BARE, MADE)
     done = hosts.play("configure.yml", "--check", "--diff", f"--inventory={more}", f"--limit={BARE}")
     assert done.roles() >= {"docker_engine", "registry_tls", "registry_auth", "registry_server", "registry_proxy"}
