@@ -112,7 +112,7 @@ DRIFTS = {
     "a folder that the registries have mounted is another one": Drift(
         "cp -a /etc/drydock/registry /etc/drydock/copy && rm -r /etc/drydock/registry && mv /etc/drydock/copy /etc/drydock/registry",
         "registry_server",
-        "test /proc/$(docker inspect --format {{.State.Pid}} drydock-registry-a)/root/etc/drydock/registry -ef /etc/drydock/registry",
+        "cd /proc/$(docker inspect --format {{.State.Pid}} drydock-registry-a)/root && test etc/drydock/registry -ef /etc/drydock/registry",
     ),
     "config.yml is edited": Drift(
         "echo '# more' >> /etc/drydock/registry/config.yml",
