@@ -565,6 +565,18 @@ def test_docker_does_not_answer() -> None:
     assert any("drydock-registry-a" in line and "unknown" in line for line in screen(made))
 
 
+def test_an_image_that_was_built_in_the_place_of_another_one_says_why() -> None:
+    found = healthy()
+    for one in found["engine"]["containers"][1:]:
+        one["because"] = "registry:3 cannot be pulled (no such host)"
+    made = judge(found)
+    assert problems(made) == []
+    text = " ".join(screen(made))
+    assert (
+        text.count("drydock/registry:2.8.3 was built on the host, for registry:3 cannot be pulled (no such host).") == 1
+    )
+
+
 def test_no_registry_behind_nginx() -> None:
     found = healthy()
     found["proxy"]["status"] = 503

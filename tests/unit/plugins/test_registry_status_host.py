@@ -108,7 +108,11 @@ def test_rights_that_cannot_be_read(tmp_path: Path, text: str) -> None:
 RUNNING = {
     "Name": "/drydock-proxy",
     "RestartCount": 2,
-    "Config": {"Image": "drydock/proxy:1", "Env": ["SECRET=1"]},
+    "Config": {
+        "Image": "drydock/proxy:1",
+        "Env": ["SECRET=1"],
+        "Labels": {"drydock.image.because": "nginx cannot be pulled (no such host)"},
+    },
     "State": {
         "Status": "running",
         "ExitCode": 0,
