@@ -30,7 +30,8 @@ def wanted(roles: Any, run: Optional[Iterable[str]], skip: Optional[Iterable[str
     return [
         name
         for name in names
-        if chosen & {"all", "tagged", roles[name]} and not left_out & {"all", "tagged", roles[name]}
+        if (roles[name] == "always" or chosen & {"all", "tagged", roles[name]})
+        and not left_out & {"all", "tagged", roles[name]}
     ]
 
 

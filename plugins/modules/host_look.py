@@ -69,6 +69,12 @@ options:
     description: Whether to look at the package lists of apt.
     type: bool
     default: false
+  facts:
+    description:
+      - Whether to gather the facts C(distribution), C(pkg_mgr), C(platform), C(python) and C(service_mgr), as M(ansible.builtin.setup) does
+        with these subsets.
+    type: bool
+    default: false
 extends_documentation_fragment:
   - ansible.builtin.action_common_attributes
 attributes:
@@ -193,7 +199,23 @@ import os
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.facts import ansible_collector, default_collectors
+from ansible.module_utils.facts.namespace import PrefixFactNamespace
 from ansible_collections.drydock.registry.plugins.module_utils import _host_look
+
+FACTS = ("distribution", "pkg_mgr", "platform", "python", "service_mgr")
+
+
+def facts(module: AnsibleModule) -> dict[str, Any]:
+    """Gather what the module setup gathers with these subsets."""
+    collector = ansible_collector.get_ansible_collector(
+        all_collector_classes=default_collectors.collectors,
+        namespace=PrefixFactNamespace(namespace_name="ansible", prefix="ansible_"),
+        gather_subset=["!all", "!min", *FACTS],
+        minimal_gather_subset=frozenset(),
+    )
+    gathered: dict[str, Any] = collector.collect(module=module)
+    return gathered
 
 
 def look(parameters: dict[str, Any]) -> dict[str, Any]:
@@ -241,10 +263,12 @@ def main() -> None:
             "listeners": switch,
             "docker": switch,
             "package_lists": switch,
+            "facts": switch,
         },
         supports_check_mode=True,
     )
-    module.exit_json(**look(module.params))
+    gathered = {"ansible_facts": facts(module)} if module.params["facts"] else {}
+    module.exit_json(**look(module.params), **gathered)
 
 
 if __name__ == "__main__":

@@ -249,8 +249,7 @@ def entry_points_have_specs(root: Path) -> Iterator[str]:
             entry = path.stem
             is_entry = entry in ENTRY_POINTS or (role.name, entry) in called
             is_entry |= role.name == "common" and f"`{entry}`" in documented
-            # The dependency of the others has none; its argument_specs.yml says why.
-            if is_entry and entry not in specs(role) and (role.name, entry) != ("common", "main"):
+            if is_entry and entry not in specs(role):
                 yield f"{name(path, root)}: the entry point has no argument spec."
         for entry, spec in specs(role).items():
             if not (role / "tasks" / f"{entry}.yml").exists():

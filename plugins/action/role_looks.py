@@ -1,0 +1,51 @@
+# Copyright: The drydock authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Optional
+
+from ansible.errors import AnsibleError
+from ansible.plugins.action import ActionBase
+from ansible_collections.drydock.registry.plugins.action.validate_settings import wanted
+from ansible_collections.drydock.registry.plugins.module_utils._role_looks import answers_to, missing_facts, together
+
+ARGUMENT_SPEC: dict[str, dict[str, Any]] = {
+    "roles": {"type": "raw", "required": True},
+    "known": {"type": "dict", "default": {}},
+}
+
+
+class ActionModule(ActionBase):  # type: ignore[misc]
+    """Ask a host the questions of several roles by one call."""
+
+    TRANSFERS_FILES = False
+    _supports_check_mode = True
+
+    def run(self, tmp: Optional[str] = None, task_vars: Optional[dict[str, Any]] = None) -> dict[str, Any]:
+        """Collect the questions, ask, and hand out the answers."""
+        super().run(tmp, task_vars)
+        variables = task_vars or {}
+        _validation, options = self.validate_argument_spec(argument_spec=ARGUMENT_SPEC)
+        roles = wanted(options["roles"], variables.get("ansible_run_tags"), variables.get("ansible_skip_tags"))
+        questions = {role: self._questions(role, variables) for role in roles}
+        asked = {**together(questions.values()), "facts": missing_facts(variables.get("ansible_facts") or {})}
+        answers = self._execute_module(module_name="drydock.registry.host_look", module_args=asked, task_vars=variables)
+        if answers.get("failed"):
+            return dict(answers)
+        looks = {role: answers_to(question, answers) for role, question in questions.items()}
+        kept = ("ansible_facts", "warnings", "deprecations")
+        return {
+            **{name: answers[name] for name in kept if name in answers},
+            "changed": False,
+            "looks": {**options["known"], **looks},
+        }
+
+    def _questions(self, role: str, variables: Mapping[str, Any]) -> dict[str, Any]:
+        name = f"__{role}_questions"
+        if name not in variables:
+            raise AnsibleError(f"The play does not know {name}: import the role {role}, or leave it out of roles.")
+        questions: dict[str, Any] = self._templar.template(variables[name])
+        return questions
