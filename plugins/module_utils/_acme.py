@@ -25,6 +25,9 @@ LETS_ENCRYPT_STAGING = "https://acme-staging-v02.api.letsencrypt.org/directory"
 
 SHORT_LIVED = datetime.timedelta(days=10)
 _EMAIL = re.compile(r"[^@\s,<>]+@[^@\s,<>]+\.[^@\s,<>.]+")
+# As a line of certbot's configuration can hold them.
+_EAB_KEY_ID = re.compile(r"[^\s'\"#;]+")
+_EAB_KEY = re.compile(r"[A-Za-z0-9_-]+={0,2}")
 _PROGRAM = re.compile(r"/\S+(?: .*)?")
 _OPTION = re.compile(r"^\s*(?P<name>\w+)\s*=\s*(?P<value>.*?)\s*$", re.MULTILINE)
 
@@ -47,6 +50,7 @@ def settings_problems(settings: Mapping[str, Any]) -> list[str]:
         problems.append(
             f"registry_tls_acme_reload_command is {command!r}: write a program's absolute path, with its arguments if it takes any."
         )
+    problems += _eab_problems(str(acme["eab_key_id"] or ""), str(acme["eab_key"] or ""))
     problems += _key_problems(settings["key"])
     for key in ("ca_certificate", "client_ca_certificate"):
         text = str(acme[key] or "")
@@ -102,6 +106,27 @@ def _name_problems(challenge: str, domain: str, names: Sequence[Any]) -> list[st
             problems.append(
                 f"{start}a wildcard, which needs registry_tls_acme_challenge dns-01: set that, or name each host instead."
             )
+    return problems
+
+
+def _eab_problems(key_id: str, key: str) -> list[str]:
+    """What is wrong with the key of an account; neither sentence shows the key."""
+    problems = []
+    if bool(key_id) != bool(key):
+        given, missing = ("_id", "") if key_id else ("", "_id")
+        problems.append(
+            f"registry_tls_acme_eab_key{given} is set and registry_tls_acme_eab_key{missing} is not: "
+            "write both as the directory's owner gives them, or neither."
+        )
+    if key_id and not _EAB_KEY_ID.fullmatch(key_id):
+        problems.append(
+            "registry_tls_acme_eab_key_id has a space, a quote or a '#' in it: write the id alone, as the directory's owner gives it."
+        )
+    if key and not _EAB_KEY.fullmatch(key):
+        problems.append(
+            "registry_tls_acme_eab_key is not base64url (letters, digits, '-' and '_'): "
+            "write the key as the directory's owner gives it, without quotes and line breaks."
+        )
     return problems
 
 
@@ -185,7 +210,7 @@ def reasons_to_order(certificate: str, renewal: str, wanted: Mapping[str, Any], 
 def reach_problems(report: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
     """What keeps an order from succeeding, by what the host found out; a sentence each.
 
-    `wanted` holds host, directory, profile, webroot.
+    `wanted` holds host, directory, profile, webroot, and whether there is a key for an account (eab).
     """
     problems = []
     if "directory" in report:
@@ -220,10 +245,10 @@ def _directory_problem(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> s
     if problem:
         what = f"status {detail}" if problem == "status" else detail
         return f"{start}is no ACME directory ({what}): write a directory's URL, such as {LETS_ENCRYPT}."
-    if found.get("external_account"):
+    if found.get("external_account") and not wanted.get("eab"):
         return (
-            f"{start}wants an account that you have with its owner already: make it known to certbot once, on {host}, with "
-            f"`certbot register --server {url} --email ADDRESS --agree-tos --eab-kid ID --eab-hmac-key KEY`, then run again."
+            f"{start}wants an account that its owner knows already: let him give you a key, and write its id as "
+            "registry_tls_acme_eab_key_id and the key itself, from a vault, as registry_tls_acme_eab_key."
         )
     profile = str(wanted.get("profile") or "")
     profiles = [str(name) for name in found.get("profiles") or []]

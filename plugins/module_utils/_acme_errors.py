@@ -91,8 +91,8 @@ def _account(text: str, who: str, host: str) -> str:
         return f"{who} does not take registry_tls_acme_email ({_detail(text)}): write an address that can receive mail."
     if re.search(r"external ?account ?(?:binding|required)", text, re.IGNORECASE):
         return (
-            f"{who} wants an account that you have with its owner already: make it known to certbot once, on {host}, with "
-            "`certbot register --server URL --email ADDRESS --agree-tos --eab-kid ID --eab-hmac-key KEY`, then run again."
+            f"{who} wants an account that its owner knows already, and does not know this one ({_detail(text)}): let him give you a key, "
+            "and write registry_tls_acme_eab_key_id and registry_tls_acme_eab_key as he gives them."
         )
     if re.search(
         r"accountDoesNotExist|account does(?:n't| not) exist|account specified .* does not exist|unable to find existing account",

@@ -31,18 +31,29 @@ _NO_DIGEST = "sha256:" + "0" * 64
 _REDIRECTS = (301, 302, 303, 307, 308)
 _MAX_REDIRECTS = 3
 _PAUSE_SECONDS = 0.5
+# A server of names may fail once; a name that it does not know now it will not know in a minute.
+_NAME_SECONDS = 3.0
 
 
 class NoAnswerError(Exception):
-    """The request got no HTTP answer. Waiting helps unless the certificate was refused."""
+    """The request got no HTTP answer; the cause is a key of HINTS."""
 
-    def __init__(self, reason: str, final: bool = False) -> None:
+    def __init__(self, reason: str, cause: str = "healthz") -> None:
         super().__init__(reason)
-        self.final = final
+        self.cause = cause
+
+    @property
+    def final(self) -> bool:
+        """Whether waiting cannot help, because a certificate was refused."""
+        return self.cause in ("tls", "clock")
 
 
 class ProbeFailedError(Exception):
-    """A step went wrong; the message is one sentence."""
+    """A step went wrong; the message is one sentence, and the cause is a key of HINTS."""
+
+    def __init__(self, step: Step, cause: str) -> None:
+        super().__init__(_sentence(step, cause))
+        self.cause = cause
 
 
 @dataclass(frozen=True)
@@ -182,7 +193,24 @@ def url_problem(url: str) -> str:
 # Why a step usually goes wrong, told to whoever has to mend it.
 HINTS: Mapping[str, str] = {
     "healthz": "no registry answers behind the proxy; look at the logs of the proxy's and the registry's containers",
-    "tls": "the certificate does not fit the host name or the CA; set ca_certificate or renew the certificate",
+    "name": (
+        "the name does not resolve on this machine; correct it, make a DNS record of it that leads to the registry, "
+        "or check from a machine that knows it"
+    ),
+    "refused": (
+        "nothing listens there; see whether the name leads to the registry's host and the port is the proxy's, "
+        "whether the proxy runs, and whether the host's firewall lets the port through"
+    ),
+    "silent": (
+        "nothing comes back; see whether the name leads to the registry's host, "
+        "and let the port through the host's firewall and whatever is on the way"
+    ),
+    "handshake": (
+        "what listens there does not speak TLS for this name; see whether the name leads to the registry's host "
+        "and the port is the proxy's"
+    ),
+    "tls": "the certificate does not fit the host name or the CA; get one for this name, or set ca_certificate to the CA that signed it",
+    "clock": "the certificate is for another time; set the clock that is wrong, here or there, or renew the certificate",
     "open": "the registry is open to everybody; take it off the network until the proxy in front of it authenticates",
     "forged": (
         "credentials that do not exist are accepted; "
@@ -222,6 +250,11 @@ class Probe:
     anonymous_pull: bool = False
     repository: str = "drydock/probe"
     timeout: float = 60.0
+    # How long a name may fail to resolve.
+    name_timeout: float = _NAME_SECONDS
+    # Off, only what strangers get is checked.
+    login_enabled: bool = True
+    # Off, an upload is begun and nothing is pushed.
     delete_enabled: bool = True
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
@@ -247,7 +280,8 @@ class Probe:
         """Check what can be checked without pushing anything."""
         self._wait()
         self._refusals(reading_only=True)
-        self._login()
+        if self.login_enabled:
+            self._login()
 
     def run(self) -> None:
         """Check everything; whatever was pushed is deleted even when a step fails."""
@@ -255,7 +289,10 @@ class Probe:
         self._refusals(reading_only=False)
         self._login()
         try:
-            self._round_trip()
+            if self.delete_enabled:
+                self._round_trip()
+            else:
+                self._begun_upload()
         finally:
             self._clean()
 
@@ -264,31 +301,33 @@ class Probe:
     def _wait(self) -> None:
         step = Step("GET /healthz", f"200 within {self.timeout:g} seconds")
         start = self.clock()
-        hint, got = "healthz", ""
         while True:
             left = self.timeout - (self.clock() - start)
+            patience = self.timeout
             try:
                 status = self._send(Request("GET", "/healthz"), max(left, 1.0)).status
                 hint, got = "healthz", str(status)
                 if status == 200:
                     break
             except NoAnswerError as error:
-                got = f"no answer: {error}"
+                hint, got = error.cause, f"no answer: {error}"
                 if error.final:
-                    hint = "tls"
                     break
-            if self.clock() - start + _PAUSE_SECONDS >= self.timeout:
+                if hint == "name":
+                    patience = min(self.timeout, self.name_timeout)
+            if self.clock() - start + _PAUSE_SECONDS >= patience:
                 break
             self.sleep(_PAUSE_SECONDS)
         step.got, step.seconds = got, self.clock() - start
         self.steps.append(step)
         if got != "200":
-            raise ProbeFailedError(_sentence(step, hint))
+            raise ProbeFailedError(step, hint)
 
     def _refusals(self, reading_only: bool) -> None:
         if self.client_certificates in ("required", "both"):
             self._uncertified(reading_only)
-        if self.client_certificates != "required":
+        # Who is not logged in has no certificate either.
+        if self.client_certificates != "required" and (self.login_enabled or self.client_certificates != "both"):
             self._challenged(reading_only)
 
     def _uncertified(self, reading_only: bool) -> None:
@@ -312,8 +351,9 @@ class Probe:
             offered.lower().startswith("basic"),
             "anonymous",
         )
-        wrong = basic(self.username, secrets.token_hex(16))
-        unknown = basic(f"probe-{secrets.token_hex(8)}", self.password)
+        stranger = f"probe-{secrets.token_hex(8)}"
+        wrong = basic(self.username or stranger, secrets.token_hex(16))
+        unknown = basic(stranger, self.password or secrets.token_hex(16))
         self._expect("GET /v2/ with a wrong password", 401, Request("GET", "/v2/", wrong), hint="forged")
         self._expect("GET /v2/ as an unknown user", 401, Request("GET", "/v2/", unknown), hint="forged")
         tries = [
@@ -329,10 +369,11 @@ class Probe:
         for method, path, what in tries:
             answer = self._expect(f"anonymous {method} {what}", None, Request(method, path), hint="anonymous")
             self._drop_upload(path, answer)
-            # Where anonymous pull is on, it may cover this repository, in which there is nothing yet.
+            # Where anonymous pull is on, it may cover this repository, in which there is nothing. What a pull-through registry
+            # answers then is its upstream's affair.
             pulls = self.anonymous_pull and what in ("of a manifest", "of a blob") and method == "GET"
-            right, expected = ((401, 404), "401 or 404") if pulls else ((401,), "401")
-            self._judge_last(answer.status in right, expected, "open" if answer.status < 400 else "anonymous")
+            right, expected = (answer.status >= 400, "an error") if pulls else (answer.status == 401, "401")
+            self._judge_last(right, expected, "open" if answer.status < 400 else "anonymous")
 
     def _login(self) -> None:
         means = {"required": "client certificate", "both": "client certificate and password"}
@@ -349,9 +390,8 @@ class Probe:
         )
 
     def _round_trip(self) -> None:
-        # Where nothing can be deleted, always the same image is pushed, so that nothing piles up.
-        nonce = secrets.token_bytes(16) if self.delete_enabled else b"drydock probe"
-        tag = f"probe-{nonce.hex()}" if self.delete_enabled else "probe"
+        nonce = secrets.token_bytes(16)
+        tag = f"probe-{nonce.hex()}"
         image = build_image(nonce)
         layer, config, manifest = (digest(part) for part in (image.layer, image.config, image.manifest))
         by_digest = self._path(f"manifests/{manifest}")
@@ -366,9 +406,6 @@ class Probe:
         self._pull("manifest", self._path(f"manifests/{tag}"), image.manifest, {"Accept": MANIFEST_TYPE})
         self._pull("layer", self._path(f"blobs/{layer}"), image.layer, {})
         self._pull("config", self._path(f"blobs/{config}"), image.config, {})
-        if not self.delete_enabled:
-            self._to_clean.clear()
-            return
         blobs = (("layer", self._path(f"blobs/{layer}")), ("config", self._path(f"blobs/{config}")))
         accept = {**self._auth, "Accept": MANIFEST_TYPE}
         for what, path in (("manifest", by_digest), *blobs):
@@ -378,20 +415,35 @@ class Probe:
             if path in self._to_clean:
                 self._to_clean.remove(path)
 
-    def _push_blob(self, what: str, data: bytes, chunked: bool) -> None:
+    def _begun_upload(self) -> None:
+        """Write what does not stay where nothing can be deleted: the registry purges uploads that are not ended.
+
+        Cancelled, registry 2.8 would keep a file of it that is never purged.
+        """
+        location = self._send_bytes("layer", secrets.token_bytes(16), self._start_upload("layer"))
+        self._to_clean.remove(location)
+
+    def _start_upload(self, what: str) -> str:
         path = self._path("blobs/uploads/")
         start = self._expect(f"start of the {what}'s upload", 202, Request("POST", path, self._auth, b""), hint="push")
         location = self._location(f"Location of the {what}'s upload", self.url + path, start)
         self._remember(location)
+        return location
+
+    def _send_bytes(self, what: str, data: bytes, location: str) -> str:
+        request = Request("PATCH", location, {**self._auth, "Content-Type": _BYTES}, data)
+        sent = self._expect(f"push of the {what}'s bytes", 202, request, hint="push")
+        self._to_clean.remove(location)
+        location = self._location(f"Location of the {what}'s next part", location, sent)
+        self._remember(location)
+        return location
+
+    def _push_blob(self, what: str, data: bytes, chunked: bool) -> None:
+        location = self._start_upload(what)
         body: bytes | None = data
         headers = {**self._auth, "Content-Type": _BYTES}
         if chunked:
-            sent = self._expect(
-                f"push of the {what}'s bytes", 202, Request("PATCH", location, headers, data), hint="push"
-            )
-            self._to_clean.remove(location)
-            location = self._location(f"Location of the {what}'s next part", location, sent)
-            self._remember(location)
+            location = self._send_bytes(what, data, location)
             body = b""
         blob = self._path(f"blobs/{digest(data)}")
         self._remember(blob)
@@ -486,7 +538,7 @@ class Probe:
             answer = self._send(request)
         except NoAnswerError as error:
             step.got = f"no answer: {error}"
-            raise ProbeFailedError(_sentence(step, "tls" if error.final else hint)) from error
+            raise ProbeFailedError(step, error.cause if error.final else hint) from error
         finally:
             step.seconds = self.clock() - start
         step.got = str(answer.status)
@@ -494,20 +546,20 @@ class Probe:
             # A request without or with invented credentials that succeeds is the worst of all findings.
             if hint == "anonymous" and answer.status < 400:
                 hint = "open"
-            raise ProbeFailedError(_sentence(step, hint))
+            raise ProbeFailedError(step, hint)
         return answer
 
     def _judge_last(self, right: bool, expected: str, hint: str) -> None:
         step = self.steps[-1]
         step.expected = expected
         if not right:
-            raise ProbeFailedError(_sentence(step, hint))
+            raise ProbeFailedError(step, hint)
 
     def _judge(self, name: str, expected: str, got: str, right: bool, hint: str) -> None:
         step = Step(name, expected, got)
         self.steps.append(step)
         if not right:
-            raise ProbeFailedError(_sentence(step, hint))
+            raise ProbeFailedError(step, hint)
 
 
 def _sentence(step: Step, hint: str) -> str:
@@ -518,6 +570,11 @@ def _sentence(step: Step, hint: str) -> str:
     else:
         told = f"{step.name} was {step.got} instead of {step.expected}"
     return f"{told}: {HINTS[hint]}."
+
+
+def time_of(clock: float) -> str:
+    """A clock's time for messages."""
+    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(clock))
 
 
 def as_dicts(steps: Iterable[Step]) -> list[dict[str, Any]]:

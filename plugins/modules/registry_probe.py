@@ -30,13 +30,19 @@ options:
   username:
     description:
       - A user who may push and delete.
-      - One who may not is enough with O(push_enabled=false).
-    type: str
-    required: true
-  password:
-    description: The user's password. Only O(client_certificates=required) does without.
+      - One who may not is enough with O(push_enabled=false), and nobody with O(login_enabled=false).
     type: str
     default: ""
+  password:
+    description: The user's password. Only O(client_certificates=required) and O(login_enabled=false) do without.
+    type: str
+    default: ""
+  login_enabled:
+    description:
+      - Whether to log in.
+      - With V(false) only what strangers get is checked, for whoever knows no password. O(push_enabled) has to be V(false) then.
+    type: bool
+    default: true
   client_certificates:
     description:
       - Which client certificates the registry asks for. With V(off) and V(optional) the password is tried.
@@ -70,7 +76,9 @@ options:
     type: str
     default: ""
   repository:
-    description: The repository into which the image is pushed. Its name stays in the catalog.
+    description:
+      - The repository into which the image is pushed.
+      - Where the storage is a file system, the registry leaves empty folders, and so its name in the catalog.
     type: str
     default: drydock/probe
   push_enabled:
@@ -82,11 +90,13 @@ options:
   delete_enabled:
     description:
       - Whether the registry is configured to delete.
-      - With V(false) the image stays in the registry. It is the same few hundred bytes every time.
+      - With V(false) no image is pushed, because it would stay. An upload is begun instead, which the registry drops after a week.
     type: bool
     default: true
   timeout:
-    description: Seconds to wait until the registry answers, and for each request after that.
+    description:
+      - Seconds to wait until the registry answers, and for each request after that.
+      - For a name that does not resolve three seconds are enough, except where O(connect_to) is a name.
     type: int
     default: 60
 attributes:
@@ -145,11 +155,24 @@ left_behind:
   returned: always
   type: list
   elements: str
+cause:
+  description:
+    - What kind of failure it is. Without an answer V(name) (which does not resolve), V(refused), V(silent), V(handshake), V(tls) (a
+      certificate that does not fit) or V(clock) (a certificate for another time).
+    - Other values name a step or a part of the registry.
+  returned: when a step failed
+  type: str
+  sample: refused
+clock:
+  description: The time on this machine in the end, in seconds since 1970.
+  returned: always
+  type: float
+  sample: 1795986000.0
 resolved:
   description:
     - The addresses that the registry's name resolves to on this machine, sorted; empty when it does not resolve.
     - O(connect_to) does not change them.
-  returned: when O(connect_to) is set
+  returned: when O(connect_to) is set, or a step failed
   type: list
   elements: str
   sample: [192.0.2.10]
@@ -159,6 +182,7 @@ skipped:
   type: bool
 """
 
+import errno
 import http.client
 import ipaddress
 import os
@@ -181,10 +205,14 @@ from ansible_collections.drydock.registry.plugins.module_utils._registry_probe i
     Request,
     as_dicts,
     repository_problem,
+    time_of,
     url_problem,
 )
 
 _MAX_BODY_BYTES = 4 * 1024 * 1024
+# OpenSSL's numbers for a certificate that is not valid yet, or no more.
+_OTHER_TIMES = (9, 10)
+_UNREACHABLE = (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ETIMEDOUT)
 
 
 class UrlTransport:
@@ -237,9 +265,21 @@ class UrlTransport:
 
 
 def _no_answer(error: object) -> NoAnswerError:
+    reason = str(error) or type(error).__name__
     if isinstance(error, ssl.SSLCertVerificationError):
-        return NoAnswerError(f"the certificate was refused, {error.verify_message}", final=True)
-    return NoAnswerError(str(error) or type(error).__name__)
+        reason = f"the certificate was refused, {error.verify_message}"
+        if error.verify_code in _OTHER_TIMES:
+            return NoAnswerError(f"{reason} (it is {time_of(time.time())} here)", "clock")
+        return NoAnswerError(reason, "tls")
+    if isinstance(error, ssl.SSLError):
+        return NoAnswerError(reason, "handshake")
+    if isinstance(error, socket.gaierror):
+        return NoAnswerError(reason, "name")
+    if isinstance(error, ConnectionRefusedError):
+        return NoAnswerError(reason, "refused")
+    if isinstance(error, TimeoutError) or (isinstance(error, OSError) and error.errno in _UNREACHABLE):
+        return NoAnswerError(reason, "silent")
+    return NoAnswerError(reason)
 
 
 def _resolved(host: str) -> list[str]:
@@ -268,7 +308,7 @@ def _write(directory: str, text: str) -> str:
 
 def _transport(params: dict[str, Any], directory: str) -> UrlTransport:
     pair: tuple[str, ...] = ()
-    if params["client_certificates"] in ("required", "both"):
+    if params["login_enabled"] and params["client_certificates"] in ("required", "both"):
         pair = tuple(_write(directory, params[name].strip() + "\n") for name in ("client_certificate", "client_key"))
     certificate = params["ca_certificate"] or ""
     if not certificate.strip():
@@ -298,7 +338,9 @@ def _input_problem(params: dict[str, Any]) -> str:
     problem = repository_problem(params["repository"])
     if problem:
         return f"repository: {problem}."
-    if ":" in params["username"] or not params["username"]:
+    if not params["login_enabled"] and params["push_enabled"]:
+        return "login_enabled: is false, and nobody can push without logging in; set push_enabled to false as well."
+    if ":" in params["username"] or (params["login_enabled"] and not params["username"]):
         return "username: is empty or has a colon in it, which HTTP cannot carry; write another user name."
     if params["connect_to"] and not _is_address(params["connect_to"]):
         return "connect_to: is neither an IP address nor a host name; write one, or leave it out to go where the name leads."
@@ -315,6 +357,8 @@ def _input_problem(params: dict[str, Any]) -> str:
 
 def _nothing_to_log_in_with(params: dict[str, Any]) -> str:
     mode = params["client_certificates"]
+    if not params["login_enabled"]:
+        return ""
     if mode != "required" and not params["password"]:
         return "password: is empty; write the user's password."
     for name in ("client_certificate", "client_key"):
@@ -328,11 +372,12 @@ def run(module: AnsibleModule) -> None:
     start = time.monotonic()
     problem = _input_problem(params)
     missing = _nothing_to_log_in_with(params)
+    nothing: dict[str, Any] = {"steps": [], "seconds": 0.0, "left_behind": [], "clock": time.time()}
     if missing and module.check_mode and not problem:
         # A dry run makes neither passwords nor certificates.
-        module.exit_json(changed=False, skipped=True, steps=[], seconds=0.0, left_behind=[])
+        module.exit_json(changed=False, skipped=True, **nothing)
     if problem or missing:
-        module.fail_json(msg=problem or missing, steps=[], seconds=0.0, left_behind=[])
+        module.fail_json(msg=problem or missing, **nothing)
     probe = Probe(
         url=params["url"],
         username=params["username"],
@@ -342,13 +387,16 @@ def run(module: AnsibleModule) -> None:
         anonymous_pull=params["anonymous_pull_enabled"],
         repository=params["repository"],
         timeout=float(params["timeout"]),
+        login_enabled=params["login_enabled"],
         delete_enabled=params["delete_enabled"],
     )
     result: dict[str, Any] = {"changed": False}
+    host = urlsplit(params["url"]).hostname or ""
     if params["connect_to"]:
-        host = urlsplit(params["url"]).hostname or ""
         result["resolved"] = _resolved(host)
         _connect_to(host, params["connect_to"])
+        # The record of a load balancer may be as new as it is.
+        probe.name_timeout = probe.timeout
     failure = ""
     try:
         if not module.check_mode:
@@ -359,8 +407,13 @@ def run(module: AnsibleModule) -> None:
             result["skipped"] = True
     except ProbeFailedError as error:
         failure = str(error)
+        result["cause"] = error.cause
+        result.setdefault("resolved", _resolved(host))
     result.update(
-        steps=as_dicts(probe.steps), seconds=round(time.monotonic() - start, 3), left_behind=probe.left_behind
+        steps=as_dicts(probe.steps),
+        seconds=round(time.monotonic() - start, 3),
+        left_behind=probe.left_behind,
+        clock=time.time(),
     )
     if failure:
         module.fail_json(msg=failure, **result)
@@ -372,8 +425,9 @@ def main() -> None:
         AnsibleModule(
             argument_spec={
                 "url": {"type": "str", "required": True},
-                "username": {"type": "str", "required": True},
+                "username": {"type": "str", "default": ""},
                 "password": {"type": "str", "default": "", "no_log": True},
+                "login_enabled": {"type": "bool", "default": True},
                 "client_certificates": {
                     "type": "str",
                     "choices": ["off", "optional", "required", "both"],

@@ -20,6 +20,9 @@ from load import Ask, Connection, ask_once
 IMAGE = f"{ADDRESS}/team-a/app:1"
 MANIFEST = "/v2/team-a/app/manifests/1"
 PEBBLE = ROOT / "tests/hosts/pebble"
+# Who may order from the directory.
+EAB_KEY_ID = "kid-1"
+EAB_KEY = "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W"
 LINEAGE = "/etc/letsencrypt/renewal/drydock.conf"
 
 
@@ -116,7 +119,7 @@ def certified_hosts(folder: Path) -> Iterator[Certificates]:
         # What was there before has a certificate already, and the first one has to be ordered from nothing.
         made.play("teardown.yml", '--extra-vars={"drydock_teardown_destroy": ["data", "users", "tls"]}')
         made.host("sh", "-c", "cat > /srv/pebble", stdin=PEBBLE.read_text(encoding="utf-8"))
-        made.host("sh", "/srv/pebble")
+        made.host("env", f'PEBBLE_EAB="{EAB_KEY_ID}": "{EAB_KEY}"', "sh", "/srv/pebble")
         authority = made.host("cat", "/etc/pebble/ca.crt").stdout
         root = made.host(
             "curl", "--silent", "--fail", "--cacert", "/etc/pebble/ca.crt", "https://localhost:15000/roots/0"
@@ -126,6 +129,8 @@ def certified_hosts(folder: Path) -> Iterator[Certificates]:
             registry_tls_acme_email="operations@example.com",
             registry_tls_acme_directory_url="https://localhost:14000/dir",
             registry_tls_acme_ca_certificate=authority,
+            registry_tls_acme_eab_key_id=EAB_KEY_ID,
+            registry_tls_acme_eab_key=EAB_KEY,
             registry_tls_acme_client_ca_certificate=root.stdout,
             registry_proxy_client_certificates="optional",
             registry_auth_users=[

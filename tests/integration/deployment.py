@@ -127,6 +127,20 @@ class Deployment:
         assert done.returncode == 0, "\n".join(done.failures)
         return done
 
+    def last_words(self, playbook: str, *options: str) -> tuple[int, str]:
+        """Run a playbook; return its exit code, and what its last task says of the registry."""
+        with self.start(playbook, *options) as process:
+            stdout, stderr = process.communicate(timeout=900)
+        assert "{" in stdout, stderr
+        plays = json.loads(stdout[stdout.index("{") :])["plays"]
+        said = [
+            task["hosts"][ADDRESS]["msg"]
+            for play in plays
+            for task in play["tasks"]
+            if "msg" in task["hosts"].get(ADDRESS, {})
+        ][-1]
+        return process.returncode, "\n".join(said) if isinstance(said, list) else said
+
     def kill_when(self, condition: str, playbook: str, *options: str) -> None:
         """Kill a run as soon as a shell command on the host succeeds."""
         self.host("rm", "--force", "/run/run-ended")

@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
-from certified import IMAGE, MANIFEST, Certificates, certified_hosts, requests
+from certified import EAB_KEY, IMAGE, MANIFEST, Certificates, certified_hosts, requests
 from deployment import ADDRESS, MANIFEST_TYPE
 from load import CLOSED, Ask, Connection, Load, ask_once, under_load
 
@@ -45,6 +45,14 @@ def test_a_run_orders_the_certificate_and_clients_come_through(deployment: Certi
     assert "Pebble" in deployment.served().issuer.rfc4514_string()
     assert deployment.ask("/v2/") == 401
     assert deployment.ask("/v2/", user="admin") == 200
+
+
+def test_the_key_of_the_account_is_roots_alone(deployment: Certificates) -> None:
+    assert deployment.host("stat", "--format", "%a %U", "/etc/drydock/acme/eab.ini").stdout.split() == ["600", "root"]
+    # certbot writes the arguments that everybody on the host can see into its log.
+    kept = deployment.host("grep", "--recursive", "--files-with-matches", EAB_KEY, "/etc", "/var/log", check=False)
+    assert kept.stdout.split() == ["/etc/drydock/acme/eab.ini"]
+    deployment.host("grep", "--recursive", "--quiet", "/etc/drydock/acme/eab.ini", "/var/log/letsencrypt")
 
 
 @pytest.mark.usefixtures("pushed")

@@ -216,7 +216,11 @@ def test_teardown_keeps_what_it_is_not_told_to_destroy(deployment: Lifecycle, pu
     deployment.play("teardown.yml", "--check", "--diff")
     assert deployment.containers() == before
 
-    deployment.play("teardown.yml")
+    code, said = deployment.last_words("teardown.yml")
+    assert code == 0
+    assert [
+        f"{path}: -e " in said for path in ("/var/lib/drydock/registry", *(str(Path(one).parent) for one in kept[1:]))
+    ] == [True] * 4
     assert deployment.host("docker", "ps", "--all", "--quiet").stdout == ""
     assert there(*kept) == set(kept)
     assert there("/etc/drydock/proxy", "/etc/drydock/registry", "/etc/drydock/server") == set()
@@ -226,7 +230,16 @@ def test_teardown_keeps_what_it_is_not_told_to_destroy(deployment: Lifecycle, pu
     assert deployment.certificate() == served
 
     everything = '--extra-vars={"drydock_teardown_destroy": ["data", "users", "tls"]}'
-    deployment.play("teardown.yml", everything)
-    folders = ("/var/lib/drydock/registry", "/etc/drydock/auth", "/etc/drydock/tls", "/etc/drydock/ca")
-    assert there(*folders) == set()
+    code, said = deployment.last_words("teardown.yml", everything)
+    assert code == 0
+    assert there("/var/lib/drydock", "/etc/drydock") == set()
+    assert "Kept" not in said
+    # What it says that stays is there, and goes as it says.
+    for command in (
+        "userdel drydock",
+        "rm -r /var/cache/drydock",
+        "docker image rm --force $(docker image ls --quiet 'drydock/*' | sort -u)",
+    ):
+        assert command in said
+        deployment.host("sh", "-c", command)
     assert deployment.play("teardown.yml", everything).changed == []

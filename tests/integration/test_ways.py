@@ -105,6 +105,60 @@ def test_some_of_the_hosts(hosts: Hosts) -> None:
 ONE = f"--limit=localhost,{ADDRESS}"
 
 
+PROBED = "ls -d /var/lib/drydock/registry/docker/registry/v2/repositories/drydock/probe"
+# Nobody knows the password.
+HASHED = {
+    "name": "alice",
+    "password_hash": "$2y$10$abcdefghijklmnopqrstuuMmRqYC4iXg8L1F8e0nTgBlP7Qq9wFWW",
+    "access": "admin",
+}
+
+
+def last_check(hosts: Hosts, **settings: Any) -> tuple[int, str]:
+    """Run the last check alone with other settings; return its exit code, and what it says in the end."""
+    return hosts.last_words("verify.yml", ONE, f"--extra-vars={json.dumps(settings)}")
+
+
+def test_the_last_check_does_what_can_be_done(hosts: Hosts) -> None:
+    # The run before has pushed an image, and deleted it.
+    assert hosts.on(ADDRESS, PROBED) == ""
+    left = hosts.folder / "credentials/gone.password"
+    left.write_text("x", encoding="utf-8")
+    code, said = last_check(hosts, registry_auth_users=[HASHED])
+    left.unlink()
+    assert code == 0
+    assert "Not checked: logging in, pushing, pulling and deleting: registry_auth_users has a password_hash of " in said
+    assert "password  the one whose hash is in the inventory" in said
+    assert f"Nobody's password any more, delete the file unless another inventory uses it:\n  {left}\n" in said
+    # An image would stay.
+    code, said = last_check(hosts, registry_server_delete_enabled=False)
+    assert code == 0
+    assert "Not checked: that an image comes back: with deleting switched off" in said
+    assert "Nobody's password" not in said
+    assert hosts.on(ADDRESS, PROBED.replace("-d ", "")) == "_uploads"
+
+
+def test_the_last_check_tells_a_closed_way_from_a_broken_registry(hosts: Hosts) -> None:
+    here = {"drydock_verify_from": "localhost", "drydock_verify_seconds": 1}
+    # The host is answered under its own address, and this machine not.
+    code, said = last_check(hosts, **here, drydock_verify_address="127.0.0.1")
+    assert code != 0
+    assert said.startswith(
+        f"{ADDRESS} itself gets answers from its registry, and the controller gets none at https://{ADDRESS}: "
+    )
+    assert "let TCP port 443 through the host's firewall" in said
+    assert "Last lines of" not in said
+    code, said = last_check(hosts, **here)
+    assert code != 0
+    assert ": the name does not resolve on this machine; " in said
+    assert "Last lines of" not in said
+    # Another name of the host, which its certificate does not have.
+    code, said = last_check(hosts, drydock_domain="localhost", drydock_verify_seconds=1)
+    assert code != 0
+    assert ": the certificate does not fit the host name or the CA; " in said
+    assert "Last lines of" not in said
+
+
 def test_the_tag_of_one_role(hosts: Hosts) -> None:
     hosts.on(ADDRESS, f"chmod 644 {KEY}; echo '# more' >> {CONFIG}")
     # Settings of the others are not looked at.

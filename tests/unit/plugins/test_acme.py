@@ -28,6 +28,8 @@ ACME: dict[str, Any] = {
     "ca_certificate": "",
     "client_ca_certificate": "",
     "reload_command": "",
+    "eab_key_id": "",
+    "eab_key": "",
 }
 SETTINGS: dict[str, Any] = {"domain": "registry.example.com", "names": [], "key": {"type": "ECC"}}
 
@@ -49,6 +51,7 @@ def settings_problems(settings: dict[str, Any], acme: dict[str, Any]) -> list[st
         ({"domain": "localhost.example.com"}, {"directory_url": "https://10.0.0.1:14000/dir"}),
         ({"key": {"type": "RSA"}}, {"reload_command": "/usr/sbin/nginx -s reload"}),
         ({"key": {"type": "RSA", "size": 2048}}, {"reload_command": "/usr/local/sbin/reload"}),
+        ({}, {"eab_key_id": "kid/1=", "eab_key": "c2Vj-mV0_A=="}),
     ],
 )
 def test_settings_that_work(settings: dict[str, Any], acme: dict[str, Any]) -> None:
@@ -75,6 +78,19 @@ def test_settings_that_work(settings: dict[str, Any], acme: dict[str, Any]) -> N
         ({}, {"reload_command": "nginx -s reload"}, "write a program's absolute path"),
         ({"key": {"type": "RSA", "size": 1024}}, {}, "registry_tls_key.size is 1024: write 2048 or more"),
         ({}, {"ca_certificate": "/etc/ca.crt"}, "registry_tls_acme_ca_certificate is no PEM text"),
+        (
+            {},
+            {"eab_key_id": "kid-1"},
+            "registry_tls_acme_eab_key_id is set and registry_tls_acme_eab_key is not: write both",
+        ),
+        (
+            {},
+            {"eab_key": "c2VjcmV0"},
+            "registry_tls_acme_eab_key is set and registry_tls_acme_eab_key_id is not: write both",
+        ),
+        ({}, {"eab_key_id": "kid 1", "eab_key": "c2VjcmV0"}, "registry_tls_acme_eab_key_id has a space, a quote or"),
+        ({}, {"eab_key_id": "kid-1", "eab_key": "c2Vj+mV0"}, "registry_tls_acme_eab_key is not base64url"),
+        ({}, {"eab_key_id": "kid-1", "eab_key": "c2VjcmV0\nserver = x"}, "registry_tls_acme_eab_key is not base64url"),
         ({}, {"client_ca_certificate": "ca"}, "registry_tls_acme_client_ca_certificate is no PEM text"),
     ],
 )
@@ -82,6 +98,7 @@ def test_settings_that_lead_nowhere(settings: dict[str, Any], acme: dict[str, An
     found = settings_problems(settings, acme)
     assert len(found) == 1, found
     assert part in found[0]
+    assert "c2Vj" not in found[0]
 
 
 # ---- whether an order is due ----
@@ -201,13 +218,14 @@ def test_rsa_key() -> None:
 HOST = {"host": "dock1", "directory": "https://ca.example.com/dir", "profile": "", "webroot": "/var/lib/drydock/acme"}
 
 
-def directory_problems(found: dict[str, Any], **wanted: str) -> list[str]:
+def directory_problems(found: dict[str, Any], **wanted: Any) -> list[str]:
     return _acme.reach_problems({"directory": found, "own_addresses": []}, {**HOST, **wanted})
 
 
 def test_directory_that_serves() -> None:
     good = {"problem": "", "profiles": ["classic", "shortlived"], "external_account": False}
     assert directory_problems(good) == []
+    assert directory_problems({**good, "external_account": True}, eab=True) == []
     assert directory_problems(good, profile="shortlived") == []
 
 
@@ -220,7 +238,7 @@ def test_directory_that_serves() -> None:
         ({"problem": "status", "detail": "503"}, "is out of order (it answers 503): try again later"),
         ({"problem": "status", "detail": "404"}, "is no ACME directory (status 404)"),
         ({"problem": "other", "detail": "no JSON"}, "is no ACME directory (no JSON)"),
-        ({"problem": "", "external_account": True}, "`certbot register --server https://ca.example.com/dir"),
+        ({"problem": "", "external_account": True}, "registry_tls_acme_eab_key_id and the key itself"),
     ],
 )
 def test_directory_that_does_not_serve(found: dict[str, Any], part: str) -> None:

@@ -74,7 +74,10 @@ def report(kind: str, detail: str) -> str:
             ),
             "does not take registry_tls_acme_email",
         ),
-        (framed("Server requires external account binding."), "--eab-kid ID --eab-hmac-key KEY"),
+        (
+            framed("Server requires external account binding."),
+            "write registry_tls_acme_eab_key_id and registry_tls_acme_eab_key as he gives them",
+        ),
         (
             framed(
                 'An unexpected error occurred:\nAccount "https://ca.example.com/my-account/5" does not exist :: accountDoesNotExist'

@@ -12,6 +12,7 @@ import hashlib
 import io
 import ipaddress
 import json
+import re
 import shutil
 import socket
 import ssl
@@ -449,14 +450,30 @@ def test_redirected_download_gets_no_password() -> None:
     assert "X-Amz-Signature" not in json.dumps(core.as_dicts(tried.steps))
 
 
-def test_without_delete_the_same_image_is_pushed_every_time() -> None:
+def test_without_delete_an_upload_is_begun_and_nothing_is_pushed() -> None:
     with serve("no delete") as server:
-        for _run in range(2):
-            tried = probe(server, delete_enabled=False)
-            tried.run()
-            assert tried.left_behind == []
-        assert len(server.blobs) == 2
-        assert len(server.manifests) == 2
+        tried = probe(server, delete_enabled=False)
+        tried.run()
+        assert tried.left_behind == []
+        assert (server.blobs, server.manifests, len(server.uploads)) == ({}, {}, 1)
+        assert [method for method, _path, auth in server.seen if auth and method != "GET"] == ["POST", "PATCH"]
+
+
+def test_without_a_login_strangers_are_refused_and_nothing_is_written() -> None:
+    with serve() as server:
+        tried = probe(server, username="bob", password="", login_enabled=False)
+        tried.read()
+        assert {method for method, _path, _auth in server.seen} == {"GET"}
+    assert "GET /v2/ as an unknown user" in {step.name for step in tried.steps}
+    with (
+        serve("any password") as server,
+        pytest.raises(core.ProbeFailedError, match="with a wrong password answered 200"),
+    ):
+        probe(server, password="", login_enabled=False).read()
+    with serve("both") as server:
+        tried = probe(server, password="", login_enabled=False, client_certificates="both")
+        tried.read()
+    assert {step.got for step in tried.steps} == {"200", "403"}
 
 
 def test_waits_until_ready() -> None:
@@ -478,8 +495,55 @@ def test_nothing_listens() -> None:
         pass
     message, tried = failure(server, timeout=1.0)
     assert message.startswith("GET /healthz got no answer: ")
-    assert "expected 200 within 1 seconds" in message
+    assert "expected 200 within 1 seconds: nothing listens there; " in message
     assert tried.answers() is False
+
+
+class Silent:
+    """A way on which each request fails alike, and a clock that runs while somebody sleeps."""
+
+    def __init__(self, cause: str) -> None:
+        self.cause, self.now = cause, 0.0
+
+    def __call__(self, request: core.Request, timeout: float, foreign: bool) -> core.Answer:
+        raise core.NoAnswerError(f"no way to {request.url}" if timeout and not foreign else "", self.cause)
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.mark.parametrize(
+    ("cause", "at_most", "told"),
+    [
+        ("name", 3, "the name does not resolve on this machine; "),
+        ("refused", 60, "nothing listens there; "),
+        ("silent", 60, "nothing comes back; "),
+        ("handshake", 60, "what listens there does not speak TLS for this name; "),
+        ("tls", 0, "the certificate does not fit the host name or the CA; "),
+        ("clock", 0, "the certificate is for another time; "),
+        ("healthz", 60, "no registry answers behind the proxy; "),
+    ],
+)
+def test_each_kind_of_no_answer_has_its_sentence_and_its_patience(cause: str, at_most: float, told: str) -> None:
+    way = Silent(cause)
+    tried = core.Probe("https://x", USER, PASSWORD, way, clock=lambda: way.now, sleep=way.sleep)
+    with pytest.raises(core.ProbeFailedError) as caught:
+        tried.run()
+    assert (
+        str(caught.value)
+        == f"GET /healthz got no answer: no way to https://x/healthz, expected 200 within 60 seconds: {core.HINTS[cause]}."
+    )
+    assert core.HINTS[cause].startswith(told)
+    assert caught.value.cause == cause
+    assert max(0, at_most - 1) <= way.now <= at_most
+
+
+def test_the_name_of_a_new_load_balancer_gets_more_patience() -> None:
+    way = Silent("name")
+    tried = core.Probe("https://x", USER, PASSWORD, way, clock=lambda: way.now, sleep=way.sleep, name_timeout=60)
+    with pytest.raises(core.ProbeFailedError):
+        tried.run()
+    assert way.now > 58
 
 
 # ------------------------------------------------------------------------------------------------ the module
@@ -508,6 +572,7 @@ class Module:
             "anonymous_pull_enabled": False,
             "connect_to": "",
             "repository": "drydock/probe",
+            "login_enabled": True,
             "push_enabled": True,
             "delete_enabled": True,
             "timeout": 1,
@@ -526,11 +591,11 @@ class Module:
         return caught.value
 
 
-def make_certificate(directory: Path, address: str) -> tuple[ssl.SSLContext, str]:
+def make_certificate(directory: Path, address: str, hours: int = 0) -> tuple[ssl.SSLContext, str]:
     """A self-signed certificate for an IP address or a host name, and its text."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
-    now = datetime.datetime.now(datetime.timezone.utc)
+    now = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(hours=hours)
     try:
         names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(address))])
     except ValueError:
@@ -616,6 +681,33 @@ def test_module_refuses_certificates(tmp_path: Path) -> None:
     assert text != other_text
 
 
+@pytest.mark.parametrize(
+    ("hours", "told"), [(-5, "certificate has expired"), (5, "certificate is not yet valid")], ids=["slow", "fast"]
+)
+def test_module_tells_a_wrong_clock_from_a_wrong_certificate(tmp_path: Path, hours: int, told: str) -> None:
+    context, text = make_certificate(tmp_path, "127.0.0.1", hours)
+    with serve(context=context) as server:
+        done = Module(tmp_path, url=server.url, ca_certificate=text).run()
+    assert (done.failed, done.result["cause"]) == (True, "clock")
+    assert re.search(rf"{told} \(it is \d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d UTC here\)", done.result["msg"])
+
+
+def test_module_tells_ways_that_lead_nowhere(tmp_path: Path) -> None:
+    with serve() as server:
+        port = server.server_address[1]
+        # Plain HTTP where TLS is expected.
+        done = Module(tmp_path, url=f"https://127.0.0.1:{port}").run()
+        assert (done.result["cause"], done.result["resolved"]) == ("handshake", ["127.0.0.1"])
+    done = Module(tmp_path, url=f"https://127.0.0.1:{port}").run()
+    assert done.result["cause"] == "refused"
+    done = Module(tmp_path, url="https://registry.invalid").run()
+    assert (done.result["cause"], done.result["resolved"]) == ("name", [])
+    # A listener that never accepts.
+    with socket.create_server(("127.0.0.1", 0), backlog=1) as server_socket:
+        done = Module(tmp_path, url=f"https://127.0.0.1:{server_socket.getsockname()[1]}").run()
+    assert done.result["cause"] == "silent"
+
+
 # The name stands for a load balancer's.
 @pytest.mark.parametrize("where", ["127.0.0.1", "localhost"])
 def test_module_connects_to_an_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
@@ -655,6 +747,8 @@ def test_module_in_check_mode_without_a_registry(tmp_path: Path) -> None:
         ({"url": "https://x", "repository": "../secret"}, "repository: "),
         ({"url": "https://x", "connect_to": "https://x"}, "connect_to: is neither an IP address nor a host name; "),
         ({"url": "https://x", "timeout": 0}, "timeout: "),
+        ({"url": "https://x", "username": ""}, "username: is empty"),
+        ({"url": "https://x", "login_enabled": False}, "login_enabled: is false, and nobody can push"),
         ({"url": "https://x", "ca_certificate": "/etc/ca.crt"}, "ca_certificate: is no certificate in PEM; "),
     ],
 )
