@@ -135,8 +135,10 @@ DRIFTS = {
         "registry_server",
         "docker inspect --format '{{.State.Running}}' drydock-registry-b",
     ),
-    "the password server's folder is open": Drift(
-        "chmod 777 /var/lib/drydock/passwords", "registry_proxy", owner("/var/lib/drydock/passwords")
+    "the password server's folder is open, and the kernel's settings are not": Drift(
+        "chmod 777 /var/lib/drydock/passwords; chmod 600 /etc/sysctl.d/60-drydock-registry.conf",
+        "registry_proxy",
+        owner("/var/lib/drydock/passwords") + "; " + owner("/etc/sysctl.d/60-drydock-registry.conf"),
     ),
     "nginx.conf is edited": Drift(
         "echo '# more' >> /etc/drydock/proxy/nginx.conf", "registry_proxy", "sha256sum /etc/drydock/proxy/nginx.conf"
