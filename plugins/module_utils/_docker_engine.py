@@ -20,6 +20,27 @@ INIT_SCRIPT = "/etc/init.d/docker"
 
 # Keys that would take the engine out of reach of the role and of Docker's own service files.
 FORBIDDEN_KEYS = ("hosts", "pidfile")
+# What a running daemon takes by a reload: https://docs.docker.com/reference/cli/dockerd/#configuration-reload-behavior
+RELOADED_KEYS = frozenset(
+    (
+        "allow-nondistributable-artifacts",
+        "authorization-plugins",
+        "debug",
+        "default-runtime",
+        "features",
+        "insecure-registries",
+        "labels",
+        "live-restore",
+        "max-concurrent-downloads",
+        "max-concurrent-uploads",
+        "max-download-attempts",
+        "registry-mirrors",
+        "runtimes",
+        "shutdown-timeout",
+    )
+)
+# With another one of these, a daemon does not find the containers that it had.
+MOVING_KEYS = frozenset(("data-root", "exec-root", "userns-remap"))
 # Half of a logging set-up of ours and half of another's would not work together.
 LOGGING_KEYS = ("log-driver", "log-opts")
 
@@ -45,6 +66,10 @@ class Plan:
     # daemon.json is newer than the daemon: a change of now, or of a run that was interrupted before the restart.
     config_newer: bool = False
     service_manager: str = "none"
+    # What becomes of a daemon that runs: it takes some keys by a reload, and is restarted for the others, which ends these containers.
+    reloads: bool = False
+    restarts: bool = False
+    ends: list[str] = field(default_factory=list)
 
 
 def combine(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
@@ -118,6 +143,34 @@ def system_problems(provider: str, installer: str, systems: Mapping[str, Any], s
     return [sentence]
 
 
+def ended_containers(
+    docker: Mapping[str, Any],
+    wanted: Mapping[str, Any],
+    changes: frozenset[str],
+    settings: Mapping[str, Any],
+    host: str,
+) -> tuple[list[str], list[str]]:
+    """Name the containers that a restart ends, and refuse it where that is nobody's wish."""
+    lasting = bool(wanted.get("live-restore", docker["live_restore"]))
+    if lasting and not changes & MOVING_KEYS:
+        return [], []
+    ours = [one["name"] for one in docker["containers"] if one["state"] == "running"]
+    others = docker["others"]
+    if not others or settings["restart_enabled"]:
+        return [*ours, *others], []
+    keys = ", ".join(sorted(changes - RELOADED_KEYS)) or CONFIG
+    instead = (
+        ""
+        if lasting
+        else ", or add `live-restore: true` to docker_engine_daemon, with which containers outlive a restart"
+    )
+    sentence = (
+        f"docker_engine_daemon: for {keys}, Docker on {host} has to be restarted, which ends containers that are not of this "
+        f"collection ({', '.join(others)}); set docker_engine_restart_enabled to true to have that{instead}."
+    )
+    return [*ours, *others], [sentence]
+
+
 def make_plan(look: Mapping[str, Any], settings: Mapping[str, Any], system: str, host: str) -> Plan:
     """Decide what is done on a host. Without a look at one, only the settings' own problems are known."""
     provider, daemon = settings["provider"], settings["daemon"]
@@ -158,6 +211,12 @@ def make_plan(look: Mapping[str, Any], settings: Mapping[str, Any], system: str,
             f"docker_engine_daemon: {host} is part of a Docker swarm, where the daemon does not start with `live-restore`; write "
             "`docker_engine_daemon: {live-restore: false}`."
         )
+    config_newer = files[PID_FILE]["exists"] and files[CONFIG]["mtime"] > files[PID_FILE]["mtime"]
+    changes = frozenset(key for key in wanted if key not in existing or wanted[key] != existing[key])
+    pending = config_newer and (not kept or bool(daemon))
+    restarts = answers and (pending or bool(changes - RELOADED_KEYS))
+    ends, refused = ended_containers(docker, wanted, changes, settings, host) if restarts else ([], [])
+    problems += refused
     return Plan(
         problems=problems,
         kept=kept,
@@ -170,8 +229,11 @@ def make_plan(look: Mapping[str, Any], settings: Mapping[str, Any], system: str,
         base=base,
         wanted=wanted,
         mode=files[CONFIG]["mode"] if files[CONFIG]["kind"] == "file" else "0644",
-        config_newer=files[PID_FILE]["exists"] and files[CONFIG]["mtime"] > files[PID_FILE]["mtime"],
+        config_newer=config_newer,
         service_manager=service_manager(files),
+        reloads=answers and bool(changes & RELOADED_KEYS),
+        restarts=restarts,
+        ends=ends,
     )
 
 

@@ -107,8 +107,11 @@ class Docker(TypedDict):
     client: str
     version: str
     swarm: bool
+    live_restore: bool
     error: str
     containers: list[Container]
+    # The names of containers that run and are not ours.
+    others: list[str]
 
 
 class PackageLists(TypedDict):
@@ -322,23 +325,34 @@ def container(entry: dict[str, Any]) -> Container:
 
 def docker(path: str = DOCKER_SOCKET) -> Docker:
     """Ask the engine for its version and for the containers of ours."""
-    found = Docker(answers=False, client=program("docker"), version="", swarm=False, error="", containers=[])
-    containers = "/containers/json?" + urllib.parse.urlencode(
-        {"all": "true", "filters": json.dumps({"name": [f"^/?{CONTAINER_PREFIX}"]})}
+    found = Docker(
+        answers=False,
+        client=program("docker"),
+        version="",
+        swarm=False,
+        live_restore=False,
+        error="",
+        containers=[],
+        others=[],
     )
     try:
         info = ask_docker(path, "/info")
-        listed = ask_docker(path, containers)
+        listed = ask_docker(path, "/containers/json?all=true")
         found["version"] = str(info.get("ServerVersion", ""))
         found["swarm"] = (info.get("Swarm") or {}).get("LocalNodeState", "") not in ("", "inactive")
-        # The engine's filter also goes by names that links give.
+        found["live_restore"] = bool(info.get("LiveRestoreEnabled"))
         found["containers"] = sorted(
             (entry for entry in map(container, listed) if entry["name"]), key=lambda entry: entry["name"]
+        )
+        found["others"] = sorted(
+            "".join(entry["Names"][:1]).lstrip("/")
+            for entry in listed
+            if entry["State"] == "running" and not container(entry)["name"]
         )
         found["answers"] = True
     except OSError as error:
         found["error"] = f"{path}: {error.strerror or error}"
-    except (ValueError, AttributeError, TypeError) as error:
+    except (ValueError, AttributeError, TypeError, KeyError) as error:
         found["error"] = str(error)
     return found
 

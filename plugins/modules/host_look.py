@@ -174,9 +174,10 @@ listeners:
   sample: [{address: 0.0.0.0, port: 443, program: nginx}]
 docker:
   description:
-    - C(answers); C(client), the path of the program C(docker); C(version); C(swarm), whether it is part of one; C(error), why it does
-      not answer; and C(containers), those whose names begin with C(drydock-), running or not.
-    - Each of these has C(name), C(id), C(state), C(image), C(image_id), C(ports), which are published ports of the host, C(network) and
+    - C(answers); C(client), the path of the program C(docker); C(version); C(swarm), whether it is part of one; C(live_restore), whether
+      containers outlive a restart of it; C(error), why it does not answer; C(containers), those whose names begin with C(drydock-), running
+      or not; and C(others), the names of others that run.
+    - Each of the first has C(name), C(id), C(state), C(image), C(image_id), C(ports), which are published ports of the host, C(network) and
       C(labels).
   type: dict
   returned: when O(docker) is true
@@ -185,8 +186,10 @@ docker:
     client: /usr/bin/docker
     version: 26.1.5
     swarm: false
+    live_restore: true
     error: ""
     containers: []
+    others: [shop]
 package_lists:
   description:
     - C(there), whether there are any, and C(age_seconds), which is -1 where there are none.

@@ -31,6 +31,7 @@ def settings(**changed: Any) -> dict[str, Any]:
         "provider": "auto",
         "daemon": {},
         "daemon_defaults": DEFAULTS,
+        "restart_enabled": False,
         "repository_url": "https://download.docker.com",
         "repository_key": "",
         "systems": SYSTEMS,
@@ -48,6 +49,8 @@ def host(
     client: str = "/usr/bin/docker",
     dockerd: bool = False,
     swarm: bool = False,
+    live_restore: bool = False,
+    others: tuple[str, ...] = (),
     uid: int = 0,
     **files: Any,
 ) -> dict[str, Any]:
@@ -55,7 +58,15 @@ def host(
     paths = {"config": CONFIG, "pid": PID_FILE, "systemd": SYSTEMD, "service": SERVICE, "script": INIT_SCRIPT}
     return {
         "user": {"uid": uid, "name": "someone"},
-        "docker": {"answers": answers, "client": client, "version": "20.10.24" if answers else "", "swarm": swarm},
+        "docker": {
+            "answers": answers,
+            "client": client,
+            "version": "20.10.24" if answers else "",
+            "swarm": swarm,
+            "live_restore": live_restore,
+            "containers": [{"name": "drydock-proxy", "state": "running"}, {"name": "drydock-old", "state": "exited"}],
+            "others": list(others),
+        },
         "programs": {"dockerd": "/usr/sbin/dockerd" if dockerd or answers else ""},
         "files": {path: files.get(name, file(exists=False, mtime=0.0)) for name, path in paths.items()},
     }
@@ -144,6 +155,69 @@ def test_a_file_that_is_newer_than_the_daemon(config: float | None, pid: float |
         name: file(mtime=mtime) for name, mtime in (("config", config), ("pid", pid)) if mtime is not None
     }
     assert plan(host(answers=True, **files)).config_newer is newer
+
+
+LIVE = file(content='{"live-restore": true}')
+NEWER = {"config": file(mtime=5.0, content='{"debug": true}'), "pid": file(mtime=4.0)}
+OURS = ["drydock-proxy"]
+BOTH = [*OURS, "shop"]
+
+
+@pytest.mark.parametrize(
+    ("look", "changed", "reloads", "restarts", "ends"),
+    [
+        # A reload ends nothing, whoever else has containers there.
+        (host(answers=True, others=("shop",)), {"daemon": {"live-restore": True}}, True, False, []),
+        (host(answers=True, config=LIVE), {"daemon": {"live-restore": True}}, False, False, []),
+        (host(answers=True, config=LIVE), {"daemon": {"live-restore": True, "labels": ["a"]}}, True, False, []),
+        # Of what nobody asks for, nothing comes.
+        (host(answers=True, **NEWER), {}, False, False, []),
+        (host(answers=True), {"daemon": {"ipv6": True}}, False, True, OURS),
+        (host(answers=True), {"daemon": {"ipv6": True}, "restart_enabled": True}, False, True, OURS),
+        (host(answers=True, others=("shop",)), {"daemon": {"ipv6": True}, "restart_enabled": True}, False, True, BOTH),
+        # Containers outlive it with live-restore, be it new.
+        (host(answers=True, others=("shop",), live_restore=True), {"daemon": {"ipv6": True}}, False, True, []),
+        (host(answers=True, others=("shop",)), {"daemon": {"ipv6": True, "live-restore": True}}, True, True, []),
+        # A run that was interrupted before the daemon knew.
+        (host(answers=True, **NEWER), {"daemon": {"debug": True}}, False, True, OURS),
+        # Where none runs, it starts with everything.
+        (STOPPED, {"daemon": {"ipv6": True, "debug": True}}, False, False, []),
+        (BARE, {"daemon": {"ipv6": True}}, False, False, []),
+    ],
+)
+def test_a_running_daemon_is_reloaded_where_that_will_do(
+    look: dict[str, Any], changed: dict[str, Any], *, reloads: bool, restarts: bool, ends: list[str]
+) -> None:
+    found = plan(look, **changed)
+    assert (found.reloads, found.restarts, found.ends, found.problems) == (reloads, restarts, ends, [])
+
+
+@pytest.mark.parametrize(
+    ("look", "daemon", "sentence"),
+    [
+        (
+            host(answers=True, others=("db", "shop")),
+            {"ipv6": True},
+            "docker_engine_daemon: for ipv6, Docker on web1 has to be restarted, which ends containers that are not of this collection "
+            "(db, shop); set docker_engine_restart_enabled to true to have that, or add `live-restore: true` to docker_engine_daemon, with "
+            "which containers outlive a restart.",
+        ),
+        # They would not be found again.
+        (
+            host(answers=True, others=("shop",), live_restore=True),
+            {"data-root": "/srv/docker"},
+            "docker_engine_daemon: for data-root, Docker on web1 has to be restarted, which ends containers that are not of this "
+            "collection (shop); set docker_engine_restart_enabled to true to have that.",
+        ),
+        (host(answers=True, others=("shop",), **NEWER), {"debug": True}, "for /etc/docker/daemon.json, Docker on web1"),
+        (host(answers=True, others=("shop",)), {"live-restore": False, "ipv6": True}, "for ipv6, Docker on web1"),
+    ],
+)
+def test_a_restart_that_ends_containers_of_others_has_to_be_asked_for(
+    look: dict[str, Any], daemon: dict[str, Any], sentence: str
+) -> None:
+    (problem,) = plan(look, daemon=daemon).problems
+    assert sentence in problem
 
 
 @pytest.mark.parametrize(

@@ -278,11 +278,15 @@ STRANGER = {"Id": "ghi", "Names": ["/not-drydock-at-all"], "State": "running"}
 
 
 def test_docker_with_containers_of_ours(engine: Engine) -> None:
-    info = {"ServerVersion": "26.1.5", "Swarm": {"LocalNodeState": "inactive"}}
+    info = {"ServerVersion": "26.1.5", "Swarm": {"LocalNodeState": "inactive"}, "LiveRestoreEnabled": True}
     engine.answers["/info"] = (200, json.dumps(info).encode())
-    engine.answers["/containers/json"] = (200, json.dumps([REGISTRY, STRANGER, PROXY]).encode())
+    engine.answers["/containers/json"] = (
+        200,
+        json.dumps([REGISTRY, STRANGER, {**STRANGER, "State": "exited"}, PROXY]).encode(),
+    )
     found = host_look.docker(str(engine.server_address))
     assert (found["answers"], found["version"], found["swarm"], found["error"]) == (True, "26.1.5", False, "")
+    assert (found["live_restore"], found["others"]) == (True, ["not-drydock-at-all"])
     assert found["containers"] == [
         {
             "name": "drydock-proxy",
