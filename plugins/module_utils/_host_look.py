@@ -21,7 +21,6 @@ import ssl
 import stat
 import sys
 import time
-import urllib.parse
 from collections.abc import Iterable
 from typing import Any, Optional, TypedDict
 

@@ -198,16 +198,20 @@ def test_a_running_daemon_is_reloaded_where_that_will_do(
         (
             host(answers=True, others=("db", "shop")),
             {"ipv6": True},
-            "docker_engine_daemon: for ipv6, Docker on web1 has to be restarted, which ends containers that are not of this collection "
-            "(db, shop); set docker_engine_restart_enabled to true to have that, or add `live-restore: true` to docker_engine_daemon, with "
-            "which containers outlive a restart.",
+            (
+                "docker_engine_daemon: for ipv6, Docker on web1 has to be restarted, which ends containers that are not of this collection "
+                "(db, shop); set docker_engine_restart_enabled to true to have that, or add `live-restore: true` to docker_engine_daemon, "
+                "with which containers outlive a restart."
+            ),
         ),
         # They would not be found again.
         (
             host(answers=True, others=("shop",), live_restore=True),
             {"data-root": "/srv/docker"},
-            "docker_engine_daemon: for data-root, Docker on web1 has to be restarted, which ends containers that are not of this "
-            "collection (shop); set docker_engine_restart_enabled to true to have that.",
+            (
+                "docker_engine_daemon: for data-root, Docker on web1 has to be restarted, which ends containers that are not of this "
+                "collection (shop); set docker_engine_restart_enabled to true to have that."
+            ),
         ),
         (host(answers=True, others=("shop",), **NEWER), {"debug": True}, "for /etc/docker/daemon.json, Docker on web1"),
         (host(answers=True, others=("shop",)), {"live-restore": False, "ipv6": True}, "for ipv6, Docker on web1"),
