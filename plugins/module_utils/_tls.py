@@ -4,7 +4,7 @@
 
 """What registry_tls decides: which names a certificate carries, what is wrong with it, when it is made anew.
 
-No function here returns, raises or logs anything of a private key.
+No function here raises or logs anything of a private key, and one alone returns one.
 """
 
 from __future__ import annotations
@@ -403,6 +403,19 @@ def provided_problems(provided: Mapping[str, Any], names: Sequence[str], now: da
                 f"{ca_variable} holds {_who(certificate)}, which is no CA: give the certificate that clients shall trust."
             )
     return problems + _chain_problems(chain, anchors)
+
+
+def reencoded(provided: Mapping[str, Any]) -> dict[str, str]:
+    """The pair and the CA, written anew from what was read: programs differ in which PEM they read. What cannot be read is left out."""
+
+    def pem(name: str) -> str:
+        found = certificates(str(provided.get(name) or ""))
+        return "".join(one.public_bytes(serialization.Encoding.PEM).decode() for one in found)
+
+    key, _problem = _load_key(str(provided.get("private_key") or ""))
+    kind, encryption = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    text = key.private_bytes(serialization.Encoding.PEM, kind, encryption).decode() if key else ""
+    return {"certificate": pem("certificate"), "private_key": text, "ca_certificate": pem("ca_certificate")}
 
 
 # ---- settings as a whole -------------------------------------------------------------------------------------------

@@ -4,10 +4,13 @@
 
     drydock-reload-proxy            reloads nginx where it has loaded something else; prints "changed" or "unchanged"
     drydock-reload-proxy --check    changes nothing; prints "loaded" or "pending"
+    drydock-reload-proxy --leave    leaves what nginx refuses where it is, for another nginx that is about to take its place
+    drydock-reload-proxy --put-back puts back what nginx had accepted before, and reloads
 
 Where one nginx is taking the place of another, both take it. Ends with 0 as well where there is no container, or one that is stopped
 or cannot start: that one reads the files when it starts.
-Otherwise ends with 1 and one sentence on standard error, and nginx goes on with what it had loaded.
+Otherwise ends with 1 and one sentence on standard error, and nginx goes on with what it had loaded. So it does after a restart: what it
+had accepted is put back in the place of what it refuses.
 
 Folders are those of the container, the port is that of nginx.conf. What is loaded, nginx itself says at /healthz, so a reload that was
 lost is noticed.
@@ -23,6 +26,7 @@ import http.client
 import json
 import os
 import re
+import shutil
 import ssl
 import subprocess
 import sys
@@ -232,6 +236,53 @@ def ask(proxy: Proxy) -> str:
         connection.close()
 
 
+def kept(proxy: Proxy) -> Path:
+    """Return the folder of what nginx has accepted, in a folder of its name. Nobody but root gets in."""
+    return proxy.folders[CONFIGURATION].with_name("accepted")
+
+
+def keep(proxy: Proxy) -> None:
+    """Keep a copy of what nginx has accepted, which is what lies on disk."""
+    folder = kept(proxy)
+    place = folder / fingerprint(proxy.folders)
+    if place.is_dir():
+        return
+    folder.mkdir(mode=0o700, exist_ok=True)
+    former = list(folder.iterdir())
+    beside = Path(tempfile.mkdtemp(prefix=".", dir=folder))
+    for inside, name in READ_AT_LOAD:
+        path = proxy.folders[inside] / name
+        if path.exists():
+            copy(path, beside / name)
+    beside.rename(place)
+    for path in former:
+        shutil.rmtree(path)
+
+
+def copy(path: Path, to: Path) -> None:
+    """Copy a file with its owner and mode, in one step."""
+    about = path.stat()
+    beside = to.with_name(f".{to.name}.copied")
+    beside.unlink(missing_ok=True)
+    beside.touch(mode=0o600)
+    os.chown(beside, about.st_uid, about.st_gid)
+    beside.chmod(about.st_mode & 0o7777)
+    beside.write_bytes(path.read_bytes())
+    beside.replace(to)
+
+
+def put_back(proxy: Proxy) -> None:
+    """Put what nginx has accepted in the place of what it refuses."""
+    for accepted in kept(proxy).glob("[0-9a-f]*"):
+        for inside, name in READ_AT_LOAD:
+            # A certificate that is renewed on the host is reached through links.
+            path = (proxy.folders[inside] / name).resolve()
+            if not (accepted / name).exists():
+                path.unlink(missing_ok=True)
+            elif not path.exists() or path.read_bytes() != (accepted / name).read_bytes():
+                copy(accepted / name, path)
+
+
 def replace(path: Path, text: str, like: Path) -> None:
     """Replace a file in one step, with the group of another one, which the container can read."""
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -297,7 +348,21 @@ def nginx(container: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return done
 
 
-def load(proxy: Proxy) -> None:
+def load(proxy: Proxy, *, leave: bool = False) -> None:
+    """Let nginx check what lies on disk and take it. What it does not take is left where it is, or put back as it was."""
+    before = written_conf(proxy)
+    try:
+        try_to_load(proxy)
+    except Failed:
+        if not leave:
+            put_back(proxy)
+            if before:
+                write(proxy, before)
+        raise
+    keep(proxy)
+
+
+def try_to_load(proxy: Proxy) -> None:
     """Let nginx check what lies on disk and take it."""
     before = written_conf(proxy)
     accepted = False
@@ -347,7 +412,7 @@ def is_loaded(proxy: Proxy) -> bool:
     return not proxy.running or (len(proxy.running) == 1 and ask(proxy) == fingerprint(proxy.folders))
 
 
-def run(*, check: bool) -> str:
+def run(*, check: bool, leave: bool = False, back: bool = False) -> str:
     """Do what was asked; return the word that says so."""
     proxy = find_proxy()
     if check:
@@ -355,10 +420,14 @@ def run(*, check: bool) -> str:
     if proxy is None:
         return "unchanged"
     with only_one(proxy.folders[CONFIGURATION]):
+        if back:
+            put_back(proxy)
         if is_loaded(proxy):
+            if proxy.running:
+                keep(proxy)
             return "unchanged"
         if proxy.running:
-            load(proxy)
+            load(proxy, leave=leave)
         else:
             write(proxy, wanted_conf(proxy))
         return "changed"
@@ -368,9 +437,11 @@ def main() -> int:
     """Run as a program."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="only look")
+    parser.add_argument("--leave", action="store_true", help="leave what nginx refuses where it is")
+    parser.add_argument("--put-back", action="store_true", help="put back what nginx had accepted")
     arguments = parser.parse_args()
     try:
-        print(run(check=arguments.check))
+        print(run(check=arguments.check, leave=arguments.leave, back=arguments.put_back))
     except (Failed, OSError, KeyError, ValueError) as error:
         print(f"{Path(sys.argv[0]).name}: {error}", file=sys.stderr)
         return 1

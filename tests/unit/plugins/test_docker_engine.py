@@ -158,7 +158,7 @@ def test_a_file_that_is_newer_than_the_daemon(config: float | None, pid: float |
 
 
 LIVE = file(content='{"live-restore": true}')
-NEWER = {"config": file(mtime=5.0, content='{"debug": true}'), "pid": file(mtime=4.0)}
+NEWER: Any = {"config": file(mtime=5.0, content='{"debug": true}'), "pid": file(mtime=4.0)}
 OURS = ["drydock-proxy"]
 BOTH = [*OURS, "shop"]
 

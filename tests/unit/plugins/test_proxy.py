@@ -240,6 +240,33 @@ def test_each_file_is_part_of_the_name(program: Any, folders: dict[str, Path]) -
     assert program.fingerprint(folders) in names
 
 
+def test_what_was_accepted_comes_back_in_the_place_of_what_was_refused(program: Any, folders: dict[str, Path]) -> None:
+    proxy = program.Proxy(folders, ("drydock-proxy",))
+    key, crl = folders[program.TLS] / "tls.key", folders[program.CONFIGURATION] / "client.crl"
+    # Renewed on the host, it is reached through links.
+    (folders[program.TLS] / "current.key").write_text("accepted", encoding="ascii")
+    key.unlink()
+    key.symlink_to("current.key")
+    (folders[program.TLS] / "current.key").chmod(0o640)
+    # Nothing was accepted yet.
+    program.put_back(proxy)
+    name = program.fingerprint(folders)
+    program.keep(proxy)
+    program.keep(proxy)
+    for folder, file in program.READ_AT_LOAD:
+        (folders[folder] / file).write_text("refused", encoding="ascii")
+    program.put_back(proxy)
+    assert program.fingerprint(folders) == name
+    assert key.is_symlink()
+    assert key.stat().st_mode & 0o777 == 0o640
+    assert not crl.exists()
+    # Nobody else reads the copies, and there are those of one state only.
+    assert program.kept(proxy).stat().st_mode & 0o777 == 0o700
+    key.write_text("accepted later", encoding="ascii")
+    program.keep(proxy)
+    assert [path.name for path in program.kept(proxy).iterdir()] == [program.fingerprint(folders)]
+
+
 def test_content_that_moves_to_another_file_changes_the_name(program: Any, folders: dict[str, Path]) -> None:
     configuration = folders[program.CONFIGURATION]
     (configuration / "client-ca.crt").write_text("ab", encoding="ascii")

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import datetime
 import ipaddress
+import ssl
+from pathlib import Path
 from typing import Any, NamedTuple, Union
 
 import pytest
@@ -211,6 +213,36 @@ def test_good_pair(leaf: Pair, middle: Pair, root: Pair) -> None:
     old = leaf.key_text(serialization.NoEncryption(), serialization.PrivateFormat.TraditionalOpenSSL)
     parameters = "-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n"
     assert problems(leaf.pem + middle.pem, parameters + old) == []
+
+
+def test_what_is_written_openssl_reads_as_well(leaf: Pair, middle: Pair, root: Pair, tmp_path: Path) -> None:
+    # No line break between the two.
+    chain = leaf.pem.rstrip() + middle.pem
+    key = leaf.key_text(serialization.NoEncryption(), serialization.PrivateFormat.TraditionalOpenSSL)
+    assert problems(chain, key, root.pem) == []
+    written = _tls.reencoded(
+        {"certificate": chain, "private_key": f"\n{key}", "ca_certificate": f"# our CA\n{root.pem}"}
+    )
+    assert written == {
+        "certificate": leaf.pem + middle.pem,
+        "private_key": leaf.key_pem,
+        "ca_certificate": root.pem,
+    }
+    for name, text in (
+        ("given.crt", chain),
+        ("written.crt", written["certificate"]),
+        ("tls.key", written["private_key"]),
+    ):
+        (tmp_path / name).write_text(text, encoding="ascii")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    with pytest.raises(ssl.SSLError):
+        context.load_cert_chain(tmp_path / "given.crt", tmp_path / "tls.key")
+    context.load_cert_chain(tmp_path / "written.crt", tmp_path / "tls.key")
+
+
+def test_of_what_cannot_be_read_nothing_is_written() -> None:
+    nothing = {"certificate": "", "private_key": "", "ca_certificate": ""}
+    assert _tls.reencoded({}) == _tls.reencoded({"certificate": "x", "private_key": "x"}) == nothing
 
 
 def test_self_signed_pair() -> None:
