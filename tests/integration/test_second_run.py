@@ -165,7 +165,7 @@ def test_each_drift_is_seen_alone(deployment: Host) -> None:
     for name in (
         "the private key can be read by all",
         "the sockets' folder is open",
-        "the password server's folder is open",
+        "the password server's folder is open, and the kernel's settings are not",
         "the users' folder is root's",
     ):
         drift = DRIFTS[name]
