@@ -19,7 +19,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import boto3
 import yaml
@@ -30,6 +30,7 @@ REGION = "eu-central-1"
 # The account that the server has for keys it did not make itself.
 ACCOUNT_ID = "123456789012"
 START_SECONDS = 300
+RUN_SECONDS = 600
 # What AWS checks and the server leaves out unless it is told.
 SERVER_SETTINGS = {
     "MOTO_IAM_LOAD_MANAGED_POLICIES": "true",
@@ -90,23 +91,36 @@ class Account:
         if isinstance(playbook, str):
             text, playbook = playbook, self.folder / f"play-{next(self._numbers)}.yml"
             playbook.write_text(text, encoding="utf-8")
-        inherited = {key: value for key, value in os.environ.items() if not key.startswith(("ANSIBLE_", "AWS_"))}
         return subprocess.run(
-            [Path(sys.executable).with_name("ansible-playbook"), f"--inventory={self.inventory}", playbook, *arguments],
+            self.command(playbook, *arguments),
             cwd=ROOT,
-            env={
-                **inherited,
-                "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
-                "ANSIBLE_HOME": str(ROOT / ".ansible"),
-                "ANSIBLE_NOCOLOR": "1",
-                **self.environment,
-            },
+            env=self.everything(),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             check=False,
-            timeout=600,
+            timeout=RUN_SECONDS,
         )
+
+    def command(self, playbook: Path, *arguments: str) -> list[str | Path]:
+        """Return how a playbook is run."""
+        return [
+            Path(sys.executable).with_name("ansible-playbook"),
+            f"--inventory={self.inventory}",
+            playbook,
+            *arguments,
+        ]
+
+    def everything(self) -> dict[str, str]:
+        """Return the whole environment of a run."""
+        inherited = {key: value for key, value in os.environ.items() if not key.startswith(("ANSIBLE_", "AWS_"))}
+        return {
+            **inherited,
+            "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+            "ANSIBLE_HOME": str(ROOT / ".ansible"),
+            "ANSIBLE_NOCOLOR": "1",
+            **self.environment,
+        }
 
     def reset(self) -> None:
         """Empty the account."""
@@ -115,8 +129,98 @@ class Account:
             pass
 
 
+class Session:
+    """A run of Ansible that goes on from one call of `Steps.play` to the next.
+
+    Most of what a short run takes is Ansible's start and packing each module once. Each play of this one includes a pipe, from which
+    Ansible reads tasks when a test has some.
+    """
+
+    PLAYS = 100
+    # By folder, options and environment.
+    running: ClassVar[dict[tuple[Path, tuple[str, ...], frozenset[tuple[str, str]]], Session]] = {}
+
+    @classmethod
+    def of(cls, account: Account, *arguments: str) -> Session:
+        """Return the one that goes on, or begin one."""
+        key = (account.folder, arguments, frozenset(account.environment.items()))
+        if key not in cls.running or cls.running[key].over:
+            cls.running[key] = cls(account, *arguments)
+        return cls.running[key]
+
+    @classmethod
+    def end_all(cls, folder: Path) -> None:
+        """End those of an account."""
+        for key in [key for key in cls.running if key[0] == folder]:
+            cls.running.pop(key).end()
+
+    def __init__(self, account: Account, *arguments: str) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix="session-", dir=account.folder))
+        self._pipes = iter([self._folder / f"steps-{number}" for number in range(self.PLAYS)])
+        plays = []
+        for number in range(self.PLAYS):
+            os.mkfifo(self._folder / f"steps-{number}")
+            take = {"name": "Take steps", "ansible.builtin.include_tasks": str(self._folder / f"steps-{number}")}
+            plays.append({"name": "Steps", "hosts": "localhost", "gather_facts": False, "tasks": [take]})
+        playbook = self._folder / "play.json"
+        playbook.write_text(json.dumps(plays), encoding="utf-8")
+        self._log = self._folder / "output"
+        with self._log.open("wb") as output:
+            self._process = subprocess.Popen(
+                # It would wait for ever for a process of tests that was killed.
+                ["setpriv", "--pdeathsig", "KILL", *account.command(playbook, *arguments)],
+                cwd=ROOT,
+                env=account.everything(),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        self._pipe = self._next()
+
+    @property
+    def over(self) -> bool:
+        """Tell whether it takes no more tasks."""
+        return self._pipe is None
+
+    def run(self, tasks: list[dict[str, Any]]) -> subprocess.CompletedProcess[str]:
+        """Run tasks, and return what is shown meanwhile."""
+        assert self._pipe is not None
+        begin = self._log.stat().st_size
+        with os.fdopen(self._pipe, "w", encoding="utf-8") as pipe:
+            json.dump(tasks, pipe)
+        self._pipe = self._next()
+        with self._log.open("rb") as output:
+            output.seek(begin)
+            shown = output.read().decode()
+        return subprocess.CompletedProcess(self._process.args, self._process.returncode or 0, shown, "")
+
+    def end(self) -> None:
+        """Let it end."""
+        try:
+            if not self.over:
+                # No play follows one whose only host has failed.
+                self.run([{"name": "End", "ansible.builtin.fail": {"msg": "The tests have ended."}}])
+        finally:
+            self._process.kill()
+            self._process.wait()
+
+    def _next(self) -> int | None:
+        """Wait until it reads the next pipe; return that, or nothing where the run is over."""
+        path = next(self._pipes, None)
+        deadline = time.monotonic() + RUN_SECONDS
+        while self._process.poll() is None:
+            assert time.monotonic() < deadline, self._log.read_text(encoding="utf-8")[-3000:]
+            if path:
+                with contextlib.suppress(OSError):
+                    pipe = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
+                    os.set_blocking(pipe, True)
+                    return pipe
+            time.sleep(0.02)
+        return None
+
+
 class Steps:
-    """A playbook that calls a role again and again, each time with other settings."""
+    """Calls of a role, each with other settings."""
 
     def __init__(self, role: str) -> None:
         self.role = role
@@ -124,6 +228,8 @@ class Steps:
         self._answers: dict[int, str] = {}
         # For each call, counted from 0, the names of the tasks that changed something.
         self.changed: list[list[str]] = []
+        # What was shown, on one line, so that it does not matter where it was wrapped.
+        self.said = ""
 
     def run(self, settings: dict[str, Any], entry: str = "main") -> Steps:
         """Add a call of an entry point; one of `main` leaves a result."""
@@ -137,9 +243,8 @@ class Steps:
         return self._add({"block": [self._call(settings, entry), missed], "rescue": [said]})
 
     def play(self, account: Account, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run the playbook, which has to succeed."""
-        play = {"name": "Steps", "hosts": "localhost", "gather_facts": False, "tasks": self._tasks}
-        done = account.run_playbook(json.dumps([play]), *arguments)
+        """Run the steps, which have to succeed."""
+        done = Session.of(account, *arguments).run(self._tasks)
         changes(done)
         self._answers = {
             int(number): base64.b64decode(text).decode()
@@ -149,6 +254,7 @@ class Steps:
         pieces = re.split(r"^TASK \[Say it\]", done.stdout, flags=re.MULTILINE)[:-1]
         assert len(pieces) == len(self._tasks), done.stdout
         self.changed = [_changed(piece) for piece in pieces]
+        self.said = " ".join(done.stdout.split())
         return done
 
     def result(self, number: int) -> Any:
@@ -176,9 +282,8 @@ class Steps:
 def changes(done: subprocess.CompletedProcess[str]) -> int:
     """Return how many tasks of a run, which has to have succeeded, changed something."""
     assert done.returncode == 0, f"ansible-playbook ended with {done.returncode}:\n{done.stdout}\n{done.stderr}"
-    found = re.findall(r"^\S+ +: ok=\d+ +changed=(\d+)", done.stdout, re.MULTILINE)
-    assert found, done.stdout
-    return sum(map(int, found))
+    assert "TASK [" in done.stdout, done.stdout
+    return len(_changed(done.stdout))
 
 
 def changed_tasks(done: subprocess.CompletedProcess[str]) -> list[str]:
@@ -188,7 +293,7 @@ def changed_tasks(done: subprocess.CompletedProcess[str]) -> list[str]:
 
 def _changed(output: str) -> list[str]:
     found = []
-    for block in re.split(r"^TASK \[", output, flags=re.MULTILINE)[1:]:
+    for block in re.split(r"^(?:TASK|RUNNING HANDLER) \[", output, flags=re.MULTILINE)[1:]:
         title, _, output = block.partition("] ***")
         if re.search(r"^changed: ", output, re.MULTILINE):
             found.append(re.split(r" : | \| ", title)[-1])
@@ -280,5 +385,6 @@ def aws_account(*, policies_enforced: bool = False, **settings: str) -> Iterator
                 account.become(profile["aws_access_key_id"], profile["aws_secret_access_key"])
             yield account
         finally:
+            Session.end_all(folder)
             process.terminate()
             process.wait(timeout=30)

@@ -4,12 +4,11 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from aws_account import ACCOUNT_ID, REGION, Account, aws_account, changed_tasks, changes, refusal
+from aws_account import ACCOUNT_ID, REGION, Account, Steps, aws_account
 
 NAME = f"team-registry-{REGION}"
 POLICY_ARN = f"arn:aws:iam::{ACCOUNT_ID}:policy/services/{NAME}"
@@ -26,21 +25,6 @@ SETTINGS: dict[str, Any] = {
     "aws_identity_permissions_boundary": BOUNDARY,
 }
 TAGS = {"Name": NAME, "drydock-deployment": "team", "owner": "platform"}
-PLAY = """\
----
-- name: The identity
-  hosts: localhost
-  gather_facts: false
-  tasks:
-    - name: Call the role
-      ansible.builtin.include_role:
-        name: drydock.registry.aws_identity
-        tasks_from: "{{ entry }}"
-
-    - name: Show the result
-      ansible.builtin.debug:
-        msg: "RESULT={{ aws_identity_result | default({}) | to_json }}=RESULT"
-"""
 
 
 @pytest.fixture(scope="module")
@@ -52,19 +36,29 @@ def account() -> Iterator[Account]:
         yield made
 
 
-def run(account: Account, entry: str, *arguments: str, **settings: Any) -> subprocess.CompletedProcess[str]:
+def run(account: Account, entry: str, *arguments: str, **settings: Any) -> Steps:
     """Call an entry point of the role with SETTINGS and others."""
-    values = SETTINGS | {f"aws_identity_{key}": value for key, value in settings.items()} | {"entry": entry}
-    return account.run_playbook(PLAY, f"--extra-vars={json.dumps(values)}", *arguments)
+    steps = Steps("aws_identity").run(SETTINGS | prefixed(settings), entry)
+    steps.play(account, *arguments)
+    return steps
 
 
-def result(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
-    """Return what the role said at its end."""
-    assert done.returncode == 0, done.stdout
-    found: dict[str, Any] = json.loads(
-        " ".join(done.stdout.split()).split("RESULT=")[1].split("=RESULT")[0].replace('\\"', '"')
-    )
-    return found
+def changed(account: Account, entry: str, *arguments: str, **settings: Any) -> list[str]:
+    """Return the tasks of such a call that changed something."""
+    return run(account, entry, *arguments, **settings).changed[0]
+
+
+def refusals(account: Account, *calls: tuple[str, dict[str, Any]]) -> list[str]:
+    """Return what calls of entry points, each with other settings, are refused with."""
+    steps = Steps("aws_identity")
+    for entry, settings in calls:
+        steps.refused(SETTINGS | prefixed(settings), entry)
+    steps.play(account)
+    return [steps.refusal(number) for number in range(len(calls))]
+
+
+def prefixed(settings: dict[str, Any]) -> dict[str, Any]:
+    return {f"aws_identity_{key}": value for key, value in settings.items()}
 
 
 def named(tags: list[dict[str, str]]) -> dict[str, str]:
@@ -122,15 +116,15 @@ def things(account: Account) -> list[str]:
 
 
 def test_a_dry_run_in_an_empty_account_makes_nothing(account: Account) -> None:
-    done = run(account, "main", "--check")
-    assert changes(done) == 3
-    assert result(done)["policy_arn"] == POLICY_ARN
+    steps = run(account, "main", "--check")
+    assert len(steps.changed[0]) == 3
+    assert steps.result(0)["policy_arn"] == POLICY_ARN
     assert things(account) == []
 
 
 def test_the_host_may_use_the_bucket_and_nothing_else(account: Account) -> None:
     iam = account.client("iam")
-    made = result(run(account, "main"))
+    made = run(account, "main").result(0)
 
     assert document(account) == {"Version": "2012-10-17", "Statement": statements("arn:aws:s3:::team-images/")}
 
@@ -157,7 +151,7 @@ def test_the_host_may_use_the_bucket_and_nothing_else(account: Account) -> None:
 
 
 def test_a_second_run_changes_nothing(account: Account) -> None:
-    assert changes(run(account, "main")) == 0
+    assert changed(account, "main") == []
 
 
 def test_what_others_attached_or_took_is_put_right(account: Account) -> None:
@@ -169,7 +163,7 @@ def test_what_others_attached_or_took_is_put_right(account: Account) -> None:
     anybody = json.dumps(document(account) | {"Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]})
     iam.create_policy_version(PolicyArn=POLICY_ARN, PolicyDocument=anybody, SetAsDefault=True)
 
-    assert len(changed_tasks(run(account, "main"))) == 3
+    assert len(changed(account, "main")) == 3
     assert attached(account) == {POLICY_ARN}
     assert document(account)["Statement"] == statements("arn:aws:s3:::team-images/")
     assert len(iam.list_policy_versions(PolicyArn=POLICY_ARN)["Versions"]) == 1
@@ -181,7 +175,7 @@ def test_what_others_attached_or_took_is_put_right(account: Account) -> None:
 
 
 def test_settings_change_what_is_there(account: Account) -> None:
-    changes(run(account, "main", prefix="/registry", kms_key_arn=KEY, session_manager_enabled=True))
+    run(account, "main", prefix="/registry", kms_key_arn=KEY, session_manager_enabled=True)
     assert attached(account) == {POLICY_ARN, SESSION_MANAGER}
     *of_bucket, of_key = document(account)["Statement"]
     assert of_bucket == statements("arn:aws:s3:::team-images/registry/")
@@ -194,7 +188,7 @@ def test_settings_change_what_is_there(account: Account) -> None:
     }
 
     # Off detaches. The boundary stays, since less in the settings is no wish for more permissions.
-    changes(run(account, "main", permissions_boundary=""))
+    run(account, "main", permissions_boundary="")
     assert attached(account) == {POLICY_ARN}
     assert KEY not in json.dumps(document(account))
     assert account.client("iam").get_role(RoleName=NAME)["Role"]["PermissionsBoundary"]
@@ -205,8 +199,8 @@ def test_the_host_may_answer_challenges_in_one_zone(account: Account) -> None:
     zone = route53.create_hosted_zone(Name="example.com", CallerReference="1")["HostedZone"]["Id"].rpartition("/")[2]
     settings = {"acme_zone": "example.com", "acme_names": ["registry.example.com", "*.mirror.example.com"]}
     try:
-        assert len(changed_tasks(run(account, "main", **settings))) == 1
-        assert changes(run(account, "main", **settings)) == 0
+        assert len(changed(account, "main", **settings)) == 1
+        assert changed(account, "main", **settings) == []
         *of_bucket, finding, answering = document(account)["Statement"]
         assert of_bucket == statements("arn:aws:s3:::team-images/")
         assert finding["Action"] == ["route53:ListHostedZones", "route53:GetChange"]
@@ -217,53 +211,55 @@ def test_the_host_may_answer_challenges_in_one_zone(account: Account) -> None:
             "_acme-challenge.mirror.example.com",
             "_acme-challenge.registry.example.com",
         ]
-        assert "aws_identity_acme_zone" in refusal(run(account, "main", **settings | {"acme_zone": "example.org"}))
+        [said] = refusals(account, ("main", settings | {"acme_zone": "example.org"}))
+        assert "aws_identity_acme_zone" in said
     finally:
         route53.delete_hosted_zone(Id=zone)
     # Without names, the zone says nothing.
-    assert len(changed_tasks(run(account, "main", acme_zone="example.com"))) == 1
+    assert len(changed(account, "main", acme_zone="example.com")) == 1
     assert document(account)["Statement"] == statements("arn:aws:s3:::team-images/")
 
 
 def test_a_host_that_sets_itself_up_may_read_what_it_is_made_of(account: Account) -> None:
     settings = {"configuration_bucket": "team-settings", "configuration_kms_key_arn": KEY}
-    assert len(changed_tasks(run(account, "main", **settings))) == 1
-    assert changes(run(account, "main", **settings)) == 0
+    assert len(changed(account, "main", **settings)) == 1
+    assert changed(account, "main", **settings) == []
     *of_bucket, reading, _key = document(account)["Statement"]
     assert of_bucket == statements("arn:aws:s3:::team-images/")
     assert reading["Action"] == ["s3:GetObject"]
     assert reading["Resource"] == ["arn:aws:s3:::team-settings/bundles/*", "arn:aws:s3:::team-settings/live.json"]
-    changes(run(account, "main"))
+    run(account, "main")
 
 
 def test_tasks_of_this_account_may_take_the_role_and_need_no_profile(account: Account) -> None:
-    made = result(run(account, "main", name="tasks", service="ecs_tasks"))
+    made = run(account, "main", name="tasks", service="ecs_tasks").result(0)
     assert made["role_name"] == f"tasks-registry-{REGION}"
     assert made["instance_profile_name"] == ""
     iam = account.client("iam")
     (trust,) = iam.get_role(RoleName=made["role_name"])["Role"]["AssumeRolePolicyDocument"]["Statement"]
     assert trust["Principal"] == {"Service": "ecs-tasks.amazonaws.com"}
     assert trust["Condition"] == {"StringEquals": {"aws:SourceAccount": ACCOUNT_ID}}
-    assert changes(run(account, "main", name="tasks", service="ecs_tasks")) == 0
-    assert changes(run(account, "remove", name="tasks", service="ecs_tasks")) == 2
+    assert changed(account, "main", name="tasks", service="ecs_tasks") == []
+    assert len(changed(account, "remove", name="tasks", service="ecs_tasks")) == 2
     assert made["role_name"] not in things(account)
 
 
 def test_what_cannot_work_is_refused(account: Account) -> None:
-    assert "aws_identity_bucket is empty" in refusal(run(account, "main", bucket=""))
+    wrong = {"name": "The Team", "path": "services", "permissions_boundary": "boundary"}
     # IAM cannot move a role.
-    assert "aws_identity_path" in refusal(run(account, "main", path="/"))
-    said = refusal(run(account, "preflight", name="The Team", path="services", permissions_boundary="boundary"))
-    assert all(f"aws_identity_{word}" in said for word in ("name", "path", "permissions_boundary"))
+    bucket, path, several = refusals(account, ("main", {"bucket": ""}), ("main", {"path": "/"}), ("preflight", wrong))
+    assert "aws_identity_bucket is empty" in bucket
+    assert "aws_identity_path" in path
+    assert all(f"aws_identity_{word}" in several for word in wrong)
 
 
 def test_removal_takes_what_is_ours(account: Account) -> None:
     iam = account.client("iam")
-    assert changes(run(account, "remove", "--check")) == 3
+    assert len(changed(account, "remove", "--check")) == 3
     iam.attach_role_policy(RoleName=NAME, PolicyArn=ADMINISTRATOR)
-    assert changes(run(account, "remove")) == 3
+    assert len(changed(account, "remove")) == 3
     assert things(account) == []
-    assert changes(run(account, "remove")) == 0
+    assert changed(account, "remove") == []
 
 
 def test_removal_leaves_what_others_made(account: Account) -> None:
@@ -279,6 +275,7 @@ def test_removal_leaves_what_others_made(account: Account) -> None:
         ),
         Tags=[{"Key": "drydock-deployment", "Value": "team"}],
     )
-    assert NAME in refusal(run(account, "main"))
-    assert changes(run(account, "remove")) == 1
+    [said] = refusals(account, ("main", {}))
+    assert NAME in said
+    assert len(changed(account, "remove")) == 1
     assert things(account) == [NAME]

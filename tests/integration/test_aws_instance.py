@@ -6,32 +6,15 @@ No host stands behind the API, so nothing answers SSH, and no console shows host
 
 from __future__ import annotations
 
-import json
-import subprocess
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from aws_account import REGION, Account, aws_account, changed_tasks, changes, refusal
+from aws_account import REGION, Account, Steps, aws_account
 
 NAME = "team-registry"
 TAGS = {"Name": NAME, "drydock-deployment": "team", "owner": "platform"}
 PUBLIC_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILkTDFjPhSGlGVgCjxT2Y5zSCjWMRwnSCFQtwCyXm5mI somebody@example.com"
-PLAY = """\
----
-- name: The host
-  hosts: localhost
-  gather_facts: false
-  tasks:
-    - name: Call the role
-      ansible.builtin.include_role:
-        name: drydock.registry.aws_instance
-        tasks_from: "{{ entry }}"
-
-    - name: Show the result
-      ansible.builtin.debug:
-        msg: "RESULT={{ aws_instance_result | default({}) | to_json }}=RESULT"
-"""
 
 
 class Deployment:
@@ -90,10 +73,25 @@ class Deployment:
             "aws_instance_wait_enabled": False,
         }
 
-    def run(self, entry: str = "main", *arguments: str, **settings: Any) -> subprocess.CompletedProcess[str]:
+    def run(self, entry: str = "main", *arguments: str, **settings: Any) -> Steps:
         """Call an entry point of the role with the settings and others."""
-        values = self.settings | {f"aws_instance_{key}": value for key, value in settings.items()} | {"entry": entry}
-        return self.account.run_playbook(PLAY, f"--extra-vars={json.dumps(values)}", *arguments)
+        steps = Steps("aws_instance").run(self.all_settings(settings), entry)
+        steps.play(self.account, *arguments)
+        return steps
+
+    def changed(self, entry: str = "main", *arguments: str, **settings: Any) -> list[str]:
+        """Return the tasks of such a call that changed something."""
+        return self.run(entry, *arguments, **settings).changed[0]
+
+    def refused(self, entry: str = "main", **settings: Any) -> str:
+        """Return what such a call is refused with, on one line."""
+        steps = Steps("aws_instance").refused(self.all_settings(settings), entry)
+        steps.play(self.account)
+        return " ".join(steps.refusal(0).split())
+
+    def all_settings(self, settings: dict[str, Any]) -> dict[str, Any]:
+        """Return the settings with others in their place."""
+        return self.settings | {f"aws_instance_{key}": value for key, value in settings.items()}
 
     def instances(self) -> list[dict[str, Any]]:
         """Return the instances that live, ours and others."""
@@ -141,21 +139,6 @@ class Deployment:
         )
 
 
-def result(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
-    """Return what the role said at its end."""
-    assert done.returncode == 0, done.stdout
-    found: dict[str, Any] = json.loads(
-        " ".join(done.stdout.split()).split("RESULT=")[1].split("=RESULT")[0].replace('\\"', '"')
-    )
-    return found
-
-
-def words(done: subprocess.CompletedProcess[str]) -> str:
-    """Return what a run said, on one line."""
-    assert done.returncode == 0, done.stdout
-    return " ".join(done.stdout.split())
-
-
 def named(tags: list[dict[str, str]]) -> dict[str, str]:
     return {tag["Key"]: tag["Value"] for tag in tags}
 
@@ -172,15 +155,15 @@ def here() -> Iterator[Deployment]:
 def test_a_dry_run_in_an_empty_account_says_what_it_would_make(here: Deployment) -> None:
     # As in a dry run of the whole deployment: network and identity do not exist yet either.
     done = here.run("main", "--check", subnet_id="", security_group_ids=[], instance_profile="not-yet")
-    assert changed_tasks(done) == ["Import the public key", "Report what changes, and what AWS cannot change"]
-    assert all(word in words(done) for word in ("t4g.small", here.debian_13, "20 GiB", "registry.example.com"))
-    assert result(done)["name"] == NAME
-    assert result(done)["instance_id"] == ""
+    assert done.changed[0] == ["Import the public key", "Report what changes, and what AWS cannot change"]
+    assert all(word in done.said for word in ("t4g.small", here.debian_13, "20 GiB", "registry.example.com"))
+    assert done.result(0)["name"] == NAME
+    assert done.result(0)["instance_id"] == ""
     assert (here.instances(), here.addresses()) == ([], [])
 
 
 def test_what_a_new_host_needs_is_asked_for(here: Deployment) -> None:
-    said = refusal(here.run(subnet_id="", security_group_ids=[], instance_profile=""))
+    said = here.refused(subnet_id="", security_group_ids=[], instance_profile="")
     assert all(
         f"aws_instance_{word} is empty" in said for word in ("subnet_id", "security_group_ids", "instance_profile")
     )
@@ -189,13 +172,13 @@ def test_what_a_new_host_needs_is_asked_for(here: Deployment) -> None:
 
 def test_a_record_of_somebody_else_is_not_overwritten(here: Deployment) -> None:
     here.write_record("CREATE", "192.0.2.7")
-    assert "points to 192.0.2.7, which is not this deployment's" in refusal(here.run())
+    assert "points to 192.0.2.7, which is not this deployment's" in here.refused()
     assert here.instances() == []
     here.write_record("DELETE", "192.0.2.7")
 
 
 def test_a_host_is_made_as_promised(here: Deployment) -> None:
-    made = result(here.run())
+    made = here.run().result(0)
 
     instance = here.instance()
     assert instance["State"]["Name"] == "running"
@@ -243,12 +226,12 @@ def test_a_second_run_changes_nothing(here: Deployment) -> None:
     # Keys that are known are not asked for again: the console of this API has none and the run would fail.
     here.known_hosts.write_text(f"{here.instance()['InstanceId']} ssh-ed25519 AAAA\n", encoding="utf-8")
     done = here.run(host_key_provider="console")
-    assert changes(done) == 0
-    assert result(done)["public_ip"] == here.addresses()[0]["PublicIp"]
+    assert done.changed[0] == []
+    assert done.result(0)["public_ip"] == here.addresses()[0]["PublicIp"]
 
 
 def test_ssh_that_does_not_answer_is_said(here: Deployment) -> None:
-    said = refusal(here.run(wait_enabled=True, ssh_timeout_seconds=1))
+    said = here.refused(wait_enabled=True, ssh_timeout_seconds=1)
     assert f"SSH does not answer at {here.addresses()[0]['PublicIp']} within 1 s" in said
 
 
@@ -280,13 +263,13 @@ def test_what_others_changed_is_put_right(here: Deployment) -> None:
     before = drift()
     done = here.run("main", "--check")
     assert drift() == before, "a dry run changed something"
-    assert changed_tasks(done) == [
+    assert done.changed[0] == [
         "Report what changes, and what AWS cannot change",
         "Ensure the instance runs",
         "Associate the Elastic IP with the instance",
         "Ensure the DNS record points to the host",
     ]
-    assert len(changed_tasks(here.run())) == 3
+    assert len(here.changed()) == 3
     assert drift() == [
         ("required", 2),
         True,
@@ -302,8 +285,8 @@ def test_another_type_and_a_larger_volume_keep_the_host(here: Deployment) -> Non
     before = here.instance()
     done = here.run(type="t4g.medium", volume_gib=30)
     after = here.instance()
-    assert "turns from t4g.small into t4g.medium" in words(done)
-    assert "grows from 20 to 30 GiB" in words(done)
+    assert "turns from t4g.small into t4g.medium" in done.said
+    assert "grows from 20 to 30 GiB" in done.said
     assert after["InstanceType"] == "t4g.medium"
     assert after["State"]["Name"] == "running"
     kept = ("InstanceId", "PrivateIpAddress", "SubnetId")
@@ -313,7 +296,7 @@ def test_another_type_and_a_larger_volume_keep_the_host(here: Deployment) -> Non
     ]
     assert (here.volume()["Size"], here.volume()["VolumeType"]) == (30, "gp3")
     here.settings |= {"aws_instance_type": "t4g.medium", "aws_instance_volume_gib": 30}
-    assert "aws_instance_volume_gib" in refusal(here.run(volume_gib=20))
+    assert "aws_instance_volume_gib" in here.refused(volume_gib=20)
 
 
 def test_what_a_host_cannot_become_is_said_and_left(here: Deployment) -> None:
@@ -325,8 +308,8 @@ def test_what_a_host_cannot_become_is_said_and_left(here: Deployment) -> None:
         public_key="",
         host_key_provider="console",
     )
-    assert changes(done) == 0
-    said = words(done)
+    assert done.changed[0] == []
+    said = done.said
     assert f"It runs the AMI {here.debian_13}; the settings name {here.debian_12}" in said
     assert f"not in {here.subnets[1]}" in said
     assert f"It was made with the key pair {NAME}, not with none" in said
@@ -335,16 +318,16 @@ def test_what_a_host_cannot_become_is_said_and_left(here: Deployment) -> None:
 
 
 def test_a_host_of_another_architecture_has_to_be_replaced(here: Deployment) -> None:
-    said = refusal(here.run(type="t3.small", architecture="amd64"))
+    said = here.refused(type="t3.small", architecture="amd64")
     assert f"aws_instance_replace: {here.instance()['InstanceId']}" in said
 
 
 def test_a_host_is_replaced_on_demand_only(here: Deployment) -> None:
     old, [address] = here.instance(), here.addresses()
-    assert "aws_instance_replace" in refusal(here.run(replace="i-0123456789abcdef0"))
+    assert "aws_instance_replace" in here.refused(replace="i-0123456789abcdef0")
     done = here.run(replace=old["InstanceId"], image_provider="id", image_id=here.debian_12)
-    assert changes(done) > 0
-    assert "its CA" in words(done)
+    assert done.changed[0]
+    assert "its CA" in done.said
 
     new = here.instance()
     assert new["InstanceId"] != old["InstanceId"]
@@ -353,7 +336,7 @@ def test_a_host_is_replaced_on_demand_only(here: Deployment) -> None:
     assert here.addresses()[0]["InstanceId"] == new["InstanceId"]
     assert here.record() == [address["PublicIp"]]
     assert here.known_hosts.read_text(encoding="utf-8") == ""
-    assert changes(here.run(image_provider="id", image_id=here.debian_12)) == 0
+    assert here.changed(image_provider="id", image_id=here.debian_12) == []
 
 
 def test_removal_takes_what_is_ours(here: Deployment) -> None:
@@ -364,12 +347,12 @@ def test_removal_takes_what_is_ours(here: Deployment) -> None:
 
     here.run("remove", "--check")
     assert len(here.instances()) == 2
-    assert changes(here.run("remove")) == 6
+    assert len(here.changed("remove")) == 6
     assert here.instance()["InstanceId"] == foreign["InstanceId"]
     assert [named(address.get("Tags", [])) for address in here.addresses()] == [{}]
     assert [key["KeyName"] for key in ec2.describe_key_pairs()["KeyPairs"]] == ["theirs"]
     assert here.record() == []
-    assert changes(here.run("remove")) == 0
+    assert here.changed("remove") == []
 
     ec2.terminate_instances(InstanceIds=[foreign["InstanceId"]])
     ec2.release_address(AllocationId=here.addresses()[0]["AllocationId"])
@@ -386,7 +369,7 @@ def test_a_private_host_without_ssh(here: Deployment) -> None:
         "wait_enabled": True,
         "host_key_provider": "console",
     }
-    made = result(here.run(**settings))
+    made = here.run(**settings).result(0)
     instance = here.instance()
     assert "KeyName" not in instance
     assert here.addresses() == []
@@ -395,22 +378,22 @@ def test_a_private_host_without_ssh(here: Deployment) -> None:
     assert here.attribute("disableApiTermination") is False
 
     # An Elastic IP later, and no longer.
-    changes(here.run(**settings | {"elastic_ip_enabled": True}))
+    here.run(**settings | {"elastic_ip_enabled": True})
     assert here.instance()["PublicIpAddress"] == here.addresses()[0]["PublicIp"]
-    changes(here.run(**settings))
+    here.run(**settings)
     assert here.addresses() == []
 
 
 def test_a_host_that_somebody_terminated(here: Deployment) -> None:
     host = here.instance()["InstanceId"]
     here.ec2.terminate_instances(InstanceIds=[host])
-    assert f"aws_instance_replace: {host}" in refusal(here.run())
+    assert f"aws_instance_replace: {host}" in here.refused()
     # A record that somebody has sent elsewhere is not ours any more.
     here.write_record("UPSERT", "192.0.2.9", private=True)
     done = here.run("remove", zone_private=True)
-    assert "points to 192.0.2.9" in words(done)
+    assert "points to 192.0.2.9" in done.said
     assert here.record(private=True) == ["192.0.2.9"]
-    assert changes(here.run("remove", zone_private=True)) == 0
+    assert here.changed("remove", zone_private=True) == []
 
 
 def test_half_of_a_deployment_is_completed_and_removed(here: Deployment) -> None:
@@ -422,20 +405,20 @@ def test_half_of_a_deployment_is_completed_and_removed(here: Deployment) -> None
         ],
     )
     [address] = here.addresses()
-    assert "has lost its instance" in refusal(here.run("preflight", public_key="", key_pair="theirs"))
-    changes(here.run(public_key="", key_pair="theirs", replace="i-0123456789abcdef0"))
+    assert "has lost its instance" in here.refused("preflight", public_key="", key_pair="theirs")
+    here.run(public_key="", key_pair="theirs", replace="i-0123456789abcdef0")
     assert here.instance()["KeyName"] == "theirs"
     assert [found["PublicIp"] for found in here.addresses()] == [address["PublicIp"]]
 
     # A removal that ended after the instance, or somebody's own hands.
     here.ec2.modify_instance_attribute(InstanceId=here.instance()["InstanceId"], DisableApiTermination={"Value": False})
     here.ec2.terminate_instances(InstanceIds=[here.instance()["InstanceId"]])
-    changes(here.run("remove"))
+    here.run("remove")
     assert (here.addresses(), here.record()) == ([], [])
     assert [key["KeyName"] for key in here.ec2.describe_key_pairs()["KeyPairs"]] == ["theirs"]
-    assert changes(here.run("remove")) == 0
+    assert here.changed("remove") == []
 
 
 def test_what_cannot_be_is_refused_at_once(here: Deployment) -> None:
-    said = refusal(here.run("preflight", user_data="#" * 16385, record_ttl_seconds=0, ssh_timeout_seconds=0))
+    said = here.refused("preflight", user_data="#" * 16385, record_ttl_seconds=0, ssh_timeout_seconds=0)
     assert all(f"aws_instance_{word}" in said for word in ("user_data", "record_ttl_seconds", "ssh_timeout_seconds"))
