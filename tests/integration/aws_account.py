@@ -325,15 +325,15 @@ def refusals(account: Account, platform: str, inventory: Path, cases: dict[str, 
     done = account.run_playbook(
         folder / "play.json", f"--inventory={inventory}", f"--inventory={folder}/hosts.json", "--forks=3"
     )
-    sentences = {name: last_failure(done, name) for name in cases}
+    sentences = {name: " ".join(last_failure(done, name).split()) for name in cases}
     assert all(sentences.values()), f"{sentences}\n{done.stdout}\n{done.stderr}"
     return sentences
 
 
 def last_failure(done: subprocess.CompletedProcess[str], host: str) -> str:
-    """Return what a host failed with at last, on one line, or nothing where it did not."""
+    """Return what a host failed with at last, a line for each problem, or nothing where it did not."""
     found = re.findall(rf"^fatal: \[{host}\]: FAILED! => *\n((?:    .*\n)+)", done.stdout, re.MULTILINE)
-    return " ".join(str(yaml.safe_load(found[-1])["msg"]).split()) if found else ""
+    return str(yaml.safe_load(found[-1])["msg"]).strip() if found else ""
 
 
 def _free_port() -> int:
