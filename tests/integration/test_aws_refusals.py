@@ -120,6 +120,7 @@ def cases(account: Account) -> dict[str, Case]:
                 "aws_instance_image_id": "ami-00000000",
                 "aws_instance_public_key": "~/.ssh/id_ed25519.pub",
                 "aws_instance_zone": "example.org",
+                "drydock_domain": "registry.example.org",
             },
             [
                 ("aws_instance_type", "t4g.enormous"),
@@ -252,8 +253,8 @@ def test_each_case_gets_its_sentence(outcome: Outcome) -> None:
 
 
 def test_each_mistake_is_one_sentence(outcome: Outcome) -> None:
+    assert {name: said for name, said in outcome.said.items() if len(said) != len(outcome.cases[name].sentences)} == {}
     for name, said in outcome.said.items():
-        assert len(said) == len(outcome.cases[name].sentences), (name, said)
         for sentence in said:
             # Ansible's own words, where the argument specification says it all.
             assert sentence.endswith(".") or sentence.startswith("value of aws_"), (name, sentence)

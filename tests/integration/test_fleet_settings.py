@@ -78,13 +78,20 @@ REFUSED: dict[str, tuple[dict[str, Any], list[str]]] = {
         ["registry_tls_provided is empty, but aws_load_balancer_type is network"],
     ),
     # Hosts are not made of settings that they would refuse.
-    "key": ({"registry_server_config": {"htp": {}}}, ["registry_server_config.htp"]),
-    "redis": ({"registry_server_redis": {"address": "cache.example.test"}}, ["registry_server_redis.address is"]),
-    "secret": (
-        {"registry_server_http_secret": "short"},
-        ["registry_server_http_secret has fewer than 32 characters"],
+    "hosts": (
+        {
+            "registry_server_config": {"htp": {}},
+            "registry_server_redis": {"address": "cache.example.test"},
+            "registry_server_http_secret": "short",
+            "registry_proxy_realm": "a\nb",
+        },
+        [
+            "registry_server_config.htp",
+            "registry_server_redis.address is",
+            "registry_server_http_secret has fewer than 32 characters",
+            "registry_proxy_realm may hold",
+        ],
     ),
-    "realm": ({"registry_proxy_realm": "a\nb"}, ["registry_proxy_realm may hold"]),
     "maximum": ({"aws_autoscaling_max_hosts": 1}, ["aws_autoscaling_max_hosts"]),
     "none": ({"aws_autoscaling_min_hosts": 0}, ["aws_autoscaling_min_hosts"]),
 }
