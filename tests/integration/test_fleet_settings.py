@@ -78,15 +78,14 @@ REFUSED: dict[str, tuple[dict[str, Any], list[str]]] = {
         ["registry_tls_provided is empty, but aws_load_balancer_type is network"],
     ),
     # Hosts are not made of settings that they would refuse.
+    "key": ({"registry_server_config": {"htp": {}}}, ["registry_server_config.htp"]),
     "hosts": (
         {
-            "registry_server_config": {"htp": {}},
             "registry_server_redis": {"address": "cache.example.test"},
             "registry_server_http_secret": "short",
             "registry_proxy_realm": "a\nb",
         },
         [
-            "registry_server_config.htp",
             "registry_server_redis.address is",
             "registry_server_http_secret has fewer than 32 characters",
             "registry_proxy_realm may hold",
