@@ -104,14 +104,14 @@ unit: $(VENV)/.unit ## Test the plugins and the rules of the repository; needs n
 	$(BIN)/python -m pytest --quiet tests/unit
 
 .PHONY: newest
-newest: $(VENV)/.unit ## Run the unit tests and one deployment with the newest Ansible that this machine's Pythons allow
+newest: $(VENV)/.unit ## Test the plugins and one deployment with the newest Ansible that this machine's Pythons allow
 	@python=$$(tests/newest/python $(BIN)/python); \
 	if [ -z "$$python" ]; then \
 	  echo "There is no newer Python here than $$($(BIN)/python --version): all tests run the newest Ansible that it allows."; \
 	else \
 	  $(MAKE) --no-print-directory VENV=.venv-newest PYTHON=$$python .venv-newest/.unit && \
 	  PATH="$(CURDIR)/.venv-newest/bin:$$PATH" .venv-newest/bin/python -m pytest --quiet --numprocesses 2 --dist loadfile \
-	    --no-loadscope-reorder tests/newest tests/unit; \
+	    --no-loadscope-reorder tests/newest tests/unit/plugins tests/unit/repo; \
 	fi
 
 .PHONY: bench
