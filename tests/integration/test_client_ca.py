@@ -440,19 +440,22 @@ def test_behind_a_load_balancer(tmp_path: Path, platform: str, brought_by: str) 
         "aws_load_balancer_type": "network",
     }
 
-    refused = ca.playbook(**{**settings, "aws_load_balancer_type": "application"}, drydock_client_issue="ci")
-    assert refused.returncode != 0
-    assert "aws_load_balancer_type is application, which ends TLS" in refused.failures[0]
-    assert not ca.directory.exists()
+    # What does not depend on the platform is asked on one of them.
+    if platform == "fleet":
+        refused = ca.playbook(**{**settings, "aws_load_balancer_type": "application"}, drydock_client_issue="ci")
+        assert refused.returncode != 0
+        assert "aws_load_balancer_type is application, which ends TLS" in refused.failures[0]
+        assert not ca.directory.exists()
 
     issued = good(ca.playbook(**settings, drydock_client_issue="ci"))
     serial = ca.certificate("ci").serial_number
     assert ca.verify(ca.directory / "ci/client.cert") == ""
     assert any(f"run playbooks/{brought_by}" in said for said in issued.said), issued.said
 
-    revoked = good(ca.playbook(**settings, drydock_client_revoke="ci"))
-    assert set(ca.revoked()) == {serial}
-    assert any(f"{serial:X}" in said and "(unspecified)" in said for said in revoked.said), revoked.said
+    if platform == "ecs":
+        revoked = good(ca.playbook(**settings, drydock_client_revoke="ci"))
+        assert set(ca.revoked()) == {serial}
+        assert any(f"{serial:X}" in said and "(unspecified)" in said for said in revoked.said), revoked.said
 
 
 # --- What time and accidents do ----------------------------------------------------------------------------------
