@@ -57,7 +57,8 @@ def inside(container: str, *command: str) -> str:
 
 def remove(*containers: str) -> None:
     """Remove hosts with their volumes, also where they are gone already."""
-    docker("container", "rm", "--force", "--volumes", *containers, expected="No such container")
+    if containers:
+        docker("container", "rm", "--force", "--volumes", *containers, expected="No such container")
 
 
 def docker(*arguments: str, expected: str = "") -> None:

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import machine
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -33,8 +34,18 @@ class Run(NamedTuple):
     seconds: float
 
 
-def molecule(command: str, scenario: str) -> subprocess.CompletedProcess[str]:
-    """Run Molecule as a user would, with its state inside this checkout."""
+def hosts(scenario: str) -> list[str]:
+    """Return the containers of a scenario's hosts, by the names that molecule/shared gives them."""
+    beginning = f"name=^/?drydock-{machine.CHECKOUT}-{scenario}-"
+    command = ["docker", "container", "ls", "--all", "--quiet", "--filter", beginning]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+
+
+def run(scenario: str, folder: Path) -> Run:
+    """Run a scenario on new hosts with Molecule as a user would; its state is in a new folder.
+
+    Docker removes the hosts: that takes less of everything than two runs of Ansible.
+    """
     environment = {
         **os.environ,
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
@@ -42,31 +53,27 @@ def molecule(command: str, scenario: str) -> subprocess.CompletedProcess[str]:
         "ANSIBLE_NOCOLOR": "1",
         "NO_COLOR": "1",
         "MOLECULE_GLOB": "molecule/*/molecule.yml",
+        "MOLECULE_EPHEMERAL_DIRECTORY": str(folder),
     }
     # The checkout's own settings count, not those of whoever runs the tests.
     environment.pop("ANSIBLE_CONFIG", None)
-    return subprocess.run(
-        [sys.executable, "-m", "molecule", command, "--scenario-name", scenario],
-        cwd=ROOT,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=LIMIT_SECONDS,
-        check=False,
-    )
-
-
-def run(scenario: str) -> Run:
-    """Run a scenario from creation to destruction."""
     start = time.monotonic()
+    # What a test run that was killed may have left.
+    machine.remove(*hosts(scenario))
     try:
-        done = molecule("test", scenario)
-    except subprocess.TimeoutExpired as expired:
-        molecule("destroy", scenario)
-        output = (expired.stdout or b"").decode() if isinstance(expired.stdout, bytes) else expired.stdout or ""
-        return Run(1, f"{output}\nended after {LIMIT_SECONDS} s", time.monotonic() - start)
+        done = subprocess.run(
+            [sys.executable, "-m", "molecule", "test", "--destroy=never", "--scenario-name", scenario],
+            cwd=ROOT,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=LIMIT_SECONDS,
+            check=False,
+        )
+    finally:
+        machine.remove(*hosts(scenario))
     return Run(done.returncode, done.stdout, time.monotonic() - start)
 
 
@@ -84,7 +91,7 @@ def excerpt(output: str) -> str:
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
-def test_scenario(scenario: str, record_property: Callable[[str, object], None]) -> None:
-    done = run(scenario)
+def test_scenario(scenario: str, tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
+    done = run(scenario, tmp_path)
     record_property(f"part: molecule test -s {scenario}", round(done.seconds, 1))
     assert done.returncode == 0, f"molecule test -s {scenario} ended with {done.returncode}:\n{excerpt(done.output)}"
