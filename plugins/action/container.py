@@ -21,8 +21,10 @@ from ansible_collections.drydock.registry.plugins.module_utils._container import
     Wanted,
     ensure_absent,
     ensure_present,
+    settled,
     wanted_limits,
 )
+from ansible_collections.drydock.registry.plugins.module_utils._image import KNOWN_OPTION
 
 ARGUMENT_SPEC: dict[str, Any] = {
     "name": {"type": "str", "required": True},
@@ -66,9 +68,10 @@ ARGUMENT_SPEC: dict[str, Any] = {
             "seconds": {"type": "int", "default": 60},
         },
     },
+    "known": KNOWN_OPTION,
 }
 # What says how it is asked makes no other container.
-NOT_SPECIFIED = ("state", "health")
+NOT_SPECIFIED = ("state", "health", "known")
 
 
 class HostOperations:
@@ -95,19 +98,35 @@ class HostOperations:
         """Run our own module on the host."""
         return self.call(
             "drydock.registry.container_steps",
-            {
-                "operation": operation,
-                "name": self.options["name"],
-                "url": self.health.get("url", ""),
-                "unix_socket": self.health.get("unix_socket", ""),
-                "header": self.header,
-                **arguments,
-            },
+            {"operation": operation, **self._question(), **arguments},
         )
 
     def look(self) -> Look:
-        """Look at the image and the containers, and ask the running container once."""
-        found = self.steps("look", image=self.options["image"] or "")
+        """Look at the image and the containers, and ask the running container once; not where it is known that all is well."""
+        known = self._known()
+        if known is not None and settled(wanted(self.options, ""), known):
+            return known
+        return self._read(self.steps("look", image=self.options["image"] or ""))
+
+    def _known(self) -> Optional[Look]:
+        """Return what a look of this run has seen, where it was asked the same."""
+        known = self.options["known"] or {}
+        seen = (known.get("containers") or {}).get(self.options["name"])
+        images = [found["found"] for found in (known.get("images") or {}).values()]
+        ids = [image["id"] for image in images if image["reference"] == self.options["image"]]
+        if not seen or not ids or seen["asked"] != self._question():
+            return None
+        return self._read({**seen, "error": "", "library": True, "image_id": ids[0]})
+
+    def _question(self) -> dict[str, str]:
+        return {
+            "name": self.options["name"],
+            "url": self.health.get("url", ""),
+            "unix_socket": self.health.get("unix_socket", ""),
+            "header": self.header,
+        }
+
+    def _read(self, found: Mapping[str, Any]) -> Look:
         return Look(
             found["error"],
             found["library"],

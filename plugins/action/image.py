@@ -10,31 +10,29 @@ import os
 from typing import Any
 
 from ansible.plugins.action import ActionBase
-from ansible_collections.drydock.registry.plugins.module_utils._debian_image import RECIPE_OPTIONS
 from ansible_collections.drydock.registry.plugins.module_utils._image import (
+    ASKED_OPTIONS,
     BECAUSE,
+    KNOWN_OPTION,
     Archive,
     Found,
     ImageProblem,
     Question,
     Result,
     Wanted,
+    built_options,
     ensure,
     found_from,
     is_passing,
+    known_answer,
     read_archive,
 )
 
-# The labels are the action's own.
-DEBIAN_OPTIONS = {name: option for name, option in RECIPE_OPTIONS.items() if name != "labels"}
 ARGUMENT_SPEC: dict[str, dict[str, Any]] = {
-    "name": {"type": "str", "required": True},
+    **ASKED_OPTIONS,
     "variable": {"type": "str", "required": True},
-    "provider": {"type": "str", "choices": ["auto", "pull", "archive", "debian"], "default": "auto"},
-    "reference": {"type": "str", "default": ""},
     "archive": {"type": "str", "default": ""},
-    "debian": {"type": "dict", "options": DEBIAN_OPTIONS},
-    "version_command": {"type": "list", "elements": "str", "default": []},
+    "known": KNOWN_OPTION,
 }
 
 
@@ -57,6 +55,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             ],
         )
         self.variables = task_vars or {}
+        self.known = (self.asked["known"].get("images") or {}).get(self.asked["name"]) or {}
         try:
             archive = self._read_archive() if self.asked["provider"] == "archive" else None
             image = ensure(
@@ -81,7 +80,11 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         return result
 
     def look(self, question: Question) -> Found:
-        """Ask the host."""
+        """Ask the host, unless a look of this run has seen the image."""
+        known, self.known = self.known, {}
+        found = known_answer(known, {name: self.asked[name] for name in ASKED_OPTIONS})
+        if found:
+            return found
         arguments: dict[str, Any] = {
             "reference": question.reference,
             "ids": question.ids,
@@ -119,8 +122,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         return f"{self.variables['inventory_hostname']} runs {image.reference}, which was built there, for {image.because}. {then}"
 
     def _debian(self) -> dict[str, Any]:
-        name = self.asked["name"]
-        return {**self.asked["debian"], "name": f"drydock/{name}", "labels": {"drydock.image": name}}
+        return built_options(self.asked["name"], self.asked["debian"])
 
     def _read_archive(self) -> Archive:
         path = os.path.expanduser(self.asked["archive"])

@@ -268,6 +268,19 @@ class Found:
         )
 
 
+def settled(wanted: Wanted, look: Look) -> bool:
+    """Tell whether it runs and answers as it shall, and nothing of an earlier run is left, so that there is nothing to do."""
+    found = Found(wanted, look)
+    return (
+        not look.error
+        and bool(look.image_id)
+        and found.kept(wanted, found.specification(wanted, look))
+        and look.limits == wanted.limits
+        and found.answers(wanted, look.answer)
+        and len(look.containers) == 1
+    )
+
+
 def ensure_present(wanted: Wanted, operations: Operations, *, check_mode: bool) -> Outcome:
     """Have the container run and answer."""
     look = operations.look()

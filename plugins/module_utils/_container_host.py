@@ -85,9 +85,11 @@ def image_id(reference: str, run: Docker = docker) -> str:
 def limits(name: str, run: Docker = docker) -> dict[str, Any]:
     """Return what can be changed of a container while it runs; nothing where it is gone."""
     done = run("container", "inspect", name)
-    if done.code != 0:
-        return {}
-    details = json.loads(done.stdout)[0]
+    return all_limits(json.loads(done.stdout)[0]) if done.code == 0 else {}
+
+
+def all_limits(details: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the limits of a container that is inspected, with what only its host can tell."""
     return {**limits_of(details), "stale": stale(details)}
 
 
@@ -108,6 +110,40 @@ def is_another(seen: str, source: str) -> bool:
         return not os.path.samestat(inside, os.stat(source))
     except OSError:
         return True
+
+
+def listed_entry(entry: Mapping[str, Any]) -> Container:
+    """Read one container of the list of Docker's API."""
+    labels = entry.get("Labels") or {}
+    # Links give others, with a slash in them.
+    names = [name.lstrip("/") for name in entry["Names"]]
+    return Container(
+        name=next((name for name in names if "/" not in name), ""),
+        id=entry["Id"],
+        state=entry["State"],
+        image=entry["Image"],
+        network=",".join((entry.get("NetworkSettings") or {}).get("Networks") or {}),
+        specification=labels.get("drydock.specification", ""),
+        user=labels.get("drydock.user", ""),
+    )
+
+
+def seen(wanted: Sequence[Mapping[str, str]], ask: Callable[[str], Any]) -> dict[str, dict[str, Any]]:
+    """Look at several containers by Docker's API: what each family has, the running one's limits, and what it answers."""
+    containers = [listed_entry(entry) for entry in ask("/containers/json?all=true")] if wanted else []
+    found = {}
+    for one in wanted:
+        family = [container for container in containers if re.search(family_pattern(one["name"]), container.name)]
+        running = [container for container in family if container.name == one["name"] and container.state == "running"]
+        found[one["name"]] = {
+            "asked": dict(one),
+            "containers": family,
+            "limits": all_limits(ask(f"/containers/{running[0].id}/json")) if running else {},
+            "answer": asked(one["url"], one["unix_socket"], one["header"])
+            if running and one["url"]
+            else Answer(0, "", ""),
+        }
+    return found
 
 
 def commands(step: Step) -> list[str]:

@@ -31,6 +31,8 @@ CACHE = "/var/cache/drydock"
 
 # It is raised when the module itself puts something else into an image.
 _RECIPE = 2
+# It holds the version of the first package.
+VERSION_LABEL = "org.opencontainers.image.version"
 ACCOUNTS = {
     "etc/passwd": "root:x:0:0:root:/root:/usr/sbin/nologin\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n",
     "etc/group": "root:x:0:\nnogroup:x:65534:\n",
@@ -183,7 +185,7 @@ def image_configuration(
     settings: dict[str, object] = {
         "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],
         "Entrypoint": [recipe.entrypoint],
-        "Labels": {**notes, **recipe.labels, "org.opencontainers.image.version": version},
+        "Labels": {**notes, **recipe.labels, VERSION_LABEL: version},
     }
     if recipe.stop_signal:
         settings["StopSignal"] = recipe.stop_signal

@@ -35,6 +35,10 @@ _LISTENING = "0A"
 _PROGRAM_PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin"])
 
 
+class NotThere(ValueError):
+    """The engine has no such thing."""
+
+
 class File(TypedDict):
     """One path; `kind` and the other texts are empty where there is nothing."""
 
@@ -301,6 +305,8 @@ def ask_docker(path: str, request: str) -> Any:
         raise ValueError(f"{path} does not speak HTTP") from error
     finally:
         connection.close()
+    if response.status == 404:
+        raise NotThere(f"{path} answers 404")
     if response.status != 200:
         raise ValueError(f"{path} answers {response.status}")
     return json.loads(body)

@@ -16,8 +16,10 @@ import os
 import re
 import tarfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Optional, Protocol
+
+from ansible_collections.drydock.registry.plugins.module_utils._debian_image import RECIPE_OPTIONS
 
 # A label of an image that was built because another one could not be pulled: why that was so. Containers inherit it.
 BECAUSE = "drydock.image.because"
@@ -30,6 +32,23 @@ _PASSING = re.compile(
     r"|connection reset|unexpected EOF|\b(?:429|50[0-9])\b|(?:internal server|bad gateway|service unavailable)",
     re.IGNORECASE,
 )
+# What a host is asked by; the labels of a built image are the collection's own.
+ASKED_OPTIONS: dict[str, dict[str, Any]] = {
+    "name": {"type": "str", "required": True},
+    "provider": {"type": "str", "choices": ["auto", "pull", "archive", "debian"], "default": "auto"},
+    "reference": {"type": "str", "default": ""},
+    "debian": {
+        "type": "dict",
+        "options": {name: option for name, option in RECIPE_OPTIONS.items() if name != "labels"},
+    },
+    "version_command": {"type": "list", "elements": "str", "default": []},
+}
+# What a look of the run has seen, for the actions that need not look again.
+KNOWN_OPTION: dict[str, Any] = {
+    "type": "dict",
+    "default": {},
+    "options": {"containers": {"type": "dict", "default": {}}, "images": {"type": "dict", "default": {}}},
+}
 
 
 class ImageProblem(Exception):
@@ -142,6 +161,21 @@ def read_archive(path: str, variable: str) -> Archive:
     return Archive(tags[0], ids)
 
 
+def first_question(provider: str, reference: str) -> Question:
+    """Return what a host is asked first. Of `archive` it depends on the archive."""
+    # What the host has wins for `auto`, so that a later run neither asks the network nor changes the image.
+    return {
+        "auto": Question(reference, plan="if_built"),
+        "pull": Question(reference),
+        "debian": Question(plan="always"),
+    }[provider]
+
+
+def built_options(name: str, debian: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how an image is built of packages, with the labels by which it is found again."""
+    return {**debian, "name": f"drydock/{name}", "labels": {"drydock.image": name}}
+
+
 def ensure(wanted: Wanted, host: Host) -> Result:
     """Have the image on the host, or say in a dry run which one a run would take."""
     provider = {"auto": _auto, "pull": _pull, "archive": _archive, "debian": _debian}[wanted.provider]
@@ -149,7 +183,7 @@ def ensure(wanted: Wanted, host: Host) -> Result:
 
 
 def _pull(wanted: Wanted, host: Host) -> Result:
-    found = _look(wanted, host, Question(wanted.reference))
+    found = _look(wanted, host, first_question("pull", wanted.reference))
     if found.reference:
         return _kept(found)
     if wanted.dry_run:
@@ -177,13 +211,13 @@ def _archive(wanted: Wanted, host: Host) -> Result:
 
 
 def _debian(wanted: Wanted, host: Host) -> Result:
-    return _build(wanted, host, _look(wanted, host, Question(plan="always")))
+    return _build(wanted, host, _look(wanted, host, first_question("debian", "")))
 
 
 def _auto(wanted: Wanted, host: Host) -> Result:
     # What the host has wins, so that a later run neither asks the network nor changes the image. What was built here once is built from
     # then on; only where that was for a reason that passes, each run tries again.
-    found = _look(wanted, host, Question(wanted.reference, plan="if_built", registry=wanted.dry_run))
+    found = _look(wanted, host, replace(first_question("auto", wanted.reference), registry=wanted.dry_run))
     here = bool(found.reference or found.planned or found.problem)
     if here and not is_passing(found.because):
         return _build(wanted, host, found, found.because)
@@ -257,6 +291,15 @@ def _made(wanted: Wanted, host: Host, reference: str, source: str) -> Result:
     if not found.reference:
         raise ImageProblem(f"Docker on {wanted.host} has no image {reference} although it was {source}.")
     return Result(found.reference, found.id, found.version_output, source, changed=True, because=found.because)
+
+
+def known_answer(known: Mapping[str, Any], asked: Mapping[str, Any]) -> Optional[Found]:
+    """Return the answer of an earlier look where it was asked the same and the host has the image."""
+    if not known or known["asked"] != asked:
+        return None
+    found = found_from(known["found"])
+    # One that was built for a reason that passes is to be pulled.
+    return found if found.reference and not is_passing(found.because) else None
 
 
 def found_from(answer: Mapping[str, Any]) -> Found:

@@ -17,6 +17,8 @@ _KEYS: dict[str, Callable[[Any], str]] = {
     "nearest": str,
     "accounts": str,
     "programs": str,
+    "images": lambda image: image["name"],
+    "containers": lambda container: container["name"],
 }
 
 
@@ -38,7 +40,9 @@ def answers_to(asked: Mapping[str, Any], answers: Mapping[str, Any]) -> dict[str
     found: dict[str, Any] = {"user": answers["user"]}
     for name, value in asked.items():
         if name in _KEYS:
-            found[name] = {_KEYS[name](one): answers[name][_KEYS[name](one)] for one in value}
+            keys = map(_KEYS[name], value)
+            # Of images and containers some have no answer.
+            found[name] = {key: answers[name][key] for key in keys if key in answers[name]}
         elif name == "libraries":
             found[name] = {
                 **answers[name],

@@ -126,6 +126,21 @@ options:
         description: How long to wait for the old container to finish. If it has not by then, it goes on, and a later run removes it.
         type: int
         required: true
+  known:
+    description:
+      - What M(drydock.registry.host_look) has said in this run, while nothing was changed since that the container depends on. Where it was
+        asked the same and all is well, the host is not asked again.
+    type: dict
+    default: {}
+    suboptions:
+      containers:
+        description: RV(drydock.registry.host_look#module:containers).
+        type: dict
+        default: {}
+      images:
+        description: RV(drydock.registry.host_look#module:images).
+        type: dict
+        default: {}
   health:
     description: How to ask whether the container answers. By default it is not asked.
     type: dict

@@ -69,6 +69,81 @@ options:
     description: Whether to look at the package lists of apt.
     type: bool
     default: false
+  images:
+    description:
+      - Images to look for, as M(drydock.registry.image) would first. One that would have to be run to learn its version, or needs package
+        lists that are older than a day, has no answer, and neither has V(archive).
+      - What apt computes from its lists for it is kept for the next look, but not by a dry run.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: Short name of the image.
+        type: str
+        required: true
+      provider:
+        description: As of M(drydock.registry.image).
+        type: str
+        choices: [auto, pull, archive, debian]
+        default: auto
+      reference:
+        description: As of M(drydock.registry.image).
+        type: str
+        default: ""
+      debian:
+        description: As of M(drydock.registry.image).
+        type: dict
+        suboptions:
+          packages:
+            description: The packages that hold the programs.
+            type: list
+            elements: str
+            required: true
+          programs:
+            description: Absolute paths of the programs.
+            type: list
+            elements: str
+            required: true
+          links:
+            description: Symbolic links to add.
+            type: dict
+            default: {}
+          entrypoint:
+            description: The program that a container runs.
+            type: str
+            required: true
+          stop_signal:
+            description: The signal that ends it gracefully.
+            type: str
+            default: ""
+      version_command:
+        description: As of M(drydock.registry.image).
+        type: list
+        elements: str
+        default: []
+  containers:
+    description: Containers to look at, as M(drydock.registry.container) would first, and to ask once where they run.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: The container's name.
+        type: str
+        required: true
+      url:
+        description: What to ask it. Nothing is asked where it is empty.
+        type: str
+        default: ""
+      unix_socket:
+        description: The unix socket to ask at.
+        type: str
+        default: ""
+      header:
+        description: The header of the answer that names the container which answers.
+        type: str
+        default: ""
   facts:
     description:
       - Whether to gather the facts C(distribution), C(pkg_mgr), C(platform), C(python) and C(service_mgr), as M(ansible.builtin.setup) does
@@ -190,6 +265,18 @@ docker:
     error: ""
     containers: []
     others: [shop]
+images:
+  description: By name, C(asked), what was asked, and C(found), the answer of M(drydock.registry.image_look).
+  type: dict
+  returned: when O(images) is set
+  sample: {}
+containers:
+  description:
+    - By name, C(asked), what was asked, C(containers), C(limits) and C(answer), as M(drydock.registry.container_steps) returns them.
+      Nothing where Docker does not answer.
+  type: dict
+  returned: when O(containers) is set
+  sample: {}
 package_lists:
   description:
     - C(there), whether there are any, and C(age_seconds), which is -1 where there are none.
@@ -204,8 +291,15 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.facts import ansible_collector, default_collectors
 from ansible.module_utils.facts.namespace import PrefixFactNamespace
-from ansible_collections.drydock.registry.plugins.module_utils import _host_look
+from ansible_collections.drydock.registry.plugins.module_utils import (
+    _container_host,
+    _host_look,
+    _image,
+    _image_look,
+)
 
+# As the role common takes them: older ones are refreshed, and then there may be another image.
+LISTS_SECONDS = 86400
 FACTS = ("distribution", "pkg_mgr", "platform", "python", "service_mgr")
 
 
@@ -219,6 +313,54 @@ def facts(module: AnsibleModule) -> dict[str, Any]:
     )
     gathered: dict[str, Any] = collector.collect(module=module)
     return gathered
+
+
+def ask(path: str) -> Any:
+    return _host_look.ask_docker(_host_look.DOCKER_SOCKET, path)
+
+
+def image(module: AnsibleModule, asked: dict[str, Any], lists_are_young: bool) -> dict[str, Any]:
+    """What the host says of an image; nothing where more than a look is needed, which the image's own task does."""
+    question = _image.first_question(asked["provider"], asked["reference"])
+    if question.plan != "never" and not lists_are_young:
+        return {}
+    wanted = {
+        "reference": question.reference,
+        "ids": question.ids,
+        "plan": question.plan,
+        "debian": _image.built_options(asked["name"], asked["debian"]) if question.plan != "never" else None,
+    }
+    found = _image_look.look(
+        wanted,
+        ask,
+        lambda recipe: _image_look.plan(
+            module.run_command, module.tmpdir, recipe, apt=True, makes_cache=not module.check_mode
+        ),
+    )
+    version = found.pop("version")
+    if not found["reference"] or (asked["version_command"] and not version):
+        return {}
+    answer = {**_image.Found().__dict__, **found, "version_output": version if asked["version_command"] else ""}
+    return {asked["name"]: {"asked": asked, "found": answer}}
+
+
+def images(module: AnsibleModule) -> dict[str, Any]:
+    young = 0 <= _host_look.package_lists()["age_seconds"] < LISTS_SECONDS
+    found: dict[str, Any] = {}
+    for asked in module.params["images"]:
+        if asked["provider"] != "archive":
+            try:
+                found.update(image(module, asked, young and _host_look.program("apt-get") != ""))
+            except (OSError, ValueError):
+                continue
+    return found
+
+
+def containers(asked: list[dict[str, str]]) -> dict[str, Any]:
+    try:
+        return _container_host.seen(asked, ask)
+    except (OSError, ValueError):
+        return {}
 
 
 def look(parameters: dict[str, Any]) -> dict[str, Any]:
@@ -266,12 +408,28 @@ def main() -> None:
             "listeners": switch,
             "docker": switch,
             "package_lists": switch,
+            "images": {"type": "list", "elements": "dict", "default": [], "options": _image.ASKED_OPTIONS},
+            "containers": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": {
+                    "name": {"type": "str", "required": True},
+                    **{name: {"type": "str", "default": ""} for name in ("url", "unix_socket", "header")},
+                },
+            },
             "facts": switch,
         },
         supports_check_mode=True,
     )
-    gathered = {"ansible_facts": facts(module)} if module.params["facts"] else {}
-    module.exit_json(**look(module.params), **gathered)
+    answer = look(module.params)
+    if module.params["facts"]:
+        answer["ansible_facts"] = facts(module)
+    if module.params["images"]:
+        answer["images"] = images(module)
+    if module.params["containers"]:
+        answer["containers"] = containers(module.params["containers"])
+    module.exit_json(**answer)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ author:
 description:
   - Looks whether the host has the image, and only where it has not pulls it, loads it from an archive of the controller, or builds it
     from the host's own apt sources.
-  - An image that is there costs one call on the host.
+  - An image that is there costs one call on the host, and none where O(known) says so.
   - A run that was interrupted leaves no half an image. The next run goes on.
 options:
   name:
@@ -78,10 +78,25 @@ options:
         default: ""
   version_command:
     description:
-      - A command that is run in the image, without a network, to learn its version.
+      - A command that is run in the image, without a network, to learn its version. An image that was built on the host says it without.
     type: list
     elements: str
     default: []
+  known:
+    description:
+      - What M(drydock.registry.host_look) has said in this run, while nothing was changed since that the image depends on. Where it was
+        asked the same and the image is there, the host is not asked again.
+    type: dict
+    default: {}
+    suboptions:
+      containers:
+        description: RV(drydock.registry.host_look#module:containers).
+        type: dict
+        default: {}
+      images:
+        description: RV(drydock.registry.host_look#module:images).
+        type: dict
+        default: {}
 requirements:
   - Docker on the host
   - for V(pull), V(auto) and V(archive) what M(community.docker.docker_image_pull) needs
@@ -138,7 +153,8 @@ source:
   returned: success
   type: str
 version_output:
-  description: What O(version_command) printed; empty in a dry run on a host without the image.
+  description: What O(version_command) printed, or the version of the first package that an image was built of; empty in a dry run on a host
+    without the image.
   returned: success
   type: str
   sample: "nginx version: nginx/1.22.1"

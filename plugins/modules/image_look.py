@@ -76,7 +76,8 @@ options:
     default: false
   version_command:
     description:
-      - Runs this in the image that was found, without a network, and returns what it printed.
+      - Runs this in the image that was found, without a network, and returns what it printed. An image that was built here says its version
+        by a label, and nothing is run.
     type: list
     elements: str
     default: []
@@ -143,7 +144,7 @@ because:
   returned: always
   type: str
 version_output:
-  description: What O(version_command) printed; empty where no image was found.
+  description: What O(version_command) printed, or the version of the package that an image was built of; empty where no image was found.
   returned: always
   type: str
 """
@@ -153,77 +154,13 @@ import http.client
 import json
 import os
 import shutil
-import tempfile
 import urllib.parse
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.drydock.registry.plugins.module_utils._debian_image import (
-    CACHE,
-    NO_APT,
-    RECIPE_OPTIONS,
-    Apt,
-    Plan,
-    Recipe,
-    recipe_of,
-)
-from ansible_collections.drydock.registry.plugins.module_utils._image import BECAUSE
+from ansible_collections.drydock.registry.plugins.module_utils._debian_image import RECIPE_OPTIONS, Plan, Recipe
+from ansible_collections.drydock.registry.plugins.module_utils._host_look import DOCKER_SOCKET, ask_docker
+from ansible_collections.drydock.registry.plugins.module_utils._image_look import look, plan
 from ansible_collections.drydock.registry.plugins.module_utils._unix_connection import UnixConnection
-
-SOCKET = "/var/run/docker.sock"
-
-
-class Look:
-    """The questions to Docker."""
-
-    def __init__(self, module: AnsibleModule) -> None:
-        self.module = module
-        self.error = "" if shutil.which("docker") else "there is no program `docker`"
-
-    def docker(self, *arguments: str) -> tuple[int, str, str]:
-        if self.error:
-            return 1, "", self.error
-        code, out, err = self.module.run_command(["docker", *arguments])
-        return code, out.strip(), err.strip()
-
-    def image(self, reference: str) -> tuple[str, str]:
-        """Its id, and why it was built here; both empty where it is not there."""
-        code, out, err = self.docker("image", "inspect", "--format", "{{.Id}} {{json .Config}}", reference)
-        if code != 0 and "no such image" not in err.lower():
-            self.error = err or f"docker image inspect ended with {code}"
-        if code != 0:
-            return "", ""
-        image_id, _blank, configuration = out.partition(" ")
-        labels = (json.loads(configuration) or {}).get("Labels") or {}
-        return image_id, labels.get(BECAUSE, "")
-
-    def first_of(self, labels: dict[str, str]) -> str:
-        """The id of the newest image with these labels."""
-        filters = [part for key, value in labels.items() for part in ("--filter", f"label={key}={value}")]
-        code, out, err = self.docker("image", "ls", "--quiet", *filters)
-        if code != 0:
-            self.error = err or f"docker image ls ended with {code}"
-        return out.partition("\n")[0]
-
-    def in_registry(self, reference: str) -> bool:
-        """What a pull would begin with: https://docs.docker.com/reference/api/engine/"""
-        connection = UnixConnection(SOCKET, 20)
-        try:
-            address = f"/distribution/{urllib.parse.quote(reference, safe='/:@')}/json"
-            connection.request("GET", address, headers={"X-Registry-Auth": credentials(reference)})
-            return connection.getresponse().status == 200
-        except (OSError, http.client.HTTPException):
-            return False
-        finally:
-            connection.close()
-
-    def version(self, reference: str, command: list[str]) -> str:
-        code, out, err = self.docker(
-            *("run", "--rm", "--network", "none", "--entrypoint", command[0], reference, *command[1:])
-        )
-        if code != 0:
-            self.module.fail_json(msg=f"`{' '.join(command)}` in the image {reference} ended with {code}: {err or out}")
-        # nginx prints its version on standard error.
-        return "\n".join(part for part in (out, err) if part)
 
 
 def credentials(reference: str) -> str:
@@ -242,14 +179,28 @@ def credentials(reference: str) -> str:
     return base64.urlsafe_b64encode(json.dumps(about).encode()).decode()
 
 
-def plan(module: AnsibleModule, recipe: Recipe, apt: bool) -> Plan:
-    """The image that apt gives. What apt computes for it is kept for the next call, but not by a dry run."""
-    if not apt:
-        return Plan("", "", NO_APT)
-    cache = os.path.join(CACHE, "apt")
-    usable = os.geteuid() == 0 and (not module.check_mode or os.path.isdir(cache))
-    with tempfile.TemporaryDirectory(prefix="drydock-image-", dir=module.tmpdir) as scratch:
-        return Apt(module.run_command, scratch, cache if usable else None).plan(recipe)
+def in_registry(reference: str) -> bool:
+    """What a pull would begin with: https://docs.docker.com/reference/api/engine/"""
+    connection = UnixConnection(DOCKER_SOCKET, 20)
+    try:
+        address = f"/distribution/{urllib.parse.quote(reference, safe='/:@')}/json"
+        connection.request("GET", address, headers={"X-Registry-Auth": credentials(reference)})
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def version(module: AnsibleModule, reference: str, command: list[str]) -> str:
+    """What the command prints in the image."""
+    argv = ["docker", "run", "--rm", "--network", "none", "--entrypoint", command[0], reference, *command[1:]]
+    code, out, err = module.run_command(argv)
+    if code != 0:
+        reason = err.strip() or out.strip()
+        module.fail_json(msg=f"`{' '.join(command)}` in the image {reference} ended with {code}: {reason}")
+    # nginx prints its version on standard error.
+    return "\n".join(part.strip() for part in (out, err) if part.strip())
 
 
 def main() -> None:
@@ -264,33 +215,31 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    asked, debian = module.params, module.params["debian"]
-    look = Look(module)
-    result = dict.fromkeys(("reference", "id", "planned", "problem", "version_output", "because"), "")
-    in_registry = False
+    asked = module.params
     apt = shutil.which("apt-get") is not None
 
-    found = look.image(asked["reference"])[0] if asked["reference"] else ""
-    if found and (not asked["ids"] or found in asked["ids"]):
-        result.update(reference=asked["reference"], id=found)
-    elif debian is not None:
-        recipe = recipe_of(debian["name"], debian)
-        built_here = look.first_of(recipe.labels)
-        if asked["plan"] == "always" or built_here:
-            planned = plan(module, recipe, apt)
-            result.update(planned=planned.reference, problem=planned.problem)
-            found, because = look.image(planned.reference) if built_here and not planned.problem else ("", "")
-            if found:
-                result.update(reference=planned.reference, id=found)
-            elif built_here:
-                because = look.image(built_here)[1]
-            result.update(because=because)
-    if (not result["reference"] or result["because"]) and asked["reference"] and asked["registry"] and not look.error:
-        in_registry = look.in_registry(asked["reference"])
-    if result["reference"] and asked["version_command"]:
-        result["version_output"] = look.version(result["reference"], asked["version_command"])
+    def plan_for(recipe: Recipe) -> Plan:
+        return plan(module.run_command, module.tmpdir, recipe, apt=apt, makes_cache=not module.check_mode)
+
+    error, found = "", dict.fromkeys(("reference", "id", "planned", "problem", "because", "version"), "")
+    try:
+        found = look(asked, lambda path: ask_docker(DOCKER_SOCKET, path), plan_for)
+    except OSError as failure:
+        error = f"{DOCKER_SOCKET}: {failure.strerror or failure}"
+    except ValueError as failure:
+        error = str(failure)
+    output = found.pop("version")
+    if found["reference"] and asked["version_command"] and not output:
+        output = version(module, found["reference"], asked["version_command"])
+    asks = (not found["reference"] or found["because"]) and asked["reference"] and asked["registry"] and not error
     module.exit_json(
-        changed=False, answers=not look.error, error=look.error, apt=apt, in_registry=in_registry, **result
+        changed=False,
+        answers=not error,
+        error=error,
+        apt=apt,
+        in_registry=bool(asks) and in_registry(asked["reference"]),
+        version_output=output,
+        **found,
     )
 
 

@@ -24,6 +24,7 @@ from ansible_collections.drydock.registry.plugins.module_utils._container import
     ensure_present,
     hostname_of,
     limits_of,
+    settled,
     wanted_limits,
 )
 
@@ -351,6 +352,38 @@ def test_unchanged_container_costs_one_call() -> None:
     assert host.calls == ["look"]
     assert outcome == Outcome(changed=False, message="", handed_over=False, finishing=())
     assert host.run(WANTED, check_mode=True) == outcome
+
+
+ALONE = Container(NAME, "1", "running", WANTED.image, "host", WANTED.specification("sha256:1"), WANTED.user)
+WELL = Look("", True, "sha256:1", (ALONE,), Answer(200, hostname_of(NAME, ALONE.specification), ""), WANTED.limits)
+NOT_SETTLED: dict[str, Look] = {
+    "Docker does not answer": WELL._replace(error="Cannot connect to the Docker daemon."),
+    "the image is gone": WELL._replace(image_id=""),
+    "the name means another image": WELL._replace(image_id="sha256:2"),
+    "there is no container": WELL._replace(containers=()),
+    "it has ended": WELL._replace(containers=(ALONE._replace(state="exited"),)),
+    "it starts again and again": WELL._replace(containers=(ALONE._replace(state="restarting"),)),
+    "it is of another image": WELL._replace(containers=(ALONE._replace(image="drydock/proxy:0"),)),
+    "it has another label": WELL._replace(containers=(ALONE._replace(specification="0" * 64),)),
+    "it has another limit": WELL._replace(limits={"memory": 128}),
+    "it sees a folder that was replaced": WELL._replace(limits={**WANTED.limits, "stale": ["/etc/web"]}),
+    "nothing answers": WELL._replace(answer=Answer(0, "", "Connection refused")),
+    "it is unhealthy": WELL._replace(answer=Answer(503, WELL.answer.header, "")),
+    "another one answers": WELL._replace(answer=Answer(200, "drydock-proxy-0", "")),
+    "one that it replaces is left": WELL._replace(containers=(ALONE, ALONE._replace(name=f"{NAME}-old"))),
+    "one that it has replaced is left": WELL._replace(containers=(ALONE, ALONE._replace(name=f"{NAME}-finishing-0"))),
+}
+
+
+def test_a_container_that_is_as_it_shall_be_needs_nothing() -> None:
+    assert settled(WANTED, WELL)
+    assert settled(IN_PLACE, WELL._replace(answer=Answer(200, "", "")))
+    assert not settled(OTHER, WELL)
+
+
+@pytest.mark.parametrize("name", NOT_SETTLED)
+def test_a_container_that_needs_something_is_looked_at_again(name: str) -> None:
+    assert not settled(WANTED, NOT_SETTLED[name])
 
 
 def test_changed_limit_is_repaired() -> None:

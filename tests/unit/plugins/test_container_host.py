@@ -10,12 +10,26 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Optional, cast
 
 import pytest
-from ansible_collections.drydock.registry.plugins.action.container import ARGUMENT_SPEC, docker_container, wanted
+from ansible_collections.drydock.registry.plugins.action.container import (
+    ARGUMENT_SPEC,
+    ActionModule,
+    HostOperations,
+    docker_container,
+    wanted,
+)
 from ansible_collections.drydock.registry.plugins.module_utils import _container_host as host
-from ansible_collections.drydock.registry.plugins.module_utils._container import Answer, Container, Step, StepFailed
+from ansible_collections.drydock.registry.plugins.module_utils._container import (
+    Answer,
+    Container,
+    Step,
+    StepFailed,
+    hostname_of,
+    limits_of,
+    wanted_limits,
+)
 from ansible_collections.drydock.registry.plugins.module_utils._container_host import Done
 
 OPTIONS: dict[str, Any] = {
@@ -37,6 +51,7 @@ OPTIONS: dict[str, Any] = {
     "stop_timeout_seconds": 30,
     "hand_over": {"header": "Web-Container", "seconds": 20},
     "health": {"url": "https://127.0.0.1/healthz", "unix_socket": "", "seconds": 60},
+    "known": {},
 }
 
 
@@ -86,6 +101,42 @@ def test_containers_are_listed() -> None:
     }
     docker = Docker(Done(0, json.dumps(entry) + "\n", ""))
     assert host.listed("web", docker) == [Container(**entry)]
+
+
+def test_containers_are_seen_by_the_api(unix_socket: str) -> None:
+    labels = {"drydock.specification": "abc", "drydock.user": "999:999"}
+    entry = {"State": "running", "Image": "web:1", "NetworkSettings": {"Networks": {"host": {}}}, "Labels": labels}
+    asked = [
+        {"name": "web", "url": "http://web/healthz", "unix_socket": unix_socket, "header": "Web-Container"},
+        {"name": "mail", "url": "http://mail/", "unix_socket": unix_socket, "header": ""},
+        {"name": "none", "url": "http://none/", "unix_socket": unix_socket, "header": ""},
+    ]
+    answers = {
+        "/containers/json?all=true": [
+            {**entry, "Id": "1", "Names": ["/other/link", "/web"]},
+            {**entry, "Id": "2", "Names": ["/web-old"], "State": "exited", "Labels": None},
+            {**entry, "Id": "3", "Names": ["/mail"], "State": "exited"},
+        ],
+        "/containers/1/json": {"HostConfig": {"Memory": 256}},
+    }
+    web = Container("web", "1", "running", "web:1", "host", "abc", "999:999")
+    old = Container("web-old", "2", "exited", "web:1", "host", "", "")
+    assert host.seen(asked, answers.__getitem__) == {
+        "web": {
+            "asked": asked[0],
+            "containers": [web, old],
+            "limits": limits_of({"HostConfig": {"Memory": 256}}),
+            "answer": Answer(200, "web", ""),
+        },
+        # One that does not run is not asked.
+        "mail": {
+            "asked": asked[1],
+            "containers": [web._replace(name="mail", id="3", state="exited")],
+            "limits": {},
+            "answer": Answer(0, "", ""),
+        },
+        "none": {"asked": asked[2], "containers": [], "limits": {}, "answer": Answer(0, "", "")},
+    }
 
 
 def test_docker_that_does_not_answer_is_named() -> None:
@@ -281,3 +332,58 @@ def test_what_makes_another_container(change: dict[str, Any], same: bool) -> Non
 
 def test_options_are_those_of_the_action() -> None:
     assert set(OPTIONS) == set(ARGUMENT_SPEC)
+
+
+KNOWN: dict[str, Any] = {
+    "images": {"web": {"asked": {}, "found": {"reference": "web:1", "id": "sha256:1"}}},
+    "containers": {
+        "web": {
+            "asked": {"name": "web", "url": "https://127.0.0.1/healthz", "unix_socket": "", "header": "Web-Container"},
+            "containers": [],
+            "limits": {},
+            "answer": [0, "", ""],
+        }
+    },
+}
+
+
+class Host(HostOperations):
+    """A host where a module that is run tells so."""
+
+    def steps(self, operation: str, **_arguments: Any) -> dict[str, Any]:
+        raise StepFailed(operation)
+
+
+def known(options: dict[str, Any]) -> dict[str, Any]:
+    """What a look has seen of the container, where all is well."""
+    specification = wanted(options, "").specification("sha256:1")
+    running = ["web", "1", "running", "web:1", "host", specification, "999:999"]
+    answer = [200, hostname_of("web", specification), ""]
+    web = {**KNOWN["containers"]["web"], "containers": [running], "limits": wanted_limits(options), "answer": answer}
+    return {**KNOWN, "containers": {"web": web}}
+
+
+def operations(**options: Any) -> Host:
+    """The operations of a task with these options."""
+    return Host(cast(ActionModule, None), {**OPTIONS, **options}, {})
+
+
+def test_a_container_that_is_known_to_be_well_costs_no_call() -> None:
+    assert operations(known=known(OPTIONS)).look().image_id == "sha256:1"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"known": {}},
+        {"known": KNOWN},
+        {"known": {**known(OPTIONS), "images": {}}},
+        {"known": known(OPTIONS), "image": "web:2"},
+        {"known": known(OPTIONS), "labels": {"drydock.config": "abd"}},
+        {"known": known(OPTIONS), "health": {"url": "https://127.0.0.1/", "unix_socket": "", "seconds": 60}},
+        {"known": known(OPTIONS), "memory_mib": 128},
+    ],
+)
+def test_whatever_differs_is_looked_at(options: dict[str, Any]) -> None:
+    with pytest.raises(StepFailed, match="look"):
+        operations(**options).look()

@@ -20,6 +20,7 @@ from ansible_collections.drydock.registry.plugins.module_utils._image import (
     ensure,
     found_from,
     is_passing,
+    known_answer,
     read_archive,
 )
 
@@ -384,6 +385,34 @@ def test_a_file_that_is_no_archive_is_refused(tmp_path: Path) -> None:
     (tmp_path / "image.tar").write_text("not a tar file", encoding="utf-8")
     with pytest.raises(ImageProblem, match="is not an archive of images"):
         read_archive(str(tmp_path / "image.tar"), "web_image")
+
+
+ASKED: dict[str, object] = {
+    "name": "registry",
+    "provider": "debian",
+    "reference": "",
+    "debian": None,
+    "version_command": [],
+}
+KNOWN = {"asked": ASKED, "found": Found(reference=BUILT, id="sha256:1").__dict__}
+
+
+def test_what_a_look_has_seen_counts() -> None:
+    assert known_answer(KNOWN, ASKED) == Found(reference=BUILT, id="sha256:1")
+
+
+@pytest.mark.parametrize(
+    ("known", "asked"),
+    [
+        ({}, ASKED),
+        (KNOWN, {**ASKED, "provider": "auto"}),
+        (KNOWN, {**ASKED, "version_command": ["registry", "--version"]}),
+        ({**KNOWN, "found": Found(planned=BUILT).__dict__}, ASKED),
+        ({**KNOWN, "found": Found(reference=BUILT, because="toomanyrequests").__dict__}, ASKED),
+    ],
+)
+def test_what_is_not_known_is_asked(known: dict[str, object], asked: dict[str, object]) -> None:
+    assert known_answer(known, asked) is None
 
 
 def test_the_answer_of_the_host_is_read() -> None:
