@@ -65,6 +65,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
         "options": {
             "url": {"type": "str", "required": True},
             "unix_socket": {"type": "str", "default": ""},
+            "storage": {"type": "bool", "default": False},
             "seconds": {"type": "int", "default": 60},
         },
     },
@@ -98,7 +99,7 @@ class HostOperations:
         """Run our own module on the host."""
         return self.call(
             "drydock.registry.container_steps",
-            {"operation": operation, **self._question(), **arguments},
+            {"operation": operation, **self._question(), "storage": self.health.get("storage", False), **arguments},
         )
 
     def look(self) -> Look:
@@ -212,6 +213,7 @@ def wanted(options: Mapping[str, Any], host: str) -> Wanted:
         stop_signal=options["stop_signal"],
         stop_timeout_seconds=options["stop_timeout_seconds"],
         health_seconds=(options["health"] or {}).get("seconds", 0),
+        one_of_several=(options["health"] or {}).get("storage", False),
         hand_over_seconds=options["hand_over"]["seconds"] if options["hand_over"] else None,
         limits=wanted_limits(options),
     )

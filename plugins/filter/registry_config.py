@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Callable
 
 from ansible.errors import AnsibleFilterError
@@ -13,6 +13,7 @@ from ansible_collections.drydock.registry.plugins.module_utils._registry_config 
     Config,
     SettingsError,
     build_config,
+    connections,
     find_problems,
 )
 
@@ -33,16 +34,28 @@ def registry_config_problems(
     version: object,
     overrides: Mapping[str, Any] | None = None,
     variable: str = "registry_server_config",
+    *,
+    built: bool = False,
+    files: Sequence[str] | None = None,
 ) -> list[str]:
     """Return one sentence for each problem."""
     try:
-        return find_problems(config, version, overrides, variable)
+        return find_problems(config, version, overrides, variable, built=built, files=files)
     except SettingsError as error:
         raise AnsibleFilterError(f"drydock.registry.registry_config_problems: {error}") from error
+
+
+def registry_config_connections(config: Mapping[str, Any]) -> list[str]:
+    """Return the parts that connect to other hosts."""
+    return connections(config)
 
 
 class FilterModule:
     """Filters for the registry's configuration."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
-        return {"registry_config": registry_config, "registry_config_problems": registry_config_problems}
+        return {
+            "registry_config": registry_config,
+            "registry_config_connections": registry_config_connections,
+            "registry_config_problems": registry_config_problems,
+        }

@@ -120,6 +120,8 @@ class Wanted:
     # How long a run waits for the old container to finish; none where the container is replaced in its place.
     hand_over_seconds: Optional[int] = None
     limits: Mapping[str, Any] = field(default_factory=dict)
+    # Requests reach another one while this one is stopped, but not while it answers them wrongly.
+    one_of_several: bool = False
 
     @property
     def old_name(self) -> str:
@@ -321,7 +323,8 @@ def ensure_present(wanted: Wanted, operations: Operations, *, check_mode: bool) 
     else:
         made, reason = make_and_ask(wanted, operations, labels, hostname, two=old is not None)
     if reason:
-        raise NotServing(give_up(wanted, operations, reason, two=old is not None))
+        stop = wanted.one_of_several and made.changed
+        raise NotServing(give_up(wanted, operations, reason, two=old is not None, stop=stop))
 
     # It answers. Whatever goes wrong from here on, the old one is not taken back: the next run goes on with this.
     if old is not None and not finish(wanted, operations, old):
@@ -355,8 +358,8 @@ def finish(wanted: Wanted, operations: Operations, old: Container) -> bool:
     return True
 
 
-def give_up(wanted: Wanted, operations: Operations, reason: str, *, two: bool) -> str:
-    """Take the old container back where there is one, and return the sentence that says what happened, with the end of the log."""
+def give_up(wanted: Wanted, operations: Operations, reason: str, *, two: bool, stop: bool) -> str:
+    """Take the old container back where there is one, or stop the new one, and say what happened, with the end of the log."""
     log = operations.log()
     sentences = [f"{wanted.name} on {wanted.host} does not run as it should: {reason}"]
     if two:
@@ -365,6 +368,12 @@ def give_up(wanted: Wanted, operations: Operations, reason: str, *, two: bool) -
             sentences.append("The one that ran before goes on.")
         except StepFailed as failure:
             sentences.append(f"The one that ran before is {wanted.old_name}; it did not get its name back: {failure}")
+    elif stop:
+        try:
+            operations.perform([Step("stop", wanted.name, str(wanted.stop_timeout_seconds))])
+            sentences.append("It was stopped, so that no request reaches it; the next run starts it again.")
+        except StepFailed as failure:
+            sentences.append(f"It could not be stopped: {failure}")
     return "\n".join([*sentences, "Its last lines:", log])
 
 

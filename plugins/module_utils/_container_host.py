@@ -209,10 +209,18 @@ def asked(url: str, unix_socket: str, header: str) -> Answer:
         link.close()
 
 
+def with_storage(answer: Answer, unix_socket: str, problem: Callable[[str], str]) -> Answer:
+    """Have a registry that answers show that its storage works, which its own health may not know yet."""
+    wrong = problem(unix_socket) if answer.status == 200 else ""
+    return Answer(503, answer.header, wrong) if wrong else answer
+
+
 def complaint(answer: Answer, where: str, hostname: str) -> str:
     """Return what is wrong with an answer, or nothing."""
     if answer.status == 0:
         return f"nothing answers at {where} ({answer.reason})."
+    if answer.reason:
+        return f"{where} answers, but {answer.reason}."
     if answer.status != 200:
         return f"{where} answers {answer.status} and not 200."
     if hostname and answer.header != hostname:

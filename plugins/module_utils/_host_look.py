@@ -101,6 +101,7 @@ class Container(TypedDict):
     ports: list[int]
     network: str
     labels: dict[str, str]
+    mounts: dict[str, str]
 
 
 class Docker(TypedDict):
@@ -211,6 +212,24 @@ def nearest(path: str) -> Nearest:
         uid=status.st_uid,
         user=user_name(status.st_uid),
     )
+
+
+def foreign(path: str, name: str) -> str:
+    """Find something at or below a path that is not an account's, nothing where there is none. No link is followed."""
+    owner = account(name)
+    pending = [path]
+    while pending:
+        here = pending.pop()
+        try:
+            status = os.lstat(here)
+            if owner is None or status.st_uid != owner["uid"]:
+                return here
+            if stat.S_ISDIR(status.st_mode):
+                pending.extend(entry.path for entry in os.scandir(here))
+        except OSError:
+            # What went away meanwhile is nobody's.
+            continue
+    return ""
 
 
 def libraries(names: Iterable[str]) -> Libraries:
@@ -325,6 +344,7 @@ def container(entry: dict[str, Any]) -> Container:
         ports=sorted(port for port in ports if port),
         network=str((entry.get("HostConfig") or {}).get("NetworkMode", "")),
         labels={str(key): str(value) for key, value in (entry.get("Labels") or {}).items()},
+        mounts={str(one.get("Destination")): str(one.get("Source")) for one in entry.get("Mounts") or []},
     )
 
 

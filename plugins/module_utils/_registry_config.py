@@ -9,9 +9,9 @@ silence. The tables below list what each version reads. They follow these files 
 * 2.8 (tag v2.8.2): configuration/configuration.go, registry/handlers/app.go, registry/registry.go,
   registry/storage/driver/{s3-aws/s3,filesystem/driver,gcs/gcs,azure/azure,oss/oss,swift/swift}.go,
   registry/storage/driver/middleware/{cloudfront,redirect}/middleware.go
-* 3.x (3.0 and the development branch after it): the same files plus registry/storage/driver/azure/parser.go,
+* 3.x (tags v3.0.0 and v3.1.1, and the development branch): the same files plus registry/storage/driver/azure/parser.go,
   registry/storage/driver/middleware/rewrite/middleware.go and docs/content/about/configuration.md.
-  A key that any 3.x release reads counts as known to 3.x.
+  While only the line is known, a key that any 3.x release reads counts as known.
 
 Sentences never quote a value that could be a secret: they name the kind of the value, not the value.
 """
@@ -29,8 +29,10 @@ Config = dict[str, Any]
 BOTH = ("2.8", "3")
 V2 = ("2.8",)
 V3 = ("3",)
-_LABEL = {"2.8": "registry 2.8", "3": "registry 3.x"}
-_OTHER = {"2.8": "3.x", "3": "2.8"}
+V3_0 = ("3.0",)
+V3_1 = ("3.1",)
+_RELEASE = {"2.8": "2.8", "3": "3.x", "3.0": "3.0", "3.1": "3.1"}
+_LABEL = {version: f"registry {release}" for version, release in _RELEASE.items()}
 
 LOG_LEVELS = ("error", "warn", "info", "debug")
 # Go's time.ParseDuration, without negative values: none of the registry's durations may be negative.
@@ -62,6 +64,18 @@ class Key:
     choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     required: tuple[str, ...] = ()
     minimum: int | None = None
+
+    def known_to(self, version: str) -> bool:
+        """Tell whether a version reads the key. A line reads what any of its releases does."""
+        return any(f"{version}.".startswith(f"{one}.") or one.startswith(f"{version}.") for one in self.versions)
+
+    def choices_of(self, version: str) -> tuple[str, ...]:
+        """Return the texts that a version takes, empty where it takes any."""
+        return self.choices.get(_line(version), ())
+
+
+def _line(version: str) -> str:
+    return "2.8" if version == "2.8" else "3"
 
 
 def _choices(*values: str) -> Mapping[str, tuple[str, ...]]:
@@ -141,7 +155,7 @@ _S3 = _map(
         "forcepathstyle": Key("bool", versions=V3, instead="remove it, path style follows from regionendpoint there"),
         "accelerate": BOOL_3,
         "usedualstack": BOOL_3,
-        "usefipsendpoint": BOOL_3,
+        "usefipsendpoint": Key("bool", versions=V3_1),
         "loglevel": Key(
             "text",
             versions=V3,
@@ -162,7 +176,7 @@ _S3 = _map(
 )
 
 _DRIVERS: Mapping[str, Key] = {
-    "filesystem": _map({"rootdirectory": TEXT, "maxthreads": INT_TEXT}),
+    "filesystem": _map({"rootdirectory": TEXT, "maxthreads": INT_TEXT}, required=("rootdirectory",)),
     "inmemory": _map({}),
     "s3": _S3,
     "s3aws": _S3,
@@ -198,6 +212,12 @@ _DRIVERS: Mapping[str, Key] = {
     "oss": Key("free", versions=V2, effect=NO_START, instead="choose another storage driver or use a 2.8 image"),
     "swift": Key("free", versions=V2, effect=NO_START, instead="choose another storage driver or use a 2.8 image"),
 }
+
+# What Debian builds into its package docker-registry.
+_DEBIAN_DRIVERS = ("filesystem", "inmemory", "s3", "s3aws", "swift")
+_LOCAL_DRIVERS = ("filesystem", "inmemory")
+# Apart from the storage, what connects to other hosts. A middleware may, and nobody knows of those in an own build.
+_CONNECTS = ("health.http", "health.tcp", "log.hooks", "middleware", "notifications", "proxy", "redis", "reporting")
 
 _CACHE_TYPES = _choices("redis", "inmemory")
 
@@ -262,7 +282,12 @@ _REDIS = _map(
         "poolsize": Key("int", versions=V3, instead="write pool: {maxactive: ...}"),
         "connmaxidletime": Key("duration", versions=V3, instead="write pool: {idletimeout: ...}"),
         "tls": _map(
-            {"certificate": TEXT, "key": TEXT, "clientcas": TEXTS, "rootcas": TEXTS},
+            {
+                "certificate": TEXT,
+                "key": TEXT,
+                "clientcas": Key("texts", versions=V3_0, instead="write rootcas"),
+                "rootcas": Key("texts", versions=V3_1, instead="write clientcas"),
+            },
             versions=V3,
             instead="reach Redis without TLS or use a 3.x image",
         ),
@@ -392,7 +417,7 @@ ROOT = _map(
         "redis": _REDIS,
         "health": _HEALTH,
         "catalog": _map({"maxentries": POSITIVE}),
-        "tags": _map({"maxtags": POSITIVE}, versions=V3),
+        "tags": _map({"maxtags": POSITIVE}, versions=V3_1),
         "proxy": _map(
             {
                 "remoteurl": TEXT,
@@ -400,7 +425,7 @@ ROOT = _map(
                 "password": TEXT,
                 "ttl": Key("duration", versions=V3, instead="remove it, 2.8 always keeps content for 7 days"),
                 "exec": _map({"command": TEXT, "lifetime": DURATION}, versions=V3, required=("command",)),
-                "cachewritetimeout": DURATION_3,
+                "cachewritetimeout": Key("duration", versions=V3_1),
                 "remotenamespace": TEXT_3,
             },
             required=("remoteurl",),
@@ -433,7 +458,7 @@ ROOT = _map(
     required=("storage",),
 )
 
-# Keys that belong to the roles: path, reason and what to do.
+# Keys that belong to the roles and that nobody sets: path, reason and what to do.
 _OWNED: tuple[tuple[str, str], ...] = (
     (
         "auth",
@@ -450,7 +475,25 @@ _OWNED: tuple[tuple[str, str], ...] = (
         "TLS ends at nginx and the registry is asked over a unix socket; remove it and set the registry_tls_* variables",
     ),
     ("http.prefix", "nginx forwards /v2/ as it is and would get 404 for every request; remove it"),
+    (
+        "storage.inmemory",
+        (
+            "each of two registry processes would keep images of its own and lose them with its container; "
+            "remove it and set registry_server_storage_provider"
+        ),
+    ),
 )
+
+# Keys that a variable of the role sets. Beside it, the role would go on with what the variable says.
+_S3_VARIABLE = "registry_server_s3"
+_SET_BY: Mapping[str, str] = {
+    "storage.filesystem.rootdirectory": "registry_server_filesystem_directory",
+    "storage.delete.enabled": "registry_server_delete_enabled",
+    "storage.redirect.disable": "registry_server_redirect_enabled",
+    "http.draintimeout": "registry_server_drain_timeout_seconds",
+    "log.level": "registry_server_log_level",
+    "loglevel": "registry_server_log_level",
+}
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -459,15 +502,20 @@ _OWNED: tuple[tuple[str, str], ...] = (
 
 
 def normal_version(version: object) -> str:
-    """Return 2.8, 3 or auto for what a user or an image tag says (2, 2.8.3, 3.x, 3.1.1, v3, auto)."""
+    """Return 2.8, 3.0, 3.1, 3 or auto for what a user or an image says (2, 2.8.3, 3.x, 3.1.1, v3, auto).
+
+    3 is a release of that line that is not known. Releases after 3.1 count as 3.1 until one differs.
+    """
     text = str(version).strip().lower()
     text = text.removeprefix("v")
     if text == "auto":
         return "auto"
     if re.match(r"^2(\.8([.-].*)?)?$", text):
         return "2.8"
-    if re.match(r"^3([.-].*)?$", text):
-        return "3"
+    release = re.match(r"^3(\.(?P<minor>[0-9]+))?([.-].*)?$", text)
+    if release:
+        minor = release["minor"]
+        return "3" if minor is None else "3.0" if int(minor) == 0 else "3.1"
     raise SettingsError(f"version: {text!r} is not a registry version; write 2.8, 3 or auto.")
 
 
@@ -535,6 +583,11 @@ _S3_SETTINGS = {
     "accelerate_enabled": "accelerate",
     "dual_stack_enabled": "usedualstack",
     "fips_endpoint_enabled": "usefipsendpoint",
+}
+_SET_BY_S3 = {
+    f"storage.{driver}.{key}": f"{_S3_VARIABLE}.{setting}"
+    for driver in ("s3", "s3aws")
+    for setting, key in _S3_SETTINGS.items()
 }
 
 
@@ -613,8 +666,9 @@ def build_config(settings: Mapping[str, Any], version: object, overrides: Mappin
     driver, parameters = _storage(storage_settings, wanted)
     health = _given(data.get("health") or {})
     _refuse_unknown(health, _HEALTH_SETTINGS, "health")
-    # Every check is a LIST request where storage is S3, which costs money.
-    interval = health.get("interval_seconds", 10 if driver == "filesystem" else 60)
+    # What is broken is told within 30 seconds. Every check is a LIST request where storage is S3, which costs money, and is repeated
+    # by the registry itself before it fails.
+    interval, threshold = (10, 3) if driver == "filesystem" else (15, 2)
     http: Config = {"net": "unix", "addr": data["socket"]}
     if data.get("http_secret"):
         http["secret"] = data["http_secret"]
@@ -636,8 +690,8 @@ def build_config(settings: Mapping[str, Any], version: object, overrides: Mappin
         "health": {
             "storagedriver": {
                 "enabled": health.get("enabled", True),
-                "interval": f"{interval}s",
-                "threshold": health.get("threshold", 3),
+                "interval": f"{health.get('interval_seconds', interval)}s",
+                "threshold": health.get("threshold", threshold),
             }
         },
     }
@@ -694,20 +748,37 @@ def _kind_of(value: Any) -> str:
     return "text"
 
 
-def _wrong(path: str, value: Any, wanted: str) -> Problem:
-    return Problem(path, f"must be {wanted}, not {_kind_of(value)}", fatal=True)
+_QUOTES = "write it in quotes"
+
+
+def _wrong(path: str, value: Any, wanted: str, hint: str) -> Problem:
+    # Quotes make text of a number or a switch, and of nothing else.
+    fits = hint != _QUOTES or isinstance(value, (bool, int, float))
+    return Problem(path, f"must be {wanted}, not {_kind_of(value)}" + (f"; {hint}" if fits else ""), fatal=True)
+
+
+def _keys_hint(keys: Mapping[str, Key], version: str) -> str:
+    return ", ".join(sorted(name for name, key in keys.items() if key.known_to(version)))
+
+
+def _mapping_hint(keys: Mapping[str, Key], version: str) -> str:
+    return f"write below it one or more of {_keys_hint(keys, version)}"
+
+
+def _list_hint(keys: Mapping[str, Key], version: str) -> str:
+    return f"begin each entry with a dash, and write in it one or more of {_keys_hint(keys, version)}"
 
 
 def _check_scalar(value: Any, key: Key, path: str, version: str) -> Iterator[Problem]:
     number = isinstance(value, int) and not isinstance(value, bool)
     if key.kind == "bool":
         if not isinstance(value, bool):
-            yield _wrong(path, value, "true or false without quotes")
+            yield _wrong(path, value, "true or false", "write it without quotes")
     elif key.kind in ("int", "int_text"):
         if key.kind == "int_text" and isinstance(value, str) and value.isdigit():
             value, number = int(value), True
         if not number:
-            yield _wrong(path, value, "a whole number without quotes")
+            yield _wrong(path, value, "a whole number", "write it without quotes")
         elif key.minimum is not None and value < key.minimum:
             yield Problem(path, f"must be {key.minimum} or more", fatal=True)
     elif key.kind == "duration":
@@ -718,14 +789,14 @@ def _check_scalar(value: Any, key: Key, path: str, version: str) -> Iterator[Pro
                 fatal=True,
             )
         elif not isinstance(value, str):
-            yield _wrong(path, value, "a duration like 30s, 5m or 1h30m")
+            yield _wrong(path, value, "a duration", "write one like 30s, 5m or 1h30m")
         elif not _DURATION.match(value):
             yield Problem(path, "is no duration; write a number with a unit like 30s, 5m or 1h30m", fatal=True)
     elif key.kind == "text":
         if not isinstance(value, str):
-            yield _wrong(path, value, "text, in quotes where it looks like a number or a switch")
-        elif key.choices and version in key.choices and value.lower() not in key.choices[version]:
-            allowed = key.choices[version]
+            yield _wrong(path, value, "text", _QUOTES)
+        elif key.choices_of(version) and value.lower() not in key.choices_of(version):
+            allowed = key.choices_of(version)
             guess = _closest(value, allowed)
             hint = f"did you mean {guess}?" if guess else "write one of " + ", ".join(allowed)
             yield Problem(path, f"has a value that {_LABEL[version]} does not take; {hint}", fatal=True)
@@ -733,16 +804,16 @@ def _check_scalar(value: Any, key: Key, path: str, version: str) -> Iterator[Pro
 
 def _check_texts(value: Any, path: str) -> Iterator[Problem]:
     if not isinstance(value, list):
-        yield _wrong(path, value, "a list of texts")
+        yield _wrong(path, value, "a list of texts", 'write it in brackets, as in ["one", "two"]')
         return
     for index, item in enumerate(value):
         if not isinstance(item, str):
-            yield _wrong(f"{path}[{index}]", item, "text")
+            yield _wrong(f"{path}[{index}]", item, "text", _QUOTES)
 
 
 def _check_map(value: Any, key: Key, path: str, version: str) -> Iterator[Problem]:
     if not isinstance(value, Mapping):
-        yield _wrong(path, value, "a mapping")
+        yield _wrong(path, value, "a mapping", _mapping_hint(key.keys, version))
         return
     for name in key.required:
         if value.get(name) in (None, ""):
@@ -752,7 +823,7 @@ def _check_map(value: Any, key: Key, path: str, version: str) -> Iterator[Proble
         known = key.keys.get(name)
         if known is None:
             yield _unknown(below, name, key.keys, version)
-        elif version not in known.versions:
+        elif not known.known_to(version):
             yield _other_version(below, known, version)
         elif item is not None:
             yield from _check(item, known, below, version)
@@ -763,7 +834,7 @@ def _check(value: Any, key: Key, path: str, version: str) -> Iterator[Problem]:
         yield from _check_map(value, key, path, version)
     elif key.kind == "maps":
         if not isinstance(value, list):
-            yield _wrong(path, value, "a list of mappings")
+            yield _wrong(path, value, "a list of mappings", _list_hint(key.keys, version))
             return
         for index, item in enumerate(value):
             yield from _check_map(item, key, f"{path}[{index}]", version)
@@ -771,7 +842,7 @@ def _check(value: Any, key: Key, path: str, version: str) -> Iterator[Problem]:
         yield from _check_texts(value, path)
     elif key.kind == "headers":
         if not isinstance(value, Mapping):
-            yield _wrong(path, value, "a mapping of header names to lists")
+            yield _wrong(path, value, "a mapping of header names to lists", 'write it like {X-Robots-Tag: ["none"]}')
             return
         for name, item in value.items():
             yield from _check_texts(item, _join(path, name))
@@ -779,16 +850,35 @@ def _check(value: Any, key: Key, path: str, version: str) -> Iterator[Problem]:
         yield from _check_scalar(value, key, path, version)
 
 
+def _places(name: str, version: str, key: Key = ROOT, path: str = "") -> Iterator[str]:
+    """Find where a key of this name belongs."""
+    for below, spec in key.keys.items():
+        if not spec.known_to(version):
+            continue
+        place = _join(path, below) + ("[]" if spec.kind == "maps" else "")
+        if below == name:
+            yield place.removesuffix("[]")
+        yield from _places(name, version, spec, place)
+
+
 def _unknown(path: str, name: str, known: Mapping[str, Key], version: str) -> Problem:
-    guess = _closest(name, (key for key, spec in known.items() if version in spec.versions))
-    hint = f"did you mean {guess}?" if guess else "remove it"
+    # Many keys are called `enabled`: a long list of places is no hint.
+    places = list(_places(name, version))
+    guess = _closest(name, (key for key, spec in known.items() if spec.known_to(version)))
+    elsewhere = " or ".join(places) if len(places) <= 3 else ""
+    if guess and elsewhere and path != name:
+        hint = f"did you mean {guess}, or {elsewhere}?"
+    elif elsewhere:
+        hint = f"its place is {elsewhere}"
+    else:
+        hint = f"did you mean {guess}?" if guess else "remove it"
     if path == f"storage.{name}":
         return Problem(path, f"there is no such storage driver, and the registry would not start; {hint}", fatal=True)
     return Problem(path, f"neither registry 2.8 nor 3.x knows this key, and it would be ignored in silence; {hint}")
 
 
 def _other_version(path: str, key: Key, version: str) -> Problem:
-    instead = key.instead or f"remove it or use a {_OTHER[version]} image"
+    instead = key.instead or f"remove it or use a {_RELEASE[key.versions[0]]} image"
     # List positions do not belong to the key's name.
     name = re.sub(r"\[\d+\]", "", path)
     return Problem(path, f"{_LABEL[version]} has no {name} and {key.effect}; {instead}", fatal=key.effect == NO_START)
@@ -801,27 +891,17 @@ def _storage_rules(config: Mapping[str, Any], version: str) -> Iterator[Problem]
     drivers = [name for name in storage if name not in _STORAGE_SWITCHES]
     if not drivers:
         yield Problem(
-            "storage", "has no storage driver; write one of filesystem, s3, gcs, azure or inmemory", fatal=True
+            "storage",
+            "has no storage driver; set registry_server_storage_provider, or write another one here",
+            fatal=True,
         )
     elif len(drivers) > 1:
         yield Problem(
             "storage",
             f"has the storage drivers {' and '.join(sorted(drivers))}, and exactly one is allowed; "
-            "remove all but one (a null value removes the one that the role wrote)",
+            "remove all but one (a null value removes the one that registry_server_storage_provider wrote)",
             fatal=True,
         )
-    for name in ("s3", "s3aws"):
-        s3 = storage.get(name)
-        if not isinstance(s3, Mapping):
-            continue
-        if not s3.get("region") and (version == "2.8" or not s3.get("regionendpoint")):
-            yield Problem(f"storage.{name}.region", "is missing", fatal=True)
-        if version == "3" and s3.get("regionendpoint") and "forcepathstyle" not in s3:
-            yield Problem(
-                f"storage.{name}.forcepathstyle",
-                "is missing, and registry 3.x no longer derives it from regionendpoint; "
-                "write true for most S3 look-alikes, false for virtual-host addresses",
-            )
     cache = storage.get("cache")
     if isinstance(cache, Mapping):
         for name in ("blobdescriptor", "layerinfo"):
@@ -852,6 +932,52 @@ def _storage_rules(config: Mapping[str, Any], version: str) -> Iterator[Problem]
                 )
 
 
+# Keys whose value is a file that a container has to see; below a list, each entry.
+_FILES = ("storage.gcs.keyfile", "redis.tls.certificate", "redis.tls.key", "redis.tls.clientcas", "redis.tls.rootcas")
+# What an image brings itself.
+_OF_AN_IMAGE = ("/etc/ssl/", "/usr/")
+
+
+def _named_files(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Return the files that a configuration names, each with its path in it."""
+    for path in _FILES:
+        value = _find(config, path)[1]
+        for name in value if isinstance(value, list) else [value]:
+            if isinstance(name, str):
+                yield path, name
+    entries = _find(config, "middleware.storage")[1]
+    for index, entry in enumerate(entries if isinstance(entries, list) else []):
+        name = _find(entry, "options.privatekey")[1] if isinstance(entry, Mapping) else None
+        if isinstance(name, str):
+            yield f"middleware.storage[{index}].options.privatekey", name
+
+
+def _file_rules(config: Mapping[str, Any], files: Iterable[str]) -> Iterator[Problem]:
+    """What names a file that no container could see."""
+    known = tuple(files)
+    for path, name in _named_files(config):
+        if name not in known and not name.startswith(_OF_AN_IMAGE):
+            yield Problem(
+                path,
+                "names a file that no container could see; give it in registry_server_files, and write here the path that a "
+                "container knows it by, " + (" or ".join(known) or "/etc/drydock/registry/files/NAME"),
+                fatal=True,
+            )
+
+
+def _built_rules(config: Mapping[str, Any]) -> Iterator[Problem]:
+    """What the image that is built from Debian's package lacks."""
+    storage = config.get("storage")
+    for name in storage if isinstance(storage, Mapping) else ():
+        if name in _DRIVERS and name not in _DEBIAN_DRIVERS:
+            yield Problem(
+                f"storage.{name}",
+                f"the image that is built from Debian's package has no driver {name}, and the registry would not start; "
+                "set registry_server_image_provider to pull or archive, and name an image that has it",
+                fatal=True,
+            )
+
+
 def _middleware_rules(config: Mapping[str, Any], version: str) -> Iterator[Problem]:
     middleware = config.get("middleware")
     entries = middleware.get("storage") if isinstance(middleware, Mapping) else None
@@ -867,28 +993,46 @@ def _middleware_rules(config: Mapping[str, Any], version: str) -> Iterator[Probl
             yield Problem(
                 f"{path}.name", f"there is no such middleware, and the registry would not start; {hint}", fatal=True
             )
-        elif version not in known.versions:
+        elif not known.known_to(version):
             yield Problem(
                 f"{path}.name",
                 f"{_LABEL[version]} has no middleware {name} and {known.effect}; "
-                f"remove it or use a {_OTHER[version]} image",
+                f"remove it or use a {_RELEASE[known.versions[0]]} image",
                 fatal=True,
             )
         else:
             yield from _check(entry.get("options") or {}, known, f"{path}.options", version)
 
 
-def _owned_rules(config: Mapping[str, Any], overrides: Mapping[str, Any]) -> Iterator[Problem]:
-    def find(tree: Mapping[str, Any], path: str) -> tuple[bool, Any]:
-        node: Any = tree
-        for name in path.split("."):
-            if not isinstance(node, Mapping) or name not in node:
-                return False, None
-            node = node[name]
-        return True, node
+def _find(tree: Mapping[str, Any], path: str) -> tuple[bool, Any]:
+    """Look for a key. A null value is one that is there."""
+    node: Any = tree
+    for name in path.split("."):
+        if not isinstance(node, Mapping) or name not in node:
+            return False, None
+        node = node[name]
+    return True, node
 
+
+def _touches(overrides: Mapping[str, Any], path: str) -> bool:
+    """Tell whether the user sets a key, or deletes what it is in.
+
+    A driver may go as a whole, for another one; that a config has no storage or no address is said elsewhere.
+    """
+    node: Any = overrides
+    names = path.split(".")
+    for depth, name in enumerate(names):
+        if not isinstance(node, Mapping) or name not in node:
+            return False
+        node = node[name]
+        if node is None:
+            return depth == len(names) - 1 or name not in (*_DRIVERS, "storage", "http")
+    return True
+
+
+def _owned_rules(config: Mapping[str, Any], overrides: Mapping[str, Any]) -> Iterator[Problem]:
     for path, text in _OWNED:
-        present, value = find(config, path)
+        present, value = _find(config, path)
         if path == "http.addr":
             refused = not (isinstance(value, str) and value.startswith("/"))
         elif path == "http.net":
@@ -897,24 +1041,32 @@ def _owned_rules(config: Mapping[str, Any], overrides: Mapping[str, Any]) -> Ite
             refused = not present or value in (None, "")
         else:
             refused = present
-        if refused or find(overrides, path)[0]:
+        if refused or _touches(overrides, path):
             yield Problem(path, text, fatal=True)
+    for path, setting in {**_SET_BY, **_SET_BY_S3}.items():
+        if _touches(overrides, path):
+            provider = "s3" if path in _SET_BY_S3 else "filesystem" if path.startswith("storage.filesystem.") else ""
+            where = f", where registry_server_storage_provider is {provider}" if provider else ""
+            yield Problem(path, f"belongs to the role; remove it and set {setting}{where}", fatal=True)
 
 
-def _cross_rules(config: Mapping[str, Any], version: str, overrides: Mapping[str, Any]) -> Iterator[Problem]:
+def _cross_rules(config: Mapping[str, Any], version: str) -> Iterator[Problem]:
     if str(config.get("version", "")) != "0.1":
         yield Problem("version", 'the only version of the format is 0.1; write "0.1"', fatal=True)
-    log = config.get("log")
-    if "loglevel" in config and isinstance(log, Mapping) and log.get("level"):
-        yield Problem("loglevel", "is overruled by log.level; remove it and set log.level")
     yield from _storage_rules(config, version)
     yield from _middleware_rules(config, version)
-    yield from _owned_rules(config, overrides)
+
+
+def connections(config: Mapping[str, Any]) -> list[str]:
+    """Return the parts of a configuration that connect to other hosts."""
+    drivers = [f"storage.{name}" for name in _DRIVERS if name not in _LOCAL_DRIVERS]
+    return [path for path in sorted([*drivers, *_CONNECTS]) if _find(config, path)[1] is not None]
 
 
 def _problems_of(config: Mapping[str, Any], version: str, overrides: Mapping[str, Any]) -> list[Problem]:
-    found = [*_check(config, ROOT, "", version), *_cross_rules(config, version, overrides)]
-    # One sentence a path: the first is the most basic one.
+    owned = list(_owned_rules(config, overrides))
+    found = [*owned, *_check(config, ROOT, "", version), *_cross_rules(config, version)]
+    # One sentence a path: that it is not the user's to set goes first, then the most basic one.
     unique: dict[str, Problem] = {}
     for problem in found:
         unique.setdefault(problem.path, problem)
@@ -938,11 +1090,15 @@ def find_problems(
     version: object,
     overrides: Mapping[str, Any] | None = None,
     variable: str = "registry_server_config",
+    *,
+    built: bool = False,
+    files: Iterable[str] | None = None,
 ) -> list[str]:
     """Return one sentence for each problem of a rendered config; none means good.
 
     config is what build_config() returned. overrides is the user's part of it: keys there that belong to the
-    roles are refused even where their value happens to agree.
+    roles are refused even where their value happens to agree. built says that the image is made of Debian's package.
+    files are those that a container sees, as it names them; none are looked for without.
     """
     wanted = normal_version(version)
     if not isinstance(config, Mapping):
@@ -951,9 +1107,19 @@ def find_problems(
         return [f"{variable}: must be a mapping, not {_kind_of(overrides)}."]
     data, user = plain(config), plain(overrides or {})
     found = _problems_of_either(data, user) if wanted == "auto" else _problems_of(data, wanted, user)
+    there = {problem.path for problem in found}
+    more = [*(_built_rules(data) if built else ()), *(_file_rules(data, files) if files is not None else ())]
+    found += list({problem.path: problem for problem in more if problem.path not in there}.values())
     return [
-        f"{_join(variable, problem.path)}: {_sentence(problem.text)}" for problem in sorted(found, key=lambda p: p.path)
+        f"{_named(problem.path, user, variable)}: {_sentence(problem.text)}"
+        for problem in sorted(found, key=lambda p: p.path)
     ]
+
+
+def _named(path: str, user: Mapping[str, Any], variable: str) -> str:
+    """Name the variable that a value comes from."""
+    setting = {**_SET_BY, **_SET_BY_S3}.get(path, "")
+    return setting if setting and not _touches(user, path) else _join(variable, path)
 
 
 def _sentence(text: str) -> str:

@@ -612,6 +612,8 @@ def _container(report: Report, one: Mapping[str, Any], status: int | None, is_pr
     elif not is_proxy and status not in {None, 200}:
         got = f"answers {status}" if status else f"does not answer ({one['answer']['problem']})"
         report.critical(about, f"The container {name} runs, but {got} at {one['socket']}: {logs}.")
+    elif one["answer"] and one["answer"]["storage_problem"]:
+        report.critical(about, f"The container {name} runs, but {one['answer']['storage_problem']}: {logs}.")
     elif one["restarts"] and started and report.now - started < RESTARTED_RECENTLY:
         times = "once" if one["restarts"] == 1 else f"{one['restarts']} times"
         report.warning(
@@ -647,6 +649,12 @@ def _storage(report: Report, found: Mapping[str, Any]) -> dict[str, Any]:
         return entry
     entry.update({key: disk[key] for key in ("used_bytes", "used_is_complete", "own_file_system")})
     entry.update({key: disk[key] for key in ("free_bytes", "total_bytes")})
+    if disk["read_only"]:
+        report.critical(
+            about,
+            f"The file system of {place} is read-only, so pulls go on and pushes fail: `dmesg` there says why, and "
+            f"`mount -o remount,rw $(findmnt -no TARGET -T {disk['directory']})` makes it writable.",
+        )
     advice = "delete images and collect the garbage, or enlarge the disk"
     for what, free, total, amount in (
         ("space", disk["free_bytes"], disk["total_bytes"], size(disk["free_bytes"])),

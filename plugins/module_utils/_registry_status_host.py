@@ -22,6 +22,7 @@ from contextlib import closing
 from typing import Any, Optional, TypedDict
 
 from ansible_collections.drydock.registry.plugins.module_utils._image import BECAUSE
+from ansible_collections.drydock.registry.plugins.module_utils._storage_check import read_problem
 from ansible_collections.drydock.registry.plugins.module_utils._unix_connection import UnixConnection
 
 # Runs a program: its return code, output and errors.
@@ -57,6 +58,12 @@ class Answer(TypedDict):
     problem: str
 
 
+class RegistryAnswer(Answer):
+    """What a registry answers, and what it says when it is asked for something in its storage."""
+
+    storage_problem: str
+
+
 class ServedAnswer(Answer):
     """What nginx answers, and the certificate that it shows."""
 
@@ -78,7 +85,7 @@ class Container(TypedDict):
     started: str
     finished: str
     socket: str
-    answer: Optional[Answer]
+    answer: Optional[RegistryAnswer]
 
 
 class Engine(TypedDict):
@@ -114,6 +121,7 @@ class Storage(TypedDict):
     free_bytes: int
     total_inodes: int
     free_inodes: int
+    read_only: bool
 
 
 # ---- files ---------------------------------------------------------------------------------------------------------
@@ -209,9 +217,9 @@ def ask_proxy(address: str, port: int, name: str, timeout: float) -> ServedAnswe
     return found
 
 
-def ask_socket(path: str, timeout: float) -> Answer:
-    """Ask a registry behind its unix socket how it and its storage are."""
-    found = Answer(status=0, problem="")
+def ask_socket(path: str, timeout: float) -> RegistryAnswer:
+    """Ask a registry behind its unix socket how it is, and for something in its storage, which its own health may not know yet."""
+    found = RegistryAnswer(status=0, problem="", storage_problem="")
     try:
         with closing(UnixConnection(path, timeout)) as connection:
             connection.request("GET", "/")
@@ -220,6 +228,8 @@ def ask_socket(path: str, timeout: float) -> Answer:
             found["status"] = answer.status
     except (OSError, ValueError, http.client.HTTPException) as error:
         found["problem"] = _reason(error)
+    if found["status"] == http.client.OK:
+        found["storage_problem"] = read_problem(path, timeout)
     return found
 
 
@@ -357,6 +367,7 @@ def read_storage(directory: str, seconds: float) -> Storage:
         free_bytes=0,
         total_inodes=0,
         free_inodes=0,
+        read_only=False,
     )
     if not os.path.isdir(directory):
         found["problem"] = "is no folder" if os.path.lexists(directory) else "does not exist"
@@ -371,6 +382,7 @@ def read_storage(directory: str, seconds: float) -> Storage:
     found["total_bytes"] = (space.f_blocks - space.f_bfree + space.f_bavail) * space.f_frsize
     found["free_bytes"] = space.f_bavail * space.f_frsize
     found["total_inodes"], found["free_inodes"] = space.f_files, space.f_favail
+    found["read_only"] = bool(space.f_flag & os.ST_RDONLY)
     if found["own_file_system"]:
         found["used_bytes"] = (space.f_blocks - space.f_bfree) * space.f_frsize
         found["used_is_complete"] = True

@@ -15,6 +15,7 @@ _KEYS: dict[str, Callable[[Any], str]] = {
     "files": str,
     "pairs": lambda pair: pair["certificate"],
     "nearest": str,
+    "foreign": lambda one: one["path"],
     "accounts": str,
     "programs": str,
     "images": lambda image: image["name"],

@@ -153,6 +153,13 @@ options:
         description: The unix socket at which it answers.
         type: str
         default: ""
+      storage:
+        description:
+          - Whether it is a registry at O(health.unix_socket), one of several with one storage. It has to read that, and where it was
+            made or started, to write to it.
+          - One that was made and does not is stopped, so that requests reach the others.
+        type: bool
+        default: false
       seconds:
         description: How long to wait for the answer. While the old container runs beside it, at most 15 seconds.
         type: int

@@ -46,6 +46,10 @@ options:
     description: The unix socket to ask at.
     type: str
     default: ""
+  storage:
+    description: Whether what answers at O(unix_socket) is a registry, which has to read its storage, and for V(ask) to write to it as well.
+    type: bool
+    default: false
   header:
     description: The header of the answer that names the container which answers.
     type: str
@@ -137,12 +141,19 @@ log:
 """
 
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.drydock.registry.plugins.module_utils import _container_host as host
+from ansible_collections.drydock.registry.plugins.module_utils import _storage_check
 from ansible_collections.drydock.registry.plugins.module_utils._container import Answer, Step, StepFailed
+
+
+def asked(options: Mapping[str, Any], problem: Callable[[str], str]) -> Answer:
+    """Ask once, and what answers about its storage where it has one."""
+    answer = host.asked(options["url"], options["unix_socket"], options["header"])
+    return host.with_storage(answer, options["unix_socket"], problem) if options["storage"] else answer
 
 
 def look(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -165,18 +176,17 @@ def look(options: Mapping[str, Any]) -> dict[str, Any]:
     if any(one.name == options["name"] and one.state == "running" for one in containers):
         found["limits"] = host.limits(options["name"])
         if options["url"]:
-            answer = host.asked(options["url"], options["unix_socket"], options["header"])
+            # To look changes nothing, so that one has not to write.
+            answer = asked(options, _storage_check.read_problem)
     return {**found, "containers": containers, "answer": answer}
 
 
 def ask(options: Mapping[str, Any]) -> str:
     """Ask until the container answers, and return what is wrong."""
     where = options["unix_socket"] or options["url"]
-
-    def once() -> Answer:
-        return host.asked(options["url"], options["unix_socket"], options["header"])
-
-    return host.ask_until(once, where, options["hostname"], options["seconds"])
+    return host.ask_until(
+        lambda: asked(options, _storage_check.problem), where, options["hostname"], options["seconds"]
+    )
 
 
 def main() -> None:
@@ -189,6 +199,7 @@ def main() -> None:
             "steps": {"type": "list", "elements": "list", "default": []},
             "url": {"type": "str", "default": ""},
             "unix_socket": {"type": "str", "default": ""},
+            "storage": {"type": "bool", "default": False},
             "header": {"type": "str", "default": ""},
             "hostname": {"type": "str", "default": ""},
             "seconds": {"type": "int", "default": 0},

@@ -42,6 +42,22 @@ options:
     type: list
     elements: str
     default: []
+  foreign:
+    description:
+      - Files or folders in which to find something that is not an account's, however deep.
+      - What a container of ours has mounted was looked at when the container was made, and is not read again where O(docker) is true.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      path:
+        description: The file or folder.
+        type: path
+        required: true
+      account:
+        description: The name of the account. Where it does not exist, nothing is its own.
+        type: str
+        required: true
   libraries:
     description: Names that the host's Python shall be able to import.
     type: list
@@ -222,6 +238,11 @@ nearest:
   type: dict
   returned: success
   sample: {/srv/web/data: {path: /srv, kind: directory, writable: true, uid: 0, user: root}}
+foreign:
+  description: By path, the first thing found that is not the account's, or an empty text.
+  type: dict
+  returned: success
+  sample: {/srv/web/data: /srv/web/data/index.html}
 libraries:
   description:
     - C(present) and C(missing), lists of names; C(system), whether the system's packages can bring the missing ones to this Python; and
@@ -252,8 +273,8 @@ docker:
     - C(answers); C(client), the path of the program C(docker); C(version); C(swarm), whether it is part of one; C(live_restore), whether
       containers outlive a restart of it; C(error), why it does not answer; C(containers), those whose names begin with C(drydock-), running
       or not; and C(others), the names of others that run.
-    - Each of the first has C(name), C(id), C(state), C(image), C(image_id), C(ports), which are published ports of the host, C(network) and
-      C(labels).
+    - Each of the first has C(name), C(id), C(state), C(image), C(image_id), C(ports), which are published ports of the host, C(network),
+      C(labels) and C(mounts), by the path in the container the one on the host.
   type: dict
   returned: when O(docker) is true
   sample:
@@ -286,6 +307,7 @@ package_lists:
 """
 
 import os
+from pathlib import PurePath
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -363,6 +385,11 @@ def containers(asked: list[dict[str, str]]) -> dict[str, Any]:
         return {}
 
 
+def parents(path: str) -> set[str]:
+    """Return a path and all that it lies in."""
+    return {path, *(str(parent) for parent in PurePath(path).parents)}
+
+
 def look(parameters: dict[str, Any]) -> dict[str, Any]:
     uid = os.geteuid()
     answer: dict[str, Any] = {
@@ -381,6 +408,15 @@ def look(parameters: dict[str, Any]) -> dict[str, Any]:
         answer["listeners"] = _host_look.listeners()
     if parameters["docker"]:
         answer["docker"] = _host_look.docker()
+    mounted = {
+        source
+        for container in (answer["docker"]["containers"] if parameters["docker"] else [])
+        for source in container["mounts"].values()
+    }
+    answer["foreign"] = {
+        one["path"]: "" if mounted & parents(one["path"]) else _host_look.foreign(one["path"], one["account"])
+        for one in parameters["foreign"]
+    }
     if parameters["package_lists"]:
         answer["package_lists"] = _host_look.package_lists()
     return answer
@@ -402,6 +438,12 @@ def main() -> None:
                 },
             },
             "nearest": names,
+            "foreign": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": {"path": {"type": "path", "required": True}, "account": {"type": "str", "required": True}},
+            },
             "libraries": names,
             "accounts": names,
             "programs": names,

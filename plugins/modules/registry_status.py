@@ -234,7 +234,9 @@ found:
               description: Where it was asked.
               type: str
             answer:
-              description: What it answered there, a C(status) and a C(problem); V(none) where it was not asked.
+              description:
+                - What it answered there, a C(status), a C(problem), and a C(storage_problem), why it cannot read its storage.
+                - V(none) where it was not asked.
               type: dict
     timer:
       description: The timer of the renewal; V(none) when O(timer) is empty, or systemd is not the host's service manager.
@@ -303,6 +305,9 @@ found:
         free_inodes:
           description: How many more it can hold.
           type: int
+        read_only:
+          description: Whether it is mounted read-only.
+          type: bool
 """
 
 import time

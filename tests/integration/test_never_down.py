@@ -173,7 +173,7 @@ Change = Callable[[Busy], None]
 
 def changed_registry_configuration(deployment: Busy) -> None:
     before = deployment.containers()
-    deployment.settings["registry_server_config"] = {"log": {"level": "debug"}}
+    deployment.settings["registry_server_log_level"] = "debug"
     done = deployment.play("configure.yml", "--tags=server")
     assert done.roles() == {"registry_server"}
     after = deployment.containers()

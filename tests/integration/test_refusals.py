@@ -129,7 +129,7 @@ def cases() -> dict[str, Case]:
         ),
         "images-of-another": Case(
             {"registry_server_filesystem_directory": "/srv/old"},
-            ("registry_server_filesystem_directory", "chown -R drydock"),
+            ("registry_server_filesystem_directory", "/srv/old/docker", "registry_server_filesystem_adopt_enabled"),
         ),
         "unknown-key": Case(config(storag={}), ("registry_server_config.storag", "storage")),
         "ignored-key": Case(config(redis={"addrs": ["x:1"]}), ("registry_server_config.redis", "2.8")),
@@ -138,8 +138,19 @@ def cases() -> dict[str, Case]:
         ),
         "owned-key": Case(config(auth={"htpasswd": {}}), ("registry_server_config.auth", "registry_auth_users")),
         "no-network": Case(
-            config(notifications={"endpoints": []}),
+            {**config(notifications={"endpoints": []}), "registry_server_network_enabled": False},
             ("registry_server_config.notifications", "registry_server_network_enabled"),
+        ),
+        "no-driver": Case(
+            {
+                **config(storage={"filesystem": None, "gcs": {"bucket": "b"}}),
+                "registry_server_image_provider": "debian",
+            },
+            ("registry_server_config.storage.gcs", "registry_server_image_provider", "pull"),
+        ),
+        "set-beside": Case(
+            config(storage={"filesystem": {"rootdirectory": "/data"}}),
+            ("registry_server_config.storage.filesystem.rootdirectory", "registry_server_filesystem_directory"),
         ),
         "no-bucket": Case(
             {"registry_server_storage_provider": "s3", "registry_server_s3": {"region": "eu-west-1"}},

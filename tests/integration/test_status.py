@@ -7,6 +7,7 @@ One host serves all tests, which run in the order of this file.
 from __future__ import annotations
 
 import datetime
+import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -232,6 +233,65 @@ def test_docker_is_down(deployment: Deployment) -> None:
     # What lies on the disk is told all the same.
     assert 89 < made.report["certificates"][0]["days_left"] <= 90
     assert [user["name"] for user in made.report["users"]] == ["alice", "ci"]
+
+
+REGISTRIES = ("drydock-registry-a", "drydock-registry-b")
+# An upload of one request leaves a layer and no image, which is all that these tests pull.
+LAYER = "sha256:" + hashlib.sha256(b"layer").hexdigest()
+
+
+def pulled(deployment: Deployment) -> str:
+    """Pull the layer from the second registry."""
+    socket = "/var/lib/drydock/sockets/registry-b.sock"
+    return deployment.host("curl", "-sS", "--unix-socket", socket, f"http://x/v2/team/app/blobs/{LAYER}").stdout
+
+
+def test_a_registry_shows_that_its_storage_works_before_the_next_one_is_touched(deployment: Deployment) -> None:
+    socket = "/var/lib/drydock/sockets/registry-a.sock"
+    begin = f"curl -sS --unix-socket {socket} -o /dev/null -w '%header{{location}}' -X POST http://x/v2/team/app/blobs/uploads/"
+    put = (
+        f"curl -sS --fail --unix-socket {socket} -X PUT -H 'Content-Type: application/octet-stream' --data-binary layer"
+    )
+    deployment.host("sh", "-ec", f'{put} "$({begin})&digest={LAYER}"')
+    before = deployment.containers()
+    repositories = f"{STORAGE}/docker/registry/v2/repositories"
+    deployment.host("find", repositories, "-type", "d", "-exec", "chmod", "0500", "{}", "+")
+    try:
+        refused = deployment.attempt("configure.yml", "--tags=server", "--extra-vars=registry_server_log_level=debug")
+    finally:
+        deployment.host("find", repositories, "-type", "d", "-exec", "chmod", "0755", "{}", "+")
+    assert refused.returncode == 2
+    assert "it cannot write to its storage (Permission denied)" in refused.failures[0]
+    assert "It was stopped, so that no request reaches it" in refused.failures[0]
+    after = deployment.containers()
+    assert after[REGISTRIES[0]].pid == 0
+    assert after[REGISTRIES[1]] == before[REGISTRIES[1]]
+    assert all(deployment.status("/healthz") == 200 for _ in range(10))
+    assert pulled(deployment) == "layer"
+
+
+def test_another_folder_never_puts_images_out_of_sight(deployment: Deployment) -> None:
+    moved = "/srv/moved"
+    deployment.settings["registry_server_filesystem_directory"] = moved
+    refused = deployment.attempt("configure.yml", "--tags=server")
+    assert refused.returncode == 2
+    for command in (f"`mkdir -p {moved}`", f"`cp -a {STORAGE}/. {moved}/`"):
+        assert command in refused.failures[0]
+    # As somebody does it who is root, and does not keep the owner. Only one file deep below is another one's.
+    deployment.host(
+        "sh",
+        "-ec",
+        f"mkdir -p {moved} && cp -a {STORAGE}/. {moved}/ && chown root {moved}/docker/registry/v2/blobs/*/*/*/data",
+    )
+    refused = deployment.attempt("configure.yml", "--tags=server")
+    assert "registry_server_filesystem_adopt_enabled" in refused.failures[0]
+    deployment.play("configure.yml", "--extra-vars={registry_server_filesystem_adopt_enabled: true}")
+    for name in REGISTRIES:
+        mounts = json.loads(deployment.host("docker", "inspect", "--format", "{{json .Mounts}}", name).stdout)
+        assert moved in [mount["Source"] for mount in mounts]
+    assert deployment.host("find", f"{moved}/docker", "!", "-user", "drydock").stdout == ""
+    assert pulled(deployment) == "layer"
+    assert deployment.play("configure.yml", "--tags=server").changed == []
 
 
 @pytest.mark.parametrize(("address", "away"), [("127.0.0.1:1", True), ("127.0.0.1:443", False)], ids=["away", "there"])

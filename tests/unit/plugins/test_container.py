@@ -493,6 +493,26 @@ def test_failure_without_an_old_one_leaves_the_container_to_be_looked_at() -> No
     assert list(host.containers) == [NAME]
 
 
+def test_one_of_several_that_fails_is_stopped_and_made_again_by_the_next_run() -> None:
+    several = replace(IN_PLACE, one_of_several=True)
+    host = Host()
+    with pytest.raises(NotServing, match="It was stopped, so that no request reaches it; the next run starts it again"):
+        host.run(replace(several, image=BROKEN.image))
+    assert not host.containers[NAME].running
+    host.run(several)
+    assert host.containers[NAME].serves
+
+
+def test_one_of_several_that_nobody_changed_is_left_running_while_it_fails() -> None:
+    several = replace(IN_PLACE, one_of_several=True)
+    host = Host()
+    host.run(several)
+    host.containers[NAME].told = True
+    with pytest.raises(NotServing):
+        host.run(several)
+    assert host.calls == ["look", "make", "ask 60", "log"]
+
+
 def test_failing_to_take_the_old_one_back_does_not_hide_the_reason() -> None:
     class Stubborn(Host):
         def perform_one(self, verb: str, name: str, argument: str) -> bool:

@@ -50,7 +50,7 @@ OPTIONS: dict[str, Any] = {
     "stop_signal": "SIGQUIT",
     "stop_timeout_seconds": 30,
     "hand_over": {"header": "Web-Container", "seconds": 20},
-    "health": {"url": "https://127.0.0.1/healthz", "unix_socket": "", "seconds": 60},
+    "health": {"url": "https://127.0.0.1/healthz", "unix_socket": "", "storage": False, "seconds": 60},
     "known": {},
 }
 
@@ -250,6 +250,7 @@ def test_asking_where_nobody_listens(tmp_path: Path) -> None:
         (Answer(200, "", ""), "", ""),
         (Answer(200, "web-1", ""), "web-1", ""),
         (Answer(503, "web-1", ""), "web-1", "http://web/ answers 503 and not 200."),
+        (Answer(503, "", "it cannot read"), "", "http://web/ answers, but it cannot read."),
         (Answer(200, "web-0", ""), "web-1", "http://web/ is answered by web-0 and not by web-1."),
         (Answer(200, "", ""), "web-1", "http://web/ is answered by another program and not by web-1."),
         (Answer(0, "", "Connection refused"), "", "nothing answers at http://web/ (Connection refused)."),

@@ -273,6 +273,7 @@ PROXY = {
     "Ports": [{"PrivatePort": 80}, {"PrivatePort": 443, "PublicPort": 8443}, {"PrivatePort": 443, "PublicPort": 8443}],
     "Labels": {"drydock.user": "998:998"},
 }
+PROXY["Mounts"] = [{"Source": "/srv/tls", "Destination": "/etc/drydock/tls"}]
 REGISTRY = {"Id": "def", "Names": ["/drydock-registry-a"], "State": "exited"}
 STRANGER = {"Id": "ghi", "Names": ["/not-drydock-at-all"], "State": "running"}
 
@@ -297,6 +298,7 @@ def test_docker_with_containers_of_ours(engine: Engine) -> None:
             "ports": [8443],
             "network": "host",
             "labels": {"drydock.user": "998:998"},
+            "mounts": {"/etc/drydock/tls": "/srv/tls"},
         },
         {
             "name": "drydock-registry-a",
@@ -307,6 +309,7 @@ def test_docker_with_containers_of_ours(engine: Engine) -> None:
             "ports": [],
             "network": "",
             "labels": {},
+            "mounts": {},
         },
     ]
     assert "all=true" in engine.asked[1]
@@ -340,3 +343,23 @@ def test_no_docker(tmp_path: Path) -> None:
     assert not found["answers"]
     assert found["error"] == f"{tmp_path / 'docker.sock'}: No such file or directory"
     assert found["containers"] == []
+
+
+def test_what_is_not_an_accounts(tmp_path: Path) -> None:
+    a_folder(tmp_path).joinpath("deep").mkdir()
+    assert host_look.foreign(str(tmp_path), ME) == ""
+    assert host_look.foreign(str(tmp_path), "nobody-of-that-name") == str(tmp_path)
+    assert host_look.foreign(str(tmp_path / "nothing"), ME) == ""
+    # A link is looked at, and not what it leads to.
+    (tmp_path / "link").symlink_to("/proc/1")
+    assert host_look.foreign(str(tmp_path), ME) == ""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_what_is_not_an_accounts_is_found_deep_below(tmp_path: Path) -> None:
+    deep = a_folder(tmp_path) / "deep"
+    deep.mkdir()
+    blob = deep / "data"
+    blob.write_bytes(b"")
+    os.chown(blob, 12345, 12345)
+    assert host_look.foreign(str(tmp_path), ME) == str(blob)

@@ -130,6 +130,15 @@ def test_settings_arrive() -> None:
     assert config["health"]["storagedriver"] == {"enabled": False, "interval": "7s", "threshold": 9}
 
 
+@pytest.mark.parametrize("settings", [FILESYSTEM, S3, S3_ENDPOINT], ids=["filesystem", "s3", "s3 endpoint"])
+def test_a_storage_that_is_away_is_told_within_30_seconds(settings: dict[str, Any]) -> None:
+    check = FILTERS["registry_config"](settings, "3")["health"]["storagedriver"]
+    assert check["enabled"]
+    assert int(check["interval"].removesuffix("s")) * check["threshold"] <= 30
+    # One question that fails is no reason to replace all hosts of a fleet.
+    assert check["threshold"] > 1
+
+
 def test_no_cache_by_default() -> None:
     for settings in (FILESYSTEM, S3):
         assert "cache" not in FILTERS["registry_config"](settings, "3")["storage"]
@@ -244,8 +253,11 @@ def test_settings_that_cannot_be_rendered(settings: Any, version: str, message: 
         ("2.8.3", "2.8"),
         ("3", "3"),
         (3, "3"),
-        ("3.1.1", "3"),
-        ("v3.0.0", "3"),
+        ("3.x", "3"),
+        ("3.1.1", "3.1"),
+        ("v3.0.0", "3.0"),
+        ("3.0.0-rc.1", "3.0"),
+        ("3.12", "3.1"),
         ("AUTO", "auto"),
     ],
 )
@@ -265,7 +277,10 @@ def test_default_rendering_has_no_problems(settings: dict[str, Any], version: st
 GOOD: list[tuple[str, str, dict[str, Any]]] = [
     ("2.8", "redis", {"redis": REDIS_2, "storage": {"cache": {"blobdescriptor": "redis"}}}),
     ("3", "redis", {"redis": REDIS_3, "storage": {"cache": {"blobdescriptor": "redis"}}}),
-    ("3", "redis tls", {"redis": {**REDIS_3, "tls": {"clientcas": ["/ca.pem"]}}}),
+    ("3", "redis tls of 3.0", {"redis": {**REDIS_3, "tls": {"clientcas": ["/ca.pem"]}}}),
+    ("3.0.0", "redis tls", {"redis": {**REDIS_3, "tls": {"clientcas": ["/ca.pem"]}}}),
+    ("3.1.1", "redis tls", {"redis": {**REDIS_3, "tls": {"rootcas": ["/ca.pem"]}}}),
+    ("3.1.1", "tags", {"tags": {"maxtags": 5}}),
     ("auto", "redis, old form", {"redis": REDIS_2}),
     ("auto", "redis, new form", {"redis": REDIS_3}),
     ("auto", "redis, both forms", {"redis": {**REDIS_2, **REDIS_3}}),
@@ -316,13 +331,8 @@ GOOD: list[tuple[str, str, dict[str, Any]]] = [
     ),
     ("3", "policy", {"policy": {"repository": {"classes": ["image"]}}}),
     ("3", "health", {"health": {"http": [{"uri": "http://x", "statuscode": 200, "interval": "10s"}]}}),
-    ("3", "level in capitals", {"log": {"level": "INFO"}}),
+    ("3", "formatter in capitals", {"log": {"formatter": "JSON"}}),
     ("3", "whole driver", {"storage": {"filesystem": None, "gcs": {"bucket": "x"}}}),
-    (
-        "3",
-        "storage class",
-        {"storage": {"filesystem": None, "s3": {"bucket": "x", "region": "y", "storageclass": "GLACIER_IR"}}},
-    ),
     ("2.8", "text number", {"storage": {"filesystem": {"maxthreads": "100"}}}),
     ("3", "rewrite", {"middleware": {"storage": [{"name": "rewrite", "options": {"host": "cdn.example.com"}}]}}),
     ("2.8", "middleware of an own build", {"middleware": {"repository": [{"name": "own", "options": {"a": 1}}]}}),
@@ -338,6 +348,30 @@ def test_good(version: str, overrides: dict[str, Any]) -> None:
 P = "registry_server_config."
 UNKNOWN = "neither registry 2.8 nor 3.x knows this key, and it would be ignored in silence"
 CLOUDFRONT = {"baseurl": "https://x", "privatekey": "/k", "keypairid": "k"}
+SET_BY_A_VARIABLE: list[tuple[dict[str, Any], str, str]] = [
+    ({"log": {"level": "debug"}}, "log.level", "registry_server_log_level"),
+    ({"loglevel": "debug"}, "loglevel", "registry_server_log_level"),
+    ({"http": {"draintimeout": "5s"}}, "http.draintimeout", "registry_server_drain_timeout_seconds"),
+    ({"storage": {"delete": {"enabled": False}}}, "storage.delete.enabled", "registry_server_delete_enabled"),
+    # A null deletes what the variable says.
+    ({"storage": {"delete": {"enabled": None}}}, "storage.delete.enabled", "registry_server_delete_enabled"),
+    ({"storage": {"delete": None}}, "storage.delete.enabled", "registry_server_delete_enabled"),
+    (
+        {"storage": {"redirect": {"disable": False}}},
+        "storage.redirect.disable",
+        "registry_server_redirect_enabled",
+    ),
+    (
+        {"storage": {"filesystem": {"rootdirectory": "/data"}}},
+        "storage.filesystem.rootdirectory",
+        "registry_server_filesystem_directory, where registry_server_storage_provider is filesystem",
+    ),
+    (
+        {"storage": {"filesystem": None, "s3": {"bucket": "b"}}},
+        "storage.s3.bucket",
+        "registry_server_s3.bucket, where registry_server_storage_provider is s3",
+    ),
+]
 BAD: list[tuple[str, dict[str, Any], list[str]]] = [
     # What breaks a config between 2.8 and 3.x.
     (
@@ -381,19 +415,16 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
         [P + "storage.cache.blobdescriptor: is redis, but redis.addr is not set; registry 2.8 would not start."],
     ),
     (
-        "3",
-        {"storage": {"filesystem": None, "s3": {"bucket": "b", "regionendpoint": "http://x"}}},
-        [
-            P + "storage.s3.forcepathstyle: is missing, and registry 3.x no longer derives it from regionendpoint; "
-            "write true for most S3 look-alikes, false for virtual-host addresses."
-        ],
+        "3.1.1",
+        {"redis": {**REDIS_3, "tls": {"clientcas": ["/ca.pem"]}}},
+        [P + "redis.tls.clientcas: registry 3.1 has no redis.tls.clientcas and would ignore it; write rootcas."],
     ),
     (
-        "2.8",
-        {"storage": {"filesystem": None, "s3": {"bucket": "b", "region": "r", "forcepathstyle": True}}},
+        "3.0.0",
+        {"redis": {**REDIS_3, "tls": {"rootcas": ["/ca.pem"]}}, "tags": {"maxtags": 5}},
         [
-            P + "storage.s3.forcepathstyle: registry 2.8 has no storage.s3.forcepathstyle and would ignore it; "
-            "remove it, path style follows from regionendpoint there."
+            P + "redis.tls.rootcas: registry 3.0 has no redis.tls.rootcas and would ignore it; write clientcas.",
+            P + "tags: registry 3.0 has no tags and would ignore it; remove it or use a 3.1 image.",
         ],
     ),
     (
@@ -489,7 +520,7 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
         {"storage": {"filesytem": {}}},
         [
             P + "storage: has the storage drivers filesystem and filesytem, and exactly one is allowed; "
-            "remove all but one (a null value removes the one that the role wrote).",
+            "remove all but one (a null value removes the one that registry_server_storage_provider wrote).",
             P
             + "storage.filesytem: there is no such storage driver, and the registry would not start; did you mean filesystem?",
         ],
@@ -497,7 +528,9 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
     (
         "3",
         {"storage": {"filesystem": None}},
-        [P + "storage: has no storage driver; write one of filesystem, s3, gcs, azure or inmemory."],
+        [
+            P + "storage: has no storage driver; set registry_server_storage_provider, or write another one here.",
+        ],
     ),
     ("3", {"storage": None}, [P + "storage: is missing."]),
     # Wrong types and values; Go reads a bare number as nanoseconds.
@@ -516,66 +549,88 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
     ),
     (
         "3",
-        {"storage": {"delete": {"enabled": "true"}}},
-        [P + "storage.delete.enabled: must be true or false without quotes, not text."],
+        {"storage": {"maintenance": {"readonly": {"enabled": "true"}}}},
+        [P + "storage.maintenance.readonly.enabled: must be true or false, not text; write it without quotes."],
     ),
-    ("3", {"storage": {"redirect": {"disable": None}}}, [P + "storage.redirect.disable: is missing."]),
     (
         "3",
         {"catalog": {"maxentries": "100"}},
-        [P + "catalog.maxentries: must be a whole number without quotes, not text."],
+        [P + "catalog.maxentries: must be a whole number, not text; write it without quotes."],
     ),
     (
         "3",
         {"catalog": {"maxentries": True}},
-        [P + "catalog.maxentries: must be a whole number without quotes, not true or false."],
+        [P + "catalog.maxentries: must be a whole number, not true or false; write it without quotes."],
     ),
     ("3", {"catalog": {"maxentries": 0}}, [P + "catalog.maxentries: must be 1 or more."]),
     (
         "3",
         {"policy": {"repository": {"classes": "image"}}},
-        [P + "policy.repository.classes: must be a list of texts, not text."],
+        [
+            P
+            + 'policy.repository.classes: must be a list of texts, not text; write it in brackets, as in ["one", "two"].'
+        ],
     ),
-    ("3", {"http": {"headers": {"X-A": "b"}}}, [P + "http.headers.X-A: must be a list of texts, not text."]),
-    ("3", {"http": {"debug": "localhost:5001"}}, [P + "http.debug: must be a mapping, not text."]),
+    (
+        "3",
+        {"http": {"headers": {"X-A": "b"}}},
+        [P + 'http.headers.X-A: must be a list of texts, not text; write it in brackets, as in ["one", "two"].'],
+    ),
+    (
+        "3",
+        {"http": {"headers": {"X-A": [True, {}]}}},
+        [
+            P + "http.headers.X-A[0]: must be text, not true or false; write it in quotes.",
+            P + "http.headers.X-A[1]: must be text, not a mapping.",
+        ],
+    ),
+    (
+        "3",
+        {"http": {"headers": ["X-A: b"]}},
+        [
+            P + "http.headers: must be a mapping of header names to lists, not a list; "
+            'write it like {X-Robots-Tag: ["none"]}.'
+        ],
+    ),
+    (
+        "2.8",
+        {"http": {"debug": "localhost:5001"}},
+        [P + "http.debug: must be a mapping, not text; write below it one or more of addr, prometheus."],
+    ),
+    (
+        "3",
+        {"proxy": {"remoteurl": "https://x", "ttl": True}},
+        [P + "proxy.ttl: must be a duration, not true or false; write one like 30s, 5m or 1h30m."],
+    ),
+    # A right key at the wrong level.
+    ("3", {"redirect": {"disable": True}}, [P + f"redirect: {UNKNOWN}; its place is storage.redirect."]),
+    (
+        "3",
+        {"readonly": {"enabled": True}},
+        [P + f"readonly: {UNKNOWN}; its place is storage.maintenance.readonly or redis.readonly."],
+    ),
+    (
+        "3",
+        {"http": {"remoteurl": "https://x"}},
+        [P + f"http.remoteurl: {UNKNOWN}; did you mean relativeurls, or proxy.remoteurl?"],
+    ),
+    ("3", {"enabled": True}, [P + f"enabled: {UNKNOWN}; remove it."]),
     (
         "3",
         {"redis": {"addrs": ["r:1"], "password": 12345}},
-        [P + "redis.password: must be text, in quotes where it looks like a number or a switch, not a number."],
+        [P + "redis.password: must be text, not a number; write it in quotes."],
     ),
     (
         "3",
-        {"log": {"level": "warning"}},
-        [P + "log.level: has a value that registry 3.x does not take; did you mean warn?"],
+        {"log": {"formatter": "jso"}},
+        [P + "log.formatter: has a value that registry 3.x does not take; did you mean json?"],
     ),
     (
         "3",
-        {"log": {"level": "loud"}},
-        [P + "log.level: has a value that registry 3.x does not take; write one of error, warn, info, debug."],
+        {"log": {"formatter": "loud"}},
+        [P + "log.formatter: has a value that registry 3.x does not take; write one of text, json, logstash."],
     ),
-    ("3", {"loglevel": "debug"}, [P + "loglevel: is overruled by log.level; remove it and set log.level."]),
     ("3", {"version": 0.2}, [P + 'version: the only version of the format is 0.1; write "0.1".']),
-    (
-        "2.8",
-        {"storage": {"filesystem": None, "s3": {"bucket": "b", "region": "r", "storageclass": "GLACIER_IR"}}},
-        [
-            P + "storage.s3.storageclass: has a value that registry 2.8 does not take; "
-            "write one of none, standard, reduced_redundancy."
-        ],
-    ),
-    (
-        "3",
-        {"storage": {"filesystem": None, "s3": {"region": "r", "chunksize": 100}}},
-        [
-            P + "storage.s3.bucket: is missing.",
-            P + "storage.s3.chunksize: must be 5242880 or more.",
-        ],
-    ),
-    (
-        "2.8",
-        {"storage": {"filesystem": None, "s3": {"bucket": "b", "regionendpoint": "http://x"}}},
-        [P + "storage.s3.region: is missing."],
-    ),
     (
         "3",
         {"storage": {"maintenance": {"uploadpurging": {"enabled": True, "age": "1h"}}}},
@@ -596,13 +651,17 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
     (
         "3",
         {"notifications": {"endpoints": {"name": "x"}}},
-        [P + "notifications.endpoints: must be a list of mappings, not a mapping."],
+        [
+            P
+            + "notifications.endpoints: must be a list of mappings, not a mapping; begin each entry with a dash, and write in it "
+            "one or more of backoff, disabled, headers, ignore, ignoredmediatypes, name, threshold, timeout, url."
+        ],
     ),
     (
         "3",
         {"notifications": {"endpoints": [{"name": "x", "uri": "http://x"}]}},
         [
-            P + f"notifications.endpoints[0].uri: {UNKNOWN}; did you mean url?",
+            P + f"notifications.endpoints[0].uri: {UNKNOWN}; did you mean url, or health.http[].uri?",
             P + "notifications.endpoints[0].url: is missing.",
         ],
     ),
@@ -661,6 +720,23 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
         {"http": {"prefix": "/hub/"}},
         [P + "http.prefix: nginx forwards /v2/ as it is and would get 404 for every request; remove it."],
     ),
+    *(
+        (
+            "3",
+            overrides,
+            [P + f"{path}: belongs to the role; remove it and set {setting}."],
+        )
+        for overrides, path, setting in SET_BY_A_VARIABLE
+    ),
+    (
+        "3",
+        {"storage": {"filesystem": None, "inmemory": {}}},
+        [
+            P
+            + "storage.inmemory: each of two registry processes would keep images of its own and lose them with its container; "
+            "remove it and set registry_server_storage_provider."
+        ],
+    ),
     # A version that is not known yet: wrong for both, or right for neither.
     (
         "auto",
@@ -669,8 +745,8 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
     ),
     (
         "auto",
-        {"log": {"level": "loud"}},
-        [P + "log.level: has a value that registry 3.x does not take; write one of error, warn, info, debug."],
+        {"log": {"formatter": "loud"}},
+        [P + "log.formatter: has a value that registry 3.x does not take; write one of text, json, logstash."],
     ),
     (
         "auto",
@@ -699,6 +775,71 @@ def test_sentences_are_whole_for_every_version(overrides: dict[str, Any], versio
         assert path.startswith("registry_server_config")
         assert text.endswith((".", "?"))
         assert "\n" not in sentence
+
+
+@pytest.mark.parametrize(
+    ("storage", "sentence"),
+    [
+        (
+            {"storage_class": "GLACIER_IR"},
+            (
+                "registry_server_s3.storage_class: has a value that registry 2.8 does not take; "
+                "write one of none, standard, reduced_redundancy."
+            ),
+        ),
+        ({"chunk_size_bytes": 100}, "registry_server_s3.chunk_size_bytes: must be 5242880 or more."),
+        (
+            {"fips_endpoint_enabled": True},
+            (
+                "registry_server_s3.fips_endpoint_enabled: registry 2.8 has no storage.s3.usefipsendpoint and would ignore it; "
+                "remove it or use a 3.1 image."
+            ),
+        ),
+    ],
+)
+def test_a_setting_of_the_role_is_named_as_the_user_wrote_it(storage: dict[str, Any], sentence: str) -> None:
+    settings = {**S3, "storage": {**S3["storage"], **storage}}
+    assert problems({}, "2.8", settings) == [sentence]
+    assert problems({"storage": {"s3": {"v4auth": False}}}, "2.8", settings) == [sentence]
+
+
+@pytest.mark.parametrize("driver", ["gcs", "azure", "oss"])
+def test_a_built_image_lacks_drivers(driver: str) -> None:
+    config = FILTERS["registry_config"](FILESYSTEM, "2.8", {"storage": {"filesystem": None, driver: {}}})
+    found = FILTERS["registry_config_problems"](config, "2.8", {}, built=True)
+    assert (
+        P
+        + f"storage.{driver}: the image that is built from Debian's package has no driver {driver}, and the registry would "
+        "not start; set registry_server_image_provider to pull or archive, and name an image that has it."
+    ) in found
+    assert "Debian" not in " ".join(FILTERS["registry_config_problems"](config, "2.8", {}))
+
+
+@pytest.mark.parametrize("settings", [FILESYSTEM, S3], ids=["filesystem", "s3"])
+def test_a_built_image_has_the_drivers_of_the_role(settings: dict[str, Any]) -> None:
+    config = FILTERS["registry_config"](settings, "2.8")
+    assert FILTERS["registry_config_problems"](config, "2.8", {}, built=True) == []
+
+
+@pytest.mark.parametrize(
+    ("overrides", "paths"),
+    [
+        ({}, []),
+        ({"log": {"fields": {}}, "health": {"file": []}, "storage": {"filesystem": {"maxthreads": 1}}}, []),
+        ({"storage": {"filesystem": None, "inmemory": {}, "s3": None}}, []),
+        *(
+            ({"storage": {"filesystem": None, driver: {}}}, [f"storage.{driver}"])
+            for driver in ("s3", "s3aws", "gcs", "azure", "oss", "swift")
+        ),
+        ({"log": {"hooks": [{}]}}, ["log.hooks"]),
+        ({"health": {"http": [{}], "tcp": [{}]}}, ["health.http", "health.tcp"]),
+        ({"proxy": {}, "redis": {}, "reporting": {}}, ["proxy", "redis", "reporting"]),
+        ({"middleware": {}, "notifications": {}}, ["middleware", "notifications"]),
+        ({"proxy": None, "storage": "x"}, []),
+    ],
+)
+def test_what_needs_a_network(overrides: dict[str, Any], paths: list[str]) -> None:
+    assert FILTERS["registry_config_connections"](overrides) == paths
 
 
 def test_no_value_gets_into_a_sentence() -> None:

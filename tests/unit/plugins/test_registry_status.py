@@ -82,7 +82,7 @@ def container(name: str, **different: Any) -> Found:
         "started": "2029-12-01T12:00:00Z",
         "finished": "",
         "socket": "" if name.endswith("proxy") else f"/sockets/{name}.sock",
-        "answer": None if name.endswith("proxy") else {"status": 200, "problem": ""},
+        "answer": None if name.endswith("proxy") else {"status": 200, "problem": "", "storage_problem": ""},
         **different,
     }
 
@@ -122,6 +122,7 @@ def healthy(leaf: Pair | None = None) -> Found:
             "free_bytes": 50 * 1024**3,
             "total_inodes": 1000,
             "free_inodes": 900,
+            "read_only": False,
         },
     }
 
@@ -541,6 +542,17 @@ def test_rights_that_make_no_sense(rights: Any) -> None:
         ({"state": "restarting", "exit_code": 2, "restarts": 9, "answer": None}, "critical", "again and again"),
         ({"state": "paused", "answer": None}, "critical", "docker unpause drydock-registry-b"),
         ({"health": "unhealthy"}, "critical", "its health check fails"),
+        (
+            {
+                "answer": {
+                    "status": 200,
+                    "problem": "",
+                    "storage_problem": "it cannot read its storage (it answers 500)",
+                }
+            },
+            "critical",
+            "The container drydock-registry-b runs, but it cannot read its storage (it answers 500)",
+        ),
         ({"answer": {"status": 503, "problem": ""}}, "critical", "answers 503 at /sockets/drydock-registry-b.sock"),
         ({"answer": {"status": 0, "problem": "timed out"}}, "critical", "does not answer (timed out)"),
         ({"restarts": 3, "started": "2030-01-01T11:30:00Z"}, "warning", "restarted 3 times, last on 2030-01-01 11:30"),
@@ -553,6 +565,14 @@ def test_container(different: dict[str, Any], level: str, words: str) -> None:
     made = judge(found)
     assert problems(made) == ([] if level == "ok" else [(level, "container drydock-registry-b")])
     assert words in (message(made) if words else "")
+
+
+def test_read_only_storage_is_told_from_one_that_is_away() -> None:
+    found = healthy()
+    found["storage"]["read_only"] = True
+    made = judge(found)
+    assert problems(made) == [("critical", "storage")]
+    assert "is read-only, so pulls go on and pushes fail" in message(made)
 
 
 def test_docker_does_not_answer() -> None:

@@ -324,11 +324,12 @@ def test_asks_a_registry() -> None:
     folder = tempfile.mkdtemp()
     path = f"{folder}/a.sock"
     try:
-        assert host.ask_socket(path, 5) == {"status": 0, "problem": "No such file or directory"}
+        nothing = {"status": 0, "storage_problem": ""}
+        assert host.ask_socket(path, 5) == {**nothing, "problem": "No such file or directory"}
         for status in (200, 503):
             with serving(UnixServer(path, Handler), status):  # type: ignore[arg-type]
-                assert host.ask_socket(path, 5) == {"status": status, "problem": ""}
-            assert host.ask_socket(path, 5) == {"status": 0, "problem": "Connection refused"}
+                assert host.ask_socket(path, 5) == {"status": status, "problem": "", "storage_problem": ""}
+            assert host.ask_socket(path, 5) == {**nothing, "problem": "Connection refused"}
             Path(path).unlink()
     finally:
         shutil.rmtree(folder)
@@ -368,6 +369,7 @@ def test_storage(tmp_path: Path) -> None:
     assert found["used_bytes"] >= 10000
     assert found["used_is_complete"]
     assert not found["own_file_system"]
+    assert not found["read_only"]
     assert 0 < found["free_bytes"] <= found["total_bytes"] <= usage.total
 
 
@@ -381,3 +383,11 @@ def test_no_storage(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     assert host.read_storage(str(tmp_path / "missing"), 1)["problem"] == "does not exist"
     assert host.read_storage(str(tmp_path / "file"), 1)["problem"] == "is no folder"
+
+
+def test_a_read_only_file_system_is_told() -> None:
+    places = [line.split() for line in Path("/proc/mounts").read_text(encoding="utf-8").splitlines()]
+    read_only = [place[1] for place in places if "ro" in place[3].split(",") and Path(place[1]).is_dir()]
+    if not read_only:
+        pytest.skip("nothing is mounted read-only here")
+    assert host.read_storage(read_only[0], 0)["read_only"]

@@ -25,6 +25,7 @@ WEB: dict[str, Any] = {
 MAIL: dict[str, Any] = {
     "files": ["/b", "/c"],
     "nearest": ["/srv"],
+    "foreign": [{"path": "/srv/mail", "account": "mail"}],
     "libraries": ["bcrypt", "requests"],
     "accounts": ["mail"],
     "programs": ["sh"],
@@ -37,6 +38,7 @@ ALL: dict[str, Any] = {
     "docker": True,
     "listeners": True,
     "nearest": ["/srv"],
+    "foreign": [{"path": "/srv/mail", "account": "mail"}],
     "accounts": ["mail"],
     "programs": ["sh"],
 }
@@ -45,6 +47,7 @@ ANSWERS: dict[str, Any] = {
     "files": {"/a": "a", "/b": "b", "/c": "c"},
     "pairs": {"/a.crt": True},
     "nearest": {"/srv": "a folder"},
+    "foreign": {"/srv/mail": ""},
     "libraries": {"present": ["requests"], "missing": ["bcrypt"], "system": True, "python": "/usr/bin/python3"},
     "accounts": {"mail": None},
     "programs": {"sh": "/bin/sh"},
@@ -72,6 +75,7 @@ def test_each_role_gets_its_own_answers() -> None:
         "user": ANSWERS["user"],
         "files": {"/b": "b", "/c": "c"},
         "nearest": {"/srv": "a folder"},
+        "foreign": {"/srv/mail": ""},
         "libraries": ANSWERS["libraries"],
         "accounts": {"mail": None},
         "programs": {"sh": "/bin/sh"},
