@@ -71,7 +71,9 @@ def results(returncode: int, stdout: str, stderr: str) -> Run:
                 if result.get("changed"):
                     changed.append(task["task"]["name"])
                 if result.get("failed"):
-                    failures.append(str(result.get("msg")))
+                    # Of a loop, what its items say.
+                    items = [one for one in result.get("results") or [] if isinstance(one, dict) and one.get("failed")]
+                    failures += [str(one.get("msg")) for one in items or [result]]
     return Run(returncode, changed, failures)
 
 
