@@ -19,7 +19,7 @@ options:
     description:
       - The settings of the role C(registry_proxy), each without its prefix.
       - The keys are V(domain), V(names), V(https_port), V(http_port), V(listen_address), V(trusted_networks),
-        V(keepalive_seconds), V(realm), V(client_certificates),
+        V(client_networks), V(cors_origins), V(keepalive_seconds), V(realm), V(client_certificates),
         V(client_ca_certificate), V(client_crl), V(reload_program), V(password_cache_seconds) and V(failed_logins_per_second).
     type: dict
     required: true
@@ -27,6 +27,11 @@ options:
     description: Whether the CA and its list may be empty for now, as in a dry run before the CA is made.
     type: bool
     default: false
+  if_inet6:
+    description:
+      - The content of the host's C(/proc/net/if_inet6), its IPv6 addresses; it is empty where the host has none.
+      - Without it, no host is looked at.
+    type: str
 """
 
 EXAMPLES = r"""
@@ -53,12 +58,12 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.drydock.registry.plugins.module_utils._proxy import settings_problems
 
 
-def proxy_problems(settings: Any, client_ca_may_come: bool = False) -> list[str]:
+def proxy_problems(settings: Any, client_ca_may_come: bool = False, if_inet6: str | None = None) -> list[str]:
     """The problems of all settings together."""
     if not isinstance(settings, Mapping):
         raise AnsibleFilterError("drydock.registry.proxy_problems takes a dictionary of settings.")
     now = datetime.datetime.now(datetime.timezone.utc)
-    return settings_problems(settings, now, client_ca_may_come=client_ca_may_come)
+    return settings_problems(settings, now, client_ca_may_come=client_ca_may_come, if_inet6=if_inet6)
 
 
 class FilterModule:

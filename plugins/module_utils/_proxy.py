@@ -96,12 +96,73 @@ def _address_problems(settings: Mapping[str, Any]) -> list[str]:
         )
     if address:
         try:
-            ipaddress.IPv4Address(address)
+            ipaddress.ip_address(address)
+            scoped = "%" in address
         except ValueError:
+            scoped = True
+        if scoped:
             problems.append(
-                f"registry_proxy_listen_address is `{address}`; write an IPv4 address of the host, or nothing for all of its addresses."
+                f"registry_proxy_listen_address is `{address}`; write an IPv4 or IPv6 address of the host, "
+                "or nothing for all of its addresses."
             )
     return problems
+
+
+def _ipv6_problems(settings: Mapping[str, Any], if_inet6: str) -> list[str]:
+    """What the host's IPv6 addresses, as the kernel lists them, do not allow."""
+    have = {ipaddress.IPv6Address(int(line.split()[0], 16)) for line in if_inet6.splitlines() if line.strip()}
+    problems = []
+    wanted = _ipv6(str(settings["listen_address"]))
+    if wanted and wanted not in have:
+        problems.append(
+            f"registry_proxy_listen_address is {wanted}, which is no IPv6 address of this host; "
+            "write one that `ip -6 address` shows, or nothing for all addresses."
+        )
+    if _ipv6(str(settings["domain"] or "")) and not have:
+        problems.append(
+            f"registry_proxy_domain is {settings['domain']}, an IPv6 address, but this host has no IPv6; "
+            "write a name or an IPv4 address, or give the host IPv6."
+        )
+    return problems
+
+
+def _ipv6(text: str) -> ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.IPv6Address(text)
+    except ValueError:
+        return None
+
+
+_ORIGIN = re.compile(r"(https?)://([a-z0-9]([a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:]+\])(:[1-9][0-9]{0,4})?")
+
+
+def _client_problems(settings: Mapping[str, Any]) -> list[str]:
+    """What is wrong with who may connect, and from which web pages."""
+    problems = [
+        f"registry_proxy_client_networks has `{network}`, which is no network; write it as 10.0.0.0/16, without host bits."
+        for network in settings["client_networks"]
+        if not _is_network(network)
+    ]
+    for origin in settings["cors_origins"]:
+        found = _ORIGIN.fullmatch(str(origin))
+        if not found:
+            problems.append(
+                f"registry_proxy_cors_origins has `{origin}`; write each origin as browsers send it, such as https://ui.example.com or "
+                "http://localhost:8080: small letters, no path, no `*`."
+            )
+        elif found[4] == {"https": ":443", "http": ":80"}[found[1]]:
+            problems.append(
+                f"registry_proxy_cors_origins has `{origin}`; leave out {found[4]}, which browsers do not send."
+            )
+    return problems
+
+
+def _is_network(text: Any) -> bool:
+    try:
+        ipaddress.ip_network(str(text))
+    except ValueError:
+        return False
+    return True
 
 
 def _balancer_problems(settings: Mapping[str, Any]) -> list[str]:
@@ -275,12 +336,16 @@ def client_trust_problems(settings: Mapping[str, Any], now: datetime.datetime, *
 # ---- settings as a whole -------------------------------------------------------------------------------------------
 
 
-def settings_problems(settings: Mapping[str, Any], now: datetime.datetime, *, client_ca_may_come: bool) -> list[str]:
-    """What keeps registry_proxy from its outcome with these settings, a sentence each; needs no host."""
+def settings_problems(
+    settings: Mapping[str, Any], now: datetime.datetime, *, client_ca_may_come: bool, if_inet6: str | None = None
+) -> list[str]:
+    """What keeps registry_proxy from its outcome with these settings, a sentence each; of the host, it takes the IPv6 addresses."""
     return [
         *_name_problems(str(settings["domain"] or ""), [str(name) for name in settings["names"]]),
         *_address_problems(settings),
         *_balancer_problems(settings),
+        *_client_problems(settings),
+        *([] if if_inet6 is None else _ipv6_problems(settings, if_inet6)),
         *_text_problems(settings),
         *_password_problems(settings),
         *client_trust_problems(settings, now, may_come=client_ca_may_come),

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 READ_AT_LOAD = (
     "nginx.conf",
     "access.js",
+    "passwords.js",
     "client-ca.crt",
     "client.crl",
     "access.json",

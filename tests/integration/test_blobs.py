@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 from deployment import ADDRESS, WAIT_SECONDS, Deployment, deployed_hosts
+from into_host import into
 
 SOCKET = "/var/lib/drydock/sockets/registry-a.sock"
 STORAGE = "/var/lib/drydock/registry/docker/registry/v2"
@@ -23,6 +24,30 @@ OF_NGINX = {
     *("server", "date", "connection", "strict-transport-security", "x-content-type-options", "x-frame-options"),
     *("content-security-policy", "referrer-policy"),
 }
+
+
+# Prints which names were known together with which certificate, in the order in which that was first seen.
+WATCH = """
+import hashlib, http.client, json, select, ssl, sys
+seen = []
+while not select.select([sys.stdin], [], [], 0.05)[0]:
+    connection = http.client.HTTPSConnection("127.0.0.1", context=ssl._create_unverified_context(), timeout=20)
+    try:
+        connection.connect()
+        state = [hashlib.sha256(connection.sock.getpeercert(True)).hexdigest(), []]
+        for name in sys.argv[1:]:
+            connection.request("GET", "/v2/", headers={"Host": name})
+            answer = connection.getresponse()
+            answer.read()
+            state[1].append(answer.status)
+    except (OSError, http.client.HTTPException):
+        continue
+    finally:
+        connection.close()
+    if state not in seen:
+        seen.append(state)
+print(json.dumps(seen))
+"""
 
 
 class Answer(NamedTuple):
@@ -188,6 +213,34 @@ def test_a_blob_whose_file_is_missing_is_the_registrys_to_explain(deployment: Bl
     assert deployment.nginx(lost).status == deployment.registry(lost).status
 
 
+@pytest.mark.parametrize(
+    "target", ["/etc/drydock/tls/tls.key", "/etc/drydock/auth/htpasswd", "/etc/passwd", "another blob"]
+)
+def test_what_lies_outside_the_storage_is_never_sent(deployment: Blobs, blob: str, target: str) -> None:
+    """Whoever can write to the storage may put links there: in place of a blob, of a folder above it, and of the link to it."""
+    path = deployment.push("ours/app", f"replaced by {target}")
+    hexadecimal, other = path.rpartition(":")[2], blob.rpartition(":")[2]
+    folder, link = (
+        f"blobs/sha256/{hexadecimal[:2]}/{hexadecimal}",
+        f"repositories/ours/app/_layers/sha256/{hexadecimal}/link",
+    )
+    place = """
+        cd "$1" && what=$4
+        [ -e "$what" ] || what=$PWD/blobs/sha256/$5/data
+        case $6 in
+        file) ln --symbolic --force "$what" "$2/data" ;;
+        folder) mkdir -p moved && cp --dereference "$what" moved/data && rm -r "$2" && ln -s "$PWD/moved" "$2" ;;
+        link) cp "$3" moved/link && ln --symbolic --force "$PWD/moved/link" "$3" ;;
+        esac
+    """
+    for kind in ("file", "folder", "link"):
+        deployment.host("sh", "-c", place, "sh", STORAGE, folder, link, target, f"{other[:2]}/{other}", kind)
+        for options in ((), ("--head",), ("--range", "0-9")):
+            answer = deployment.nginx(path, *options)
+            assert answer.status == 404, (kind, options, answer)
+            assert answer.headers["content-type"] == "application/json"
+
+
 def test_an_image_is_pulled(deployment: Blobs) -> None:
     image = f"{ADDRESS}/ours/image:1"
     deployment.host("install", "-D", "/etc/drydock/tls/ca.crt", f"/etc/docker/certs.d/{ADDRESS}/ca.crt")
@@ -198,14 +251,44 @@ def test_an_image_is_pulled(deployment: Blobs) -> None:
     deployment.host("docker", "pull", image)
 
 
-def test_nginx_cannot_write_to_the_images(deployment: Blobs) -> None:
+def test_nginx_sees_what_it_needs_and_writes_nothing(deployment: Blobs) -> None:
     mounts = json.loads(deployment.host("docker", "inspect", "--format={{json .Mounts}}", "drydock-proxy").stdout)
     assert not any(one["RW"] for one in mounts)
-    assert Path("/var/lib/drydock/registry") in [Path(one["Source"]) for one in mounts]
+    needed = (
+        "/etc/drydock/proxy",
+        "/etc/drydock/tls",
+        "/etc/drydock/auth",
+        "/var/lib/drydock/sockets",
+        "/var/lib/drydock/passwords",
+    )
+    assert {one["Source"] for one in mounts} == {*needed, "/var/lib/drydock/registry"}
+
+
+def test_another_name_is_one_switch(deployment: Blobs) -> None:
+    """Which names are known belongs to the certificate that is shown, at each moment; the old name stays, since the inventory says so.
+
+    The new one is an IPv6 address, under which the run's own client then uses the registry.
+    """
+    deployment.host("sysctl", "--write", "net.ipv6.conf.all.disable_ipv6=0", "net.ipv6.conf.lo.disable_ipv6=0")
+    deployment.settings |= {
+        "drydock_domain": "::1",
+        "registry_tls_names": [ADDRESS],
+        "registry_proxy_blob_directory": "",
+    }
+    watcher = subprocess.Popen(
+        [*into(deployment.names[ADDRESS]), "python3", "-c", WATCH, ADDRESS, "[::1]"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    deployment.play("site.yml")
+    seen = json.loads(watcher.communicate("enough\n", timeout=60)[0])
+    assert [codes for _, codes in seen] == [[401, 421], [401, 401]]
+    assert seen[0][0] != seen[1][0]
 
 
 def test_switched_off_the_registry_sends_all(deployment: Blobs, blob: str) -> None:
-    deployment.settings["registry_proxy_blob_directory"] = ""
-    deployment.play("site.yml", "--tags=proxy")
     assert not deployment.sent_by_nginx(blob)
     assert deployment.nginx(blob).status == 200
+    mounts = json.loads(deployment.host("docker", "inspect", "--format={{json .Mounts}}", "drydock-proxy").stdout)
+    assert "/var/lib/drydock/registry" not in [one["Source"] for one in mounts]

@@ -112,7 +112,7 @@ def cases() -> dict[str, Case]:
         "bad-pattern": Case(users({"name": "ann", "repositories": ["Team/*"]}), ("ann", "Team/*", "upper-case")),
         "port-none": Case({"registry_proxy_https_port": 70000}, ("registry_proxy_https_port", "65535")),
         "address-none": Case(
-            {"registry_proxy_listen_address": "eth0"}, ("registry_proxy_listen_address", "IPv4 address")
+            {"registry_proxy_listen_address": "eth0"}, ("registry_proxy_listen_address", "IPv4 or IPv6 address")
         ),
         "key-of-another": Case(provided(good, other["key"]), ("registry_tls_provided", "private_key")),
         "name-of-another": Case(provided(other), ("registry_tls_provided", "registry.example.com")),

@@ -172,11 +172,34 @@ function listed(repositories, repository) {
     return anyOf(repositories, (pattern) => matches(pattern, repository));
 }
 
-function anonymousMay(rules, right, repository) {
-    return right === 'pull' && !!rules && !!rules.anonymous && listed(rules.anonymous.repositories, repository);
+function isObject(value) {
+    return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-// Whether a user has a right; `rules` is null where there are none and every user may do everything.
+// The patterns of an entry of the rules. A text has elements and a length, too: `"**"` would be read as two patterns.
+function patterns(entry) {
+    if (!isObject(entry) || !Array.isArray(entry.repositories) || anyOf(entry.repositories, (one) => typeof one !== 'string')) {
+        throw new Error('access.json has an entry without a list of repositories');
+    }
+    return entry.repositories;
+}
+
+// What access.json holds, where it is what it should be. Of the users, only the one who asks is looked at later.
+function checked(document) {
+    if (!isObject(document) || !isObject(document.users) || document.anonymous === undefined) {
+        throw new Error('access.json has no users, or does not say what everybody may pull');
+    }
+    if (document.anonymous !== null) {
+        patterns(document.anonymous);
+    }
+    return document;
+}
+
+function anonymousMay(rules, right, repository) {
+    return right === 'pull' && !!rules && rules.anonymous !== null && listed(rules.anonymous.repositories, repository);
+}
+
+// Whether a user has a right; `rules` is null where the setting says that there are none and every user may do everything.
 function userMay(rules, user, right, repository) {
     if (rules === null) {
         return true;
@@ -185,15 +208,19 @@ function userMay(rules, user, right, repository) {
         return false;
     }
     const own = rules.users[user];
+    const repositories = patterns(own);
+    if (!has(RANK, own.access)) {
+        throw new Error('access.json has a user without a right');
+    }
     if (right === 'login') {
         return true;
     }
     if (right === 'catalog') {
         // The catalog names all repositories.
-        return anyOf(own.repositories, (pattern) => pattern === '**');
+        return anyOf(repositories, (pattern) => pattern === '**');
     }
     // Logging in takes nothing away: what nobody may pull, everybody may.
-    return (RANK[own.access] >= RANK[right] && listed(own.repositories, repository)) || anonymousMay(rules, right, repository);
+    return (RANK[own.access] >= RANK[right] && listed(repositories, repository)) || anonymousMay(rules, right, repository);
 }
 
 // ---- Who asks
@@ -279,8 +306,9 @@ function decide(asked, who) {
         return refuse(400, 'UNSUPPORTED', 'the query is malformed or names a parameter twice');
     }
     const right = read.route.rights[asked.method];
+    const rules = asked.rulesEnabled ? checked(access_rules) : null;
     const may = (what, repository) =>
-        who.anonymous ? anonymousMay(asked.rules, what, repository) : userMay(asked.rules, who.user, what, repository);
+        who.anonymous ? anonymousMay(rules, what, repository) : userMay(rules, who.user, what, repository);
     if (!may(right, read.repository)) {
         return refuse(403, 'DENIED', NOT_ALLOWED);
     }
@@ -391,8 +419,8 @@ function request(r) {
         credentials: sent,
         passwordUser: sent ? sent.user : '',
         certificate: variables.ssl_client_verify === 'SUCCESS' ? commonName(variables.ssl_client_s_dn || '') : null,
-        // nginx does not start where the file is missing.
-        rules: variables.access_rules_enabled === 'off' ? null : access_rules,
+        // Whether there are rules is for the setting to say, never for the file. nginx does not start where it is missing.
+        rulesEnabled: variables.access_rules_enabled !== 'off',
     };
 }
 
@@ -433,7 +461,8 @@ function judge(r) {
     variables.access_user = who.user || '';
     variables.access_error = decision.error;
     variables.access_uri = decision.uri;
-    if (decision.blob && isWhole(r.headersIn)) {
+    if (decision.blob) {
+        variables.blob_way = isWhole(r.headersIn) ? 'whole' : 'part';
         variables.blob_link = decision.blob.link;
         variables.blob_data = decision.blob.data;
         variables.blob_digest = decision.blob.digest;
@@ -447,36 +476,4 @@ function judge(r) {
     return who.anonymous && decision.status !== 200 ? 'refuse' : 'none';
 }
 
-// ---- Asking the password server
-
-const PATIENCE_SECONDS = 30;
-const SHORTEST_PAUSE_MILLISECONDS = 100;
-const LONGEST_PAUSE_MILLISECONDS = 1000;
-
-function pause(milliseconds) {
-    return new Promise((resolve) => setTimeout(resolve, milliseconds));
-}
-
-/*
- * Ask until the password server has a place for the client's address. A 204 is a yes, a 401 a no, and 403, which auth_request
- * passes on as well, means that nothing was found out.
- */
-async function askPasswordServer(r) {
-    const end = Date.now() + PATIENCE_SECONDS * 1000;
-    let milliseconds = SHORTEST_PAUSE_MILLISECONDS;
-    for (;;) {
-        const status = (await r.subrequest('/ask')).status;
-        if (status !== 429) {
-            r.return(status === 204 || status === 401 ? status : 502);
-            return;
-        }
-        if (Date.now() + milliseconds > end) {
-            r.return(403);
-            return;
-        }
-        await pause(milliseconds);
-        milliseconds = Math.min(milliseconds * 1.25, LONGEST_PAUSE_MILLISECONDS);
-    }
-}
-
-export default {judge, askPasswordServer};
+export default {judge};

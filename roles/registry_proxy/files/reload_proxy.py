@@ -49,6 +49,7 @@ AUTH = "/etc/drydock/auth"
 READ_AT_LOAD = (
     (CONFIGURATION, "nginx.conf"),
     (CONFIGURATION, "access.js"),
+    (CONFIGURATION, "passwords.js"),
     (CONFIGURATION, "client-ca.crt"),
     (CONFIGURATION, "client.crl"),
     (AUTH, "access.json"),
@@ -70,7 +71,8 @@ class Failed(Exception):
 
 
 # As the role's template writes it.
-LISTENS = re.compile(r"^\s*listen ([0-9.]+):([0-9]+) ssl\b", re.MULTILINE)
+LISTENS = re.compile(r"^\s*listen (?!\[::\])([0-9.]+|\[[0-9a-f:.]+\]):([0-9]+) ssl\b", re.MULTILINE)
+READS_RULES = re.compile(r"^\s*js_preload_object access_rules ", re.MULTILINE)
 
 
 class Proxy(NamedTuple):
@@ -85,7 +87,8 @@ class Proxy(NamedTuple):
         found = LISTENS.search(conf.read_text(encoding="utf-8"))
         if not found:
             raise Failed(f"{conf} does not say where nginx listens; run the playbook that wrote it once more.")
-        return "127.0.0.1" if found[1] == "0.0.0.0" else found[1], int(found[2])  # noqa: S104 (a comparison)
+        address = "127.0.0.1" if found[1] == "0.0.0.0" else found[1].strip("[]")  # noqa: S104 (a comparison)
+        return address, int(found[2])
 
     def conf(self) -> Path:
         """Return the file that nginx.conf includes."""
@@ -153,14 +156,36 @@ def complaint(text: str) -> str:
     return next((line for line in lines if "[emerg]" in line), lines[-1])
 
 
-def cause(proxy: Proxy, stderr: str) -> str:
-    """Say why nginx refuses the files. Of rules that are no JSON it says nothing."""
-    rules = proxy.folders[AUTH] / "access.json"
+def rules_problem(text: bytes) -> str:
+    """Say what is wrong with the access rules, or nothing. nginx takes any JSON, and refuses everybody where it is not this."""
     try:
-        json.loads(rules.read_bytes() if rules.exists() else "{}")
-    except ValueError as error:
-        return f"{rules} is no JSON: {error}"
-    return complaint(stderr)
+        rules = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        return f"is no JSON: {error}"
+    if not isinstance(rules, dict) or not isinstance(rules.get("users"), dict) or "anonymous" not in rules:
+        return "has to be an object with `users` and `anonymous`"
+    anonymous = rules["anonymous"]
+    if anonymous is not None and not has_repositories(anonymous):
+        return "has to have `anonymous` null, or an object with a list of repositories"
+    for name, user in rules["users"].items():
+        if not has_repositories(user) or user.get("access") not in ("pull", "push", "admin"):
+            return f"has to give the user {json.dumps(name)} an access, pull, push or admin, and a list of repositories"
+    return ""
+
+
+def has_repositories(entry: Any) -> bool:
+    """Tell whether an entry of the rules has a list of patterns."""
+    patterns = entry.get("repositories") if isinstance(entry, dict) else None
+    return isinstance(patterns, list) and all(isinstance(pattern, str) for pattern in patterns)
+
+
+def refuse_rules(proxy: Proxy) -> None:
+    """Raise where nginx would read access rules that say nothing."""
+    rules = proxy.folders[AUTH] / "access.json"
+    conf = (proxy.folders[CONFIGURATION] / "nginx.conf").read_text(encoding="utf-8")
+    problem = rules_problem(rules.read_bytes()) if READS_RULES.search(conf) and rules.exists() else ""
+    if problem:
+        raise Failed(f"nginx goes on with what it had loaded: {rules} {problem}.")
 
 
 def content(folders: dict[str, Path]) -> bytes:
@@ -364,6 +389,7 @@ def load(proxy: Proxy, *, leave: bool = False) -> None:
 
 def try_to_load(proxy: Proxy) -> None:
     """Let nginx check what lies on disk and take it."""
+    refuse_rules(proxy)
     before = written_conf(proxy)
     accepted = False
     write(proxy, wanted_conf(proxy))
@@ -372,7 +398,7 @@ def try_to_load(proxy: Proxy) -> None:
             checked = nginx(container, "-t", "-q")
             if checked.returncode != 0:
                 raise Failed(
-                    f"nginx goes on with what it had loaded, for it refuses what is new: {cause(proxy, checked.stderr)}"
+                    f"nginx goes on with what it had loaded, for it refuses what is new: {complaint(checked.stderr)}"
                 )
         accepted = True
         for container in proxy.running:
@@ -429,6 +455,7 @@ def run(*, check: bool, leave: bool = False, back: bool = False) -> str:
         if proxy.running:
             load(proxy, leave=leave)
         else:
+            refuse_rules(proxy)
             write(proxy, wanted_conf(proxy))
         return "changed"
 

@@ -1,68 +1,82 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Guess passwords from one address of this host, and be somebody else from another one meanwhile; print what came of it as JSON.
+"""Guess passwords from many addresses of this host, and be somebody else meanwhile; print what came of it as JSON.
 
-Reads from standard input: `guesses` headers that are sent at once, and headers that are right: `remembered`, which was so before,
-is sent from the address of the guesses, and `fresh` from another one.
+Reads from standard input: how many `addresses` guess, on how many `connections` each, by which header (`guess`, with another ending each
+time); and headers that are right: `remembered`, which was so before, is sent from an address of the guesses, and each of `fresh` from one
+that sends nothing else.
 """
 
 from __future__ import annotations
 
-import http.client
+import asyncio
+import base64
 import json
 import ssl
 import sys
-import threading
 import time
+from itertools import count
 from typing import Any
 
-GUESSES_FROM, ANOTHER = "127.0.0.2", "127.0.0.3"
 CONTEXT = ssl._create_unverified_context()  # noqa: S323 (the certificate is not what this is about)
+SECONDS = 10
+NUMBERS = count()
 
 
-def ask(address: str, path: str, authorization: str = "") -> dict[str, Any]:
-    """Make one request from an address."""
+async def ask(address: str, path: str, authorization: str = "") -> dict[str, Any]:
+    """Make one request from an address, on a connection of its own."""
     began = time.monotonic()
-    connection = http.client.HTTPSConnection(
-        "127.0.0.1", 443, context=CONTEXT, source_address=(address, 0), timeout=120
-    )
-    headers = {"Host": "registry.test"} | ({"Authorization": authorization} if authorization else {})
-    try:
-        connection.request("GET", path, headers=headers)
-        answer = connection.getresponse()
-        answer.read()
-    finally:
-        connection.close()
+    reader, writer = await asyncio.open_connection("127.0.0.1", 443, ssl=CONTEXT, local_addr=(address, 0))
+    lines = [f"GET {path} HTTP/1.1", "Host: registry.test", "Connection: close"]
+    lines += [f"Authorization: {authorization}"] if authorization else []
+    writer.write("\r\n".join([*lines, "", ""]).encode())
+    status, *headers = (await reader.read()).decode().partition("\r\n\r\n")[0].split("\r\n")
+    writer.close()
+    named = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in headers)}
     return {
-        "status": answer.status,
+        "status": int(status.split()[1]),
         "seconds": time.monotonic() - began,
-        "retry_after": answer.getheader("Retry-After"),
+        "retry_after": named.get("retry-after"),
     }
 
 
-def main() -> None:
+async def guess(address: str, header: str, end: float, answers: list[dict[str, Any]]) -> None:
+    """Guess until the end; where there is no place, again after a second."""
+    credentials = base64.b64decode(header.split()[1]).decode()
+    while time.monotonic() < end:
+        encoded = base64.b64encode(f"{credentials} {next(NUMBERS)}".encode()).decode()
+        answers.append(await ask(address, "/v2/", f"Basic {encoded}"))
+        if answers[-1]["status"] == 429:
+            await asyncio.sleep(1)
+
+
+async def main() -> None:
     """Run as a program."""
     given = json.load(sys.stdin)
     guesses: list[dict[str, Any]] = []
-    threads = [
-        threading.Thread(target=lambda header=header: guesses.append(ask(GUESSES_FROM, "/v2/", header)))
-        for header in given["guesses"]
-    ]
+    meanwhile: dict[str, list[dict[str, Any]]] = {"healthz": [], "remembered": [], "fresh": []}
+    meanwhile["remembered"].append(await ask("127.0.1.1", "/v2/", given["remembered"]))
     began = time.monotonic()
-    for thread in threads:
-        thread.start()
-    time.sleep(3)
-    meanwhile = {
-        "healthz": [ask(ANOTHER, "/healthz") for _ in range(5)],
-        "remembered": [ask(GUESSES_FROM, "/v2/", given["remembered"]) for _ in range(5)],
-        "fresh": [ask(ANOTHER, "/v2/", header) for header in given["fresh"]],
-    }
-    still_guessing = sum(thread.is_alive() for thread in threads)
-    for thread in threads:
-        thread.join()
-    seconds = time.monotonic() - began
-    print(
-        json.dumps({"guesses": guesses, "seconds": seconds, "meanwhile": meanwhile, "still_guessing": still_guessing})
-    )
+    end = began + SECONDS
+    tasks = [
+        asyncio.create_task(guess(f"127.0.1.{address + 1}", given["guess"], end, guesses))
+        for address in range(given["addresses"])
+        for _ in range(given["connections"])
+    ]
+    await asyncio.sleep(2)
+
+    async def remembered() -> None:
+        while time.monotonic() < end:
+            meanwhile["remembered"].append(await ask("127.0.1.1", "/v2/", given["remembered"]))
+            await asyncio.sleep(0.5)
+
+    async def fresh() -> None:
+        for number, header in enumerate(given["fresh"]):
+            meanwhile["healthz"].append(await ask("127.0.0.3", "/healthz"))
+            meanwhile["fresh"].append(await ask(f"127.0.2.{number + 1}", "/v2/", header))
+
+    await asyncio.gather(remembered(), fresh())
+    await asyncio.gather(*tasks)
+    print(json.dumps({"guesses": guesses, "seconds": time.monotonic() - began, "meanwhile": meanwhile}))
 
 
-main()
+asyncio.run(main())

@@ -36,6 +36,8 @@ SETTINGS: dict[str, Any] = {
     "failed_logins_per_second": 5,
     "trusted_networks": ["10.60.0.0/20", "2001:db8::/56"],
     "keepalive_seconds": 65,
+    "client_networks": ["10.0.0.0/8", "2001:db8::/32", "192.0.2.7"],
+    "cors_origins": ["https://ui.example.com", "http://localhost:8080", "https://[2001:db8::1]:8443"],
 }
 
 
@@ -90,6 +92,7 @@ def problems(*, client_ca_may_come: bool = False, **settings: Any) -> list[str]:
             ["*.example.com", "10.0.0.5", "2001:DB8::0:1"],
             ["registry", "*.example.com", "10.0.0.5", "[2001:db8::1]"],
         ),
+        ("2001:DB8::0:1", [], ["[2001:db8::1]"]),
         ("localhost", ["127.0.0.1", "localhost"], ["localhost", "127.0.0.1", "[::1]"]),
     ],
 )
@@ -103,6 +106,7 @@ def test_names_are_written_as_nginx_compares_them(domain: str, names: list[str],
         {},
         {"domain": ""},
         {"names": ["10.0.0.5", "::1", "*.example.com"]},
+        {"listen_address": "2001:db8::1", "domain": "2001:db8::2"},
         {"http_port": 80, "listen_address": "192.0.2.1", "realm": "Our images 1.0"},
         # Without a mode, nobody reads them.
         {"client_ca_certificate": "x", "client_crl": "x"},
@@ -131,7 +135,17 @@ def test_good_settings_have_no_problems(settings: dict[str, Any]) -> None:
         ({"http_port": -1}, ("registry_proxy_http_port is -1",)),
         ({"http_port": 443}, ("as registry_proxy_https_port",)),
         ({"http_port": 80, "domain": ""}, ("registry_proxy_domain, which is empty",)),
-        ({"listen_address": "eth0"}, ("registry_proxy_listen_address is `eth0`", "IPv4 address")),
+        ({"listen_address": "eth0"}, ("registry_proxy_listen_address is `eth0`", "IPv4 or IPv6 address")),
+        ({"listen_address": "fe80::1%eth0"}, ("registry_proxy_listen_address is `fe80::1%eth0`",)),
+        ({"client_networks": ["10.0.0.1/8"]}, ("registry_proxy_client_networks has `10.0.0.1/8`", "host bits")),
+        ({"client_networks": ["10.0.0.0/8; }"]}, ("registry_proxy_client_networks", "no network")),
+        ({"cors_origins": ["*"]}, ("registry_proxy_cors_origins has `*`", "no `*`")),
+        ({"cors_origins": ["null"]}, ("registry_proxy_cors_origins",)),
+        ({"cors_origins": ["https://ui.example.com/"]}, ("registry_proxy_cors_origins", "no path")),
+        ({"cors_origins": ["https://UI.example.com"]}, ("registry_proxy_cors_origins", "small letters")),
+        ({"cors_origins": ["https://a 1; default x"]}, ("registry_proxy_cors_origins",)),
+        ({"cors_origins": ["https://ui.example.com:443"]}, ("leave out :443",)),
+        ({"cors_origins": ["http://ui.example.com:80"]}, ("leave out :80",)),
         ({"listen_address": "300.1.1.1"}, ("registry_proxy_listen_address",)),
         ({"realm": 'a"; b'}, ("registry_proxy_realm",)),
         ({"realm": "off"}, ("registry_proxy_realm", "not `off`")),
@@ -153,6 +167,35 @@ def test_settings_that_lead_nowhere_are_refused(settings: dict[str, Any], words:
     (sentence,) = problems(**settings)
     for word in words:
         assert word in sentence
+
+
+IF_INET6 = """\
+00000000000000000000000000000001 01 80 10 80       lo
+20010db8000000000000000000000001 02 40 00 80     eth0
+"""
+
+
+@pytest.mark.parametrize(
+    ("settings", "if_inet6", "words"),
+    [
+        ({"listen_address": "2001:db8:0::1", "domain": "::1"}, IF_INET6, ()),
+        ({"listen_address": "192.0.2.1"}, "", ()),
+        (
+            {"listen_address": "2001:db8::2"},
+            IF_INET6,
+            ("registry_proxy_listen_address is 2001:db8::2", "no IPv6 address of this host"),
+        ),
+        ({"listen_address": "::1"}, "", ("registry_proxy_listen_address is ::1",)),
+        ({"domain": "2001:db8::9"}, "", ("registry_proxy_domain is 2001:db8::9", "this host has no IPv6")),
+        ({"domain": "2001:db8::9"}, IF_INET6, ()),
+    ],
+)
+def test_a_host_without_the_ipv6_address_is_told_of(
+    settings: dict[str, Any], if_inet6: str, words: tuple[str, ...]
+) -> None:
+    found = settings_problems({**SETTINGS, **settings}, NOW, client_ca_may_come=False, if_inet6=if_inet6)
+    assert len(found) == bool(words)
+    assert all(word in found[0] for word in words)
 
 
 OTHER = ec.generate_private_key(ec.SECP256R1())
@@ -374,6 +417,7 @@ def test_docker_that_fails_without_a_word_is_not_taken_for_no_container(
     [
         ("0.0.0.0:443 ssl default_server reuseport", "127.0.0.1", 443),
         ("192.0.2.1:8443 ssl default_server reuseport so_keepalive=60s::", "192.0.2.1", 8443),
+        ("[2001:db8::1]:8443 ssl default_server reuseport", "2001:db8::1", 8443),
     ],
 )
 def test_configuration_tells_where_nginx_answers(
@@ -386,6 +430,42 @@ def test_configuration_tells_where_nginx_answers(
     conf.write_text(others, encoding="ascii")
     with pytest.raises(program.Failed, match="does not say where nginx listens"):
         program.Proxy(folders, ("drydock-proxy",)).listens()
+
+
+@pytest.mark.parametrize(
+    ("rules", "words"),
+    [
+        ('{"users": {}, "anonymous": null}', ""),
+        ('{"users": {"a": {"access": "pull", "repositories": ["**"]}}, "anonymous": {"repositories": ["x"]}}', ""),
+        ("null", "an object with `users` and `anonymous`"),
+        ("[]", "an object with"),
+        ("{}", "an object with"),
+        ('"x"', "an object with"),
+        ('{"users": null, "anonymous": null}', "an object with"),
+        ('{"users": []}', "an object with"),
+        ('{"users": {}}', "an object with"),
+        ('{"users": {}, "anonymous": true}', "`anonymous` null, or an object"),
+        ('{"users": {}, "anonymous": {"repositories": "**"}}', "`anonymous` null, or an object"),
+        ('{"users": {"a": null}, "anonymous": null}', 'the user "a" an access'),
+        ('{"users": {"a": {"access": "root", "repositories": []}}, "anonymous": null}', 'the user "a" an access'),
+        ('{"users": {"a": {"access": [], "repositories": []}}, "anonymous": null}', 'the user "a" an access'),
+        ('{"users": {"a": {"access": "pull", "repositories": [1]}}, "anonymous": null}', 'the user "a" an access'),
+        ("{ no json", "is no JSON"),
+    ],
+)
+def test_rules_that_say_nothing_are_refused(program: Any, folders: dict[str, Path], rules: str, words: str) -> None:
+    proxy = program.Proxy(folders, ())
+    (folders[program.AUTH] / "access.json").write_text(rules, encoding="utf-8")
+    conf = folders[program.CONFIGURATION] / "nginx.conf"
+    # Where nginx does not read them, they are nobody's business.
+    program.refuse_rules(proxy)
+    conf.write_text("    js_preload_object access_rules from /etc/drydock/auth/access.json;", encoding="utf-8")
+    if not words:
+        program.refuse_rules(proxy)
+        return
+    with pytest.raises(program.Failed, match=re.escape(words)) as refused:
+        program.refuse_rules(proxy)
+    assert str(folders[program.AUTH] / "access.json") in str(refused.value)
 
 
 def test_complaint_names_the_cause(program: Any) -> None:
