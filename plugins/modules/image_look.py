@@ -155,6 +155,7 @@ import json
 import os
 import shutil
 import urllib.parse
+from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.drydock.registry.plugins.module_utils._debian_image import RECIPE_OPTIONS, Plan, Recipe
@@ -168,10 +169,9 @@ def credentials(reference: str) -> str:
     host, slash, _path = reference.partition("/")
     is_host = bool(slash) and (any(sign in host for sign in ".:") or host == "localhost")
     registry = host if is_host and host != "docker.io" else "https://index.docker.io/v1/"
-    folder = os.environ.get("DOCKER_CONFIG") or os.path.expanduser("~/.docker")
+    folder = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker")
     try:
-        with open(os.path.join(folder, "config.json"), encoding="utf-8") as file:
-            kept = json.load(file)["auths"][registry]["auth"]
+        kept = json.loads((folder / "config.json").read_text(encoding="utf-8"))["auths"][registry]["auth"]
         user, _colon, password = base64.b64decode(kept).decode().partition(":")
     except (OSError, ValueError, KeyError, TypeError):
         return ""
