@@ -227,6 +227,8 @@ class Site(Deployment):
         subprocess.run(["docker", "cp", FOLDER / "recorder.py", f"{self.names[ADDRESS]}:/srv/"], check=True, timeout=60)
         sockets = (f"{SOCKETS}/recorded.sock", f"{SOCKETS}/registry-a.sock")
         self.host("systemd-run", "--quiet", "--unit=recorder", "python3", "/srv/recorder.py", *sockets, RECORD)
+        answers = 'until curl --silent --output /dev/null --unix-socket "$1" http://registry/; do sleep 0.1; done'
+        self.host("sh", "-c", answers, "sh", sockets[0])
 
     @contextmanager
     def recording(self) -> Iterator[list[Recorded]]:

@@ -227,7 +227,7 @@ def new_nginx_image(deployment: Busy) -> None:
 
 
 def replaced_password_server(deployment: Busy) -> None:
-    deployment.host("docker", "rm", "--force", "drydock-passwords")
+    deployment.host("docker", "rm", "--force", "--volumes", "drydock-passwords")
     time.sleep(5)
     deployment.play("configure.yml", "--tags=proxy")
 
