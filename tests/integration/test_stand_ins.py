@@ -540,7 +540,8 @@ def group(rehearsed: Rehearsal) -> str:
         LaunchTemplate={"LaunchTemplateId": template["LaunchTemplateId"], "Version": "1"},
         VPCZoneIdentifier=",".join(subnets),
         HealthCheckType="ELB",
-        HealthCheckGracePeriod=20,
+        # Where much else runs, a boot takes longer: each machine would be replaced before it is up.
+        HealthCheckGracePeriod=60,
         TargetGroupARNs=[targets["TargetGroupArn"]],
     )
     (STATE / "balanced.crt").write_bytes(ca.cert_pem.bytes())
