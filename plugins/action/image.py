@@ -30,6 +30,7 @@ from ansible_collections.drydock.registry.plugins.module_utils._image import (
 
 ARGUMENT_SPEC: dict[str, dict[str, Any]] = {
     **ASKED_OPTIONS,
+    "provider": {**ASKED_OPTIONS["provider"], "choices": ["auto", "pull", "archive", "debian"]},
     "variable": {"type": "str", "required": True},
     "archive": {"type": "str", "default": ""},
     "known": KNOWN_OPTION,

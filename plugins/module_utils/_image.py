@@ -32,10 +32,11 @@ _PASSING = re.compile(
     r"|connection reset|unexpected EOF|\b(?:429|50[0-9])\b|(?:internal server|bad gateway|service unavailable)",
     re.IGNORECASE,
 )
-# What a host is asked by; the labels of a built image are the collection's own.
+# What a host is asked by, before the settings are validated, so that an unknown provider is no error here; the labels of a built image are
+# the collection's own.
 ASKED_OPTIONS: dict[str, dict[str, Any]] = {
     "name": {"type": "str", "required": True},
-    "provider": {"type": "str", "choices": ["auto", "pull", "archive", "debian"], "default": "auto"},
+    "provider": {"type": "str", "default": "auto"},
     "reference": {"type": "str", "default": ""},
     "debian": {
         "type": "dict",

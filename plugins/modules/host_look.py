@@ -88,7 +88,7 @@ options:
   images:
     description:
       - Images to look for, as M(drydock.registry.image) would first. One that would have to be run to learn its version, or needs package
-        lists that are older than a day, has no answer, and neither has V(archive).
+        lists that are older than a day, has no answer, and neither has the provider V(archive) or one that does not exist.
       - What apt computes from its lists for it is kept for the next look, but not by a dry run.
     type: list
     elements: dict
@@ -101,7 +101,6 @@ options:
       provider:
         description: As of M(drydock.registry.image).
         type: str
-        choices: [auto, pull, archive, debian]
         default: auto
       reference:
         description: As of M(drydock.registry.image).
@@ -370,7 +369,7 @@ def images(module: AnsibleModule) -> dict[str, Any]:
     young = 0 <= _host_look.package_lists()["age_seconds"] < LISTS_SECONDS
     found: dict[str, Any] = {}
     for asked in module.params["images"]:
-        if asked["provider"] != "archive":
+        if asked["provider"] in {"auto", "pull", "debian"}:
             try:
                 found.update(image(module, asked, young and _host_look.program("apt-get") != ""))
             except (OSError, ValueError):

@@ -197,7 +197,7 @@ def failures(record: dict[str, Any]) -> dict[str, list[str]]:
         for task in play["tasks"]:
             for host, result in task["hosts"].items():
                 if result.get("failed"):
-                    errors = result.get("argument_errors") or [result["msg"]]
+                    errors = result.get("argument_errors") or [result.get("msg") or repr(result)]
                     found.setdefault(host, []).append(" ".join(errors))
     return found
 
