@@ -221,7 +221,7 @@ _CONNECTS = ("health.http", "health.tcp", "log.hooks", "middleware", "notificati
 
 _CACHE_TYPES = _choices("redis", "inmemory")
 
-_STORAGE_SWITCHES: Mapping[str, Key] = {
+STORAGE_SWITCHES: Mapping[str, Key] = {
     "cache": _map(
         {
             "blobdescriptor": Key("text", choices=_CACHE_TYPES),
@@ -402,7 +402,7 @@ ROOT = _map(
         "version": FREE,
         "log": _LOG,
         "loglevel": Key("text", choices=_choices(*LOG_LEVELS)),
-        "storage": _map({**_DRIVERS, **_STORAGE_SWITCHES}),
+        "storage": _map({**_DRIVERS, **STORAGE_SWITCHES}),
         "auth": FREE,
         "middleware": _map({"registry": _MIDDLEWARE, "repository": _MIDDLEWARE, "storage": _MIDDLEWARE}),
         "reporting": _map(
@@ -888,7 +888,7 @@ def _storage_rules(config: Mapping[str, Any], version: str) -> Iterator[Problem]
     storage = config.get("storage")
     if not isinstance(storage, Mapping):
         return
-    drivers = [name for name in storage if name not in _STORAGE_SWITCHES]
+    drivers = [name for name in storage if name not in STORAGE_SWITCHES]
     if not drivers:
         yield Problem(
             "storage",

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-_SWITCHES = ("cache", "delete", "redirect", "maintenance", "tag")
+from ansible_collections.drydock.registry.plugins.module_utils._registry_config import STORAGE_SWITCHES
+
 _BUCKETS = ("bucket", "container")
 _STOP = "`docker stop drydock-registry-a drydock-registry-b`"
 ANYWAY = "registry_server_storage_change_enabled"
@@ -41,7 +42,7 @@ def place_of(config: Mapping[str, Any], directory: str) -> Place | None:
     if not isinstance(storage, Mapping):
         return None
     for driver, parameters in storage.items():
-        if driver in _SWITCHES:
+        if driver in STORAGE_SWITCHES:
             continue
         given = parameters if isinstance(parameters, Mapping) else {}
         if driver == "filesystem":
