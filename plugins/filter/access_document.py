@@ -50,14 +50,14 @@ _value:
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from ansible_collections.drydock.registry.plugins.module_utils import _access
-
 
 def access_document(
     users: Iterable[Mapping[str, Any]],
     anonymous_pull_enabled: bool,
     anonymous_repositories: Iterable[str],
 ) -> dict[str, Any]:
+    from ansible_collections.drydock.registry.plugins.module_utils import _access
+
     return _access.access_document(users, anonymous_pull_enabled, anonymous_repositories)
 
 

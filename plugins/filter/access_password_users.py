@@ -36,10 +36,10 @@ _value:
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from ansible_collections.drydock.registry.plugins.module_utils._access import password_users
-
 
 def access_password_users(users: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    from ansible_collections.drydock.registry.plugins.module_utils._access import password_users
+
     return password_users(users)
 
 

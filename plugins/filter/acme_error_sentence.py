@@ -51,11 +51,11 @@ _value:
 from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.drydock.registry.plugins.module_utils._acme_errors import sentence
-
 
 def acme_error_sentence(result: Any, directory: str = "", host: str = "") -> str:
     """What certbot's failure means."""
+    from ansible_collections.drydock.registry.plugins.module_utils._acme_errors import sentence
+
     return sentence(result, str(directory), str(host))
 
 

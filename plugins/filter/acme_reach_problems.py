@@ -42,11 +42,11 @@ _value:
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ansible_collections.drydock.registry.plugins.module_utils._acme import reach_problems
-
 
 def acme_reach_problems(report: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
     """The problems of the directory and of each name."""
+    from ansible_collections.drydock.registry.plugins.module_utils._acme import reach_problems
+
     return reach_problems(report, wanted)
 
 

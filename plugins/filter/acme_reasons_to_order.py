@@ -51,12 +51,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.drydock.registry.plugins.module_utils._acme import reasons_to_order
-from ansible_collections.drydock.registry.plugins.module_utils._tls import library_problem
 
 
 def acme_reasons_to_order(certificate: str, renewal: str, wanted: Mapping[str, Any]) -> list[str]:
     """The reasons as of now."""
+    from ansible_collections.drydock.registry.plugins.module_utils._acme import reasons_to_order
+    from ansible_collections.drydock.registry.plugins.module_utils._tls import library_problem
+
     problem = library_problem()
     if problem:
         raise AnsibleFilterError(problem)

@@ -56,11 +56,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.drydock.registry.plugins.module_utils._aws_policy import PolicyError, bucket_policy
 
 
 def aws_bucket_policy(existing: Any, bucket: str, partition: str = "aws") -> dict[str, Any]:
     """The bucket's policy with our statement."""
+    from ansible_collections.drydock.registry.plugins.module_utils._aws_policy import PolicyError, bucket_policy
+
     if isinstance(existing, str) and existing.strip():
         try:
             existing = json.loads(existing)

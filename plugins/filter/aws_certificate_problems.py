@@ -40,11 +40,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.drydock.registry.plugins.module_utils._aws_certificates import pair_problems
 
 
 def aws_certificate_problems(pair: Any) -> list[str]:
     """The problems of certificate, chain and key together."""
+    from ansible_collections.drydock.registry.plugins.module_utils._aws_certificates import pair_problems
+
     if not isinstance(pair, Mapping):
         raise AnsibleFilterError("drydock.registry.aws_certificate_problems takes a dictionary.")
     certificate, chain, key, domain = (str(pair.get(name) or "") for name in ("certificate", "chain", "key", "domain"))

@@ -62,13 +62,13 @@ _value:
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.drydock.registry.plugins.module_utils._aws_ecs import execution_policy
-
 
 def aws_ecs_execution_policy(
     where: Mapping[str, str], secrets: Sequence[str], log_group: str, images: Sequence[str], kms_key_arn: str = ""
 ) -> dict[str, Any]:
     """The policy of the execution role."""
+    from ansible_collections.drydock.registry.plugins.module_utils._aws_ecs import execution_policy
+
     return execution_policy(where, secrets, log_group, images, kms_key_arn)
 
 

@@ -47,11 +47,11 @@ _value:
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ansible_collections.drydock.registry.plugins.module_utils._aws_ecs import holds
-
 
 def aws_ecs_holds(found: Mapping[str, Any], wanted: Mapping[str, Any], exact: bool = False) -> bool:
     """Tell whether what was found is what is wanted."""
+    from ansible_collections.drydock.registry.plugins.module_utils._aws_ecs import holds
+
     return holds(found, wanted, exact)
 
 

@@ -88,12 +88,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.drydock.registry.plugins.module_utils._aws_ecs import (
-    FilesError,
-    secret_references,
-    secrets_of,
-    writing_script,
-)
 
 
 def aws_ecs_packed(
@@ -105,6 +99,13 @@ def aws_ecs_packed(
     root: str = "/volumes",
 ) -> dict[str, Any]:
     """The secrets that hold all files, and what takes the files out of them again."""
+    from ansible_collections.drydock.registry.plugins.module_utils._aws_ecs import (
+        FilesError,
+        secret_references,
+        secrets_of,
+        writing_script,
+    )
+
     try:
         packed = secrets_of(files)
         script = writing_script(files, volumes, writable, root)

@@ -62,8 +62,6 @@ _value:
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.drydock.registry.plugins.module_utils._aws_ecs import files_problems, settings_problems
-
 
 def aws_ecs_problems(
     settings: Mapping[str, Any],
@@ -73,6 +71,8 @@ def aws_ecs_problems(
     static_keys: bool = False,
 ) -> list[str]:
     """One sentence for each problem."""
+    from ansible_collections.drydock.registry.plugins.module_utils._aws_ecs import files_problems, settings_problems
+
     problems = settings_problems(settings)
     if files is not None:
         problems += files_problems(files, required, registry_version, static_keys)

@@ -48,11 +48,11 @@ _value:
 from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.drydock.registry.plugins.module_utils._aws_errors import result_sentence
-
 
 def aws_error_sentence(result: Any) -> str:
     """What a failed result means."""
+    from ansible_collections.drydock.registry.plugins.module_utils._aws_errors import result_sentence
+
     return result_sentence(result)
 
 

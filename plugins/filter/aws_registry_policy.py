@@ -92,7 +92,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.drydock.registry.plugins.module_utils._aws_policy import PolicyError, registry_policy
 
 
 def aws_registry_policy(
@@ -106,6 +105,8 @@ def aws_registry_policy(
     configuration_kms_key_arn: str = "",
 ) -> dict[str, Any]:
     """The policy of the registry's role."""
+    from ansible_collections.drydock.registry.plugins.module_utils._aws_policy import PolicyError, registry_policy
+
     names = [str(name) for name in acme_names]
     try:
         return registry_policy(

@@ -34,10 +34,10 @@ _value:
 
 from collections.abc import Callable
 
-from ansible_collections.drydock.registry.plugins.module_utils._client_ca import names
-
 
 def client_ca_names(value: object) -> list[str]:
+    from ansible_collections.drydock.registry.plugins.module_utils._client_ca import names
+
     return names(value)
 
 

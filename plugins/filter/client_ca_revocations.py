@@ -52,12 +52,12 @@ import datetime
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ansible_collections.drydock.registry.plugins.module_utils._client_ca import read_state, revocations
-
 
 def client_ca_revocations(
     directory: str, names: Sequence[str], reason: str, keep_newest: bool = False
 ) -> list[dict[str, Any]]:
+    from ansible_collections.drydock.registry.plugins.module_utils._client_ca import read_state, revocations
+
     # What is wrong with the key has been told before, and is of no matter here.
     state = read_state(directory, "")
     now = datetime.datetime.now(datetime.timezone.utc)

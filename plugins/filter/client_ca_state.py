@@ -88,15 +88,6 @@ from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.drydock.registry.plugins.module_utils._client_ca import (
-    ephemeral_problems,
-    names,
-    read_state,
-    request_problems,
-    settings_problems,
-    summary,
-)
-from ansible_collections.drydock.registry.plugins.module_utils._tls import library_problem
 
 
 def client_ca_state(
@@ -111,6 +102,16 @@ def client_ca_state(
     revoke: object = (),
     ephemeral: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
+    from ansible_collections.drydock.registry.plugins.module_utils._client_ca import (
+        ephemeral_problems,
+        names,
+        read_state,
+        request_problems,
+        settings_problems,
+        summary,
+    )
+    from ansible_collections.drydock.registry.plugins.module_utils._tls import library_problem
+
     problem = library_problem()
     if problem:
         raise AnsibleFilterError(problem)

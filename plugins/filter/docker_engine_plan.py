@@ -51,10 +51,10 @@ _value:
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ansible_collections.drydock.registry.plugins.module_utils._docker_engine import plan_of
-
 
 def docker_engine_plan(look: Mapping[str, Any], settings: Mapping[str, Any], system: str, host: str) -> dict[str, Any]:
+    from ansible_collections.drydock.registry.plugins.module_utils._docker_engine import plan_of
+
     return plan_of(look, settings, system, host)
 
 

@@ -44,10 +44,10 @@ _value:
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.drydock.registry.plugins.module_utils._htpasswd import password_files
-
 
 def htpasswd_files(users: Sequence[Mapping[str, Any]], directory: str) -> list[dict[str, str]]:
+    from ansible_collections.drydock.registry.plugins.module_utils._htpasswd import password_files
+
     return password_files(users, directory)
 
 

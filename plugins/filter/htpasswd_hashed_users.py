@@ -45,10 +45,10 @@ _value:
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.drydock.registry.plugins.module_utils._htpasswd import hashed_users
-
 
 def htpasswd_hashed_users(users: Sequence[Mapping[str, Any]], text: str) -> list[dict[str, Any]]:
+    from ansible_collections.drydock.registry.plugins.module_utils._htpasswd import hashed_users
+
     return hashed_users(users, text)
 
 

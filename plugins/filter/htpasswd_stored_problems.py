@@ -34,10 +34,10 @@ _value:
 
 from collections.abc import Callable, Mapping
 
-from ansible_collections.drydock.registry.plugins.module_utils._htpasswd import stored_problems
-
 
 def htpasswd_stored_problems(passwords: Mapping[str, str]) -> list[str]:
+    from ansible_collections.drydock.registry.plugins.module_utils._htpasswd import stored_problems
+
     return stored_problems(passwords)
 
 

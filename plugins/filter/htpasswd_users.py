@@ -62,8 +62,6 @@ _value:
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.drydock.registry.plugins.module_utils._htpasswd import join_passwords
-
 
 def htpasswd_users(
     users: Sequence[Mapping[str, Any]],
@@ -72,6 +70,8 @@ def htpasswd_users(
     cost: int,
     generated_cost: int,
 ) -> list[dict[str, Any]]:
+    from ansible_collections.drydock.registry.plugins.module_utils._htpasswd import join_passwords
+
     return join_passwords(users, directory, passwords, cost, generated_cost)
 
 

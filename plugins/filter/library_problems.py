@@ -43,10 +43,10 @@ _value:
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.drydock.registry.plugins.module_utils._libraries import problems
-
 
 def library_problems(found: Mapping[str, Any], names: Sequence[str], host: str) -> list[str]:
+    from ansible_collections.drydock.registry.plugins.module_utils._libraries import problems
+
     return problems(found, names, host) if found else []
 
 

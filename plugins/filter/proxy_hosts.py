@@ -40,11 +40,11 @@ _value:
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ansible_collections.drydock.registry.plugins.module_utils._proxy import hosts
-
 
 def proxy_hosts(domain: Any, names: Sequence[Any]) -> list[str]:
     """The names as nginx compares them with the request's."""
+    from ansible_collections.drydock.registry.plugins.module_utils._proxy import hosts
+
     return hosts(str(domain or ""), [str(name) for name in names])
 
 

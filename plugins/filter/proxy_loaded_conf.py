@@ -39,11 +39,11 @@ _value:
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ansible_collections.drydock.registry.plugins.module_utils._proxy_loaded import loaded_conf
-
 
 def proxy_loaded_conf(files: Mapping[str, str], folder: str) -> str:
     """The text of loaded.conf."""
+    from ansible_collections.drydock.registry.plugins.module_utils._proxy_loaded import loaded_conf
+
     return loaded_conf(files, folder)
 
 

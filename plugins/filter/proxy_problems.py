@@ -55,11 +55,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.drydock.registry.plugins.module_utils._proxy import settings_problems
 
 
 def proxy_problems(settings: Any, client_ca_may_come: bool = False, if_inet6: str | None = None) -> list[str]:
     """The problems of all settings together."""
+    from ansible_collections.drydock.registry.plugins.module_utils._proxy import settings_problems
+
     if not isinstance(settings, Mapping):
         raise AnsibleFilterError("drydock.registry.proxy_problems takes a dictionary of settings.")
     now = datetime.datetime.now(datetime.timezone.utc)

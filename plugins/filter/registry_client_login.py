@@ -47,11 +47,11 @@ _value:
 from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.drydock.registry.plugins.module_utils._registry_client import login_texts
-
 
 def registry_client_login(address: Any, username: Any, password: Any) -> dict[str, str]:
     """The login in both forms."""
+    from ansible_collections.drydock.registry.plugins.module_utils._registry_client import login_texts
+
     return login_texts(str(address), str(username), str(password))
 
 

@@ -47,11 +47,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.drydock.registry.plugins.module_utils._registry_client import client_problems
 
 
 def registry_client_problems(settings: Any) -> list[str]:
     """The problems of all settings together."""
+    from ansible_collections.drydock.registry.plugins.module_utils._registry_client import client_problems
+
     if not isinstance(settings, Mapping):
         raise AnsibleFilterError("drydock.registry.registry_client_problems takes a dictionary of settings.")
     return client_problems(settings, datetime.datetime.now(datetime.timezone.utc))

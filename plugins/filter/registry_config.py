@@ -6,20 +6,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Callable
+from typing import TYPE_CHECKING, Any, Callable
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.drydock.registry.plugins.module_utils._registry_config import (
-    Config,
-    SettingsError,
-    build_config,
-    connections,
-    find_problems,
-)
+
+if TYPE_CHECKING:
+    from ansible_collections.drydock.registry.plugins.module_utils._registry_config import Config
 
 
 def registry_config(settings: Mapping[str, Any], version: object, overrides: Mapping[str, Any] | None = None) -> Config:
     """Return the content of config.yml."""
+    from ansible_collections.drydock.registry.plugins.module_utils._registry_config import SettingsError, build_config
+
     for name, value in (("settings", settings), ("overrides", {} if overrides is None else overrides)):
         if not isinstance(value, Mapping):
             raise AnsibleFilterError(f"drydock.registry.registry_config: {name} must be a mapping.")
@@ -39,6 +37,8 @@ def registry_config_problems(
     files: Sequence[str] | None = None,
 ) -> list[str]:
     """Return one sentence for each problem."""
+    from ansible_collections.drydock.registry.plugins.module_utils._registry_config import SettingsError, find_problems
+
     try:
         return find_problems(config, version, overrides, variable, built=built, files=files)
     except SettingsError as error:
@@ -47,6 +47,8 @@ def registry_config_problems(
 
 def registry_config_connections(config: Mapping[str, Any]) -> list[str]:
     """Return the parts that connect to other hosts."""
+    from ansible_collections.drydock.registry.plugins.module_utils._registry_config import connections
+
     return connections(config)
 
 

@@ -59,8 +59,6 @@ _value:
   type: dict
 """
 
-from ansible_collections.drydock.registry.plugins.module_utils._registry_storage import change_problem, place_of
-
 
 def registry_storage_change(
     config: Mapping[str, Any],
@@ -72,6 +70,8 @@ def registry_storage_change(
     has_images: bool = False,
 ) -> dict[str, Any]:
     """Compare two places."""
+    from ansible_collections.drydock.registry.plugins.module_utils._registry_storage import change_problem, place_of
+
     try:
         before = yaml.safe_load(old)
     except yaml.YAMLError:

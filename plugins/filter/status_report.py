@@ -319,20 +319,19 @@ _value:
 import datetime
 import os
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.drydock.registry.plugins.module_utils._client_ca import read_state
-from ansible_collections.drydock.registry.plugins.module_utils._registry_status import (
-    ClientCertificate,
-    Clients,
-    report,
-)
-from ansible_collections.drydock.registry.plugins.module_utils._tls import library_problem
+
+if TYPE_CHECKING:
+    from ansible_collections.drydock.registry.plugins.module_utils._registry_status import Clients
 
 
 def _clients(directory: str) -> Clients | None:
     """Read the CA's folder. Its key is left alone, so that an encrypted one is no problem."""
+    from ansible_collections.drydock.registry.plugins.module_utils._client_ca import read_state
+    from ansible_collections.drydock.registry.plugins.module_utils._registry_status import ClientCertificate, Clients
+
     if not directory:
         return None
     state = read_state(directory, "")
@@ -350,6 +349,9 @@ def _clients(directory: str) -> Clients | None:
 
 def status_report(result: Any, settings: Any) -> dict[str, Any]:
     """The report on one host."""
+    from ansible_collections.drydock.registry.plugins.module_utils._registry_status import report
+    from ansible_collections.drydock.registry.plugins.module_utils._tls import library_problem
+
     if not isinstance(result, Mapping) or not isinstance(settings, Mapping):
         raise AnsibleFilterError("drydock.registry.status_report takes a module's result and a dictionary of settings.")
     problem = library_problem()

@@ -40,11 +40,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.drydock.registry.plugins.module_utils._registry_status_screen import WIDTH, screen
 
 
-def status_screen(report: Any, width: int = WIDTH) -> list[str]:
+def status_screen(report: Any, width: int = 94) -> list[str]:
     """The lines of one host's screen."""
+    from ansible_collections.drydock.registry.plugins.module_utils._registry_status_screen import screen
+
     if not isinstance(report, Mapping):
         raise AnsibleFilterError("drydock.registry.status_screen takes a report of drydock.registry.status_report.")
     return screen(report, width)

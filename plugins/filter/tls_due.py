@@ -58,7 +58,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.drydock.registry.plugins.module_utils._tls import is_due, library_problem
 
 
 def tls_due(
@@ -69,6 +68,8 @@ def tls_due(
     renew_before_days: int,
 ) -> bool:
     """The answer as of now."""
+    from ansible_collections.drydock.registry.plugins.module_utils._tls import is_due, library_problem
+
     problem = library_problem()
     if problem:
         raise AnsibleFilterError(problem)

@@ -47,11 +47,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.drydock.registry.plugins.module_utils import _acme, _tls
 
 
 def tls_problems(settings: Any) -> list[str]:
     """The problems of all settings together."""
+    from ansible_collections.drydock.registry.plugins.module_utils import _acme, _tls
+
     if not isinstance(settings, Mapping):
         raise AnsibleFilterError("drydock.registry.tls_problems takes a dictionary of settings.")
     problems = _tls.settings_problems(settings, datetime.datetime.now(datetime.timezone.utc))

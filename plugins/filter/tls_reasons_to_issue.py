@@ -64,7 +64,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.drydock.registry.plugins.module_utils._tls import library_problem, reasons_to_issue
 
 
 def tls_reasons_to_issue(
@@ -77,6 +76,8 @@ def tls_reasons_to_issue(
     ca: bool = False,
 ) -> list[str]:
     """The reasons as of now."""
+    from ansible_collections.drydock.registry.plugins.module_utils._tls import library_problem, reasons_to_issue
+
     problem = library_problem()
     if problem:
         raise AnsibleFilterError(problem)

@@ -39,11 +39,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.drydock.registry.plugins.module_utils._tls import library_problem, reencoded
 
 
 def tls_reencoded(provided: Mapping[str, Any]) -> dict[str, str]:
     """The pair as all programs read it."""
+    from ansible_collections.drydock.registry.plugins.module_utils._tls import library_problem, reencoded
+
     problem = library_problem()
     if problem:
         raise AnsibleFilterError(problem)

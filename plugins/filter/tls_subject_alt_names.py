@@ -42,11 +42,11 @@ _value:
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ansible_collections.drydock.registry.plugins.module_utils._tls import subject_alt_names
-
 
 def tls_subject_alt_names(domain: str, names: Sequence[str] = ()) -> list[str]:
     """The names with their kinds."""
+    from ansible_collections.drydock.registry.plugins.module_utils._tls import subject_alt_names
+
     return subject_alt_names(str(domain), [str(name) for name in names])
 
 

@@ -57,9 +57,6 @@ _value:
 
 from collections.abc import Callable, Sequence
 
-from ansible_collections.drydock.registry.plugins.module_utils import _htpasswd
-from ansible_collections.drydock.registry.plugins.module_utils._access import access_problems, patterns_problems
-
 
 def users_problems(
     users: object,
@@ -67,6 +64,9 @@ def users_problems(
     anonymous_repositories: object = ("**",),
     anonymous_variable: str = "anonymous_repositories",
 ) -> list[str]:
+    from ansible_collections.drydock.registry.plugins.module_utils import _htpasswd
+    from ansible_collections.drydock.registry.plugins.module_utils._access import access_problems, patterns_problems
+
     if isinstance(users, Sequence) and not users:
         problems = [f"{variable} is empty: give at least one user, such as [{{name: alice}}]."]
     else:

@@ -53,13 +53,13 @@ _value:
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ansible_collections.drydock.registry.plugins.module_utils._verify import explained
-
 
 def verify_failure(
     outside: Mapping[str, Any], inside: Mapping[str, Any], client: str, host: str, url: str
 ) -> dict[str, Any]:
     """What the failure means."""
+    from ansible_collections.drydock.registry.plugins.module_utils._verify import explained
+
     return explained(outside, inside, client, host, url)
 
 

@@ -50,9 +50,6 @@ _value:
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Optional
 
-from ansible_collections.drydock.registry.plugins.module_utils._access import is_true
-from ansible_collections.drydock.registry.plugins.module_utils._verify import plan
-
 
 def verify_plan(
     users: Sequence[Mapping[str, Any]],
@@ -61,6 +58,9 @@ def verify_plan(
     config: Optional[Mapping[str, Any]] = None,
 ) -> dict[str, Any]:
     """What can be tried."""
+    from ansible_collections.drydock.registry.plugins.module_utils._access import is_true
+    from ansible_collections.drydock.registry.plugins.module_utils._verify import plan
+
     return plan(users, client_certificates, is_true(delete_enabled), config or {})
 
 

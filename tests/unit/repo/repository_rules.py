@@ -540,6 +540,14 @@ def incomplete_documentation(where: str, found: Mapping[str, Any], plugin: str, 
         yield f"{where}: the documentation's {key} is {documented.get(key)!r}, not {plugin!r}."
 
 
+def filters_import_when_called(root: Path) -> Iterator[str]:
+    """Filters import what they work with when called: to find one Ansible imports the files of all, anew for nearly every task."""
+    for path in plugin_files(root, "filter"):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ImportFrom) and ".module_utils" in (node.module or ""):
+                yield f"{name(path, root)}:{node.lineno}: imports {node.module} at its top; do so in the function."
+
+
 def filter_documentation(root: Path, path: Path, filter_name: str, function: Callable[..., Any]) -> Iterator[str]:
     """Compare a filter's documentation with its function's arguments."""
     beside = path.with_name(f"{filter_name}.yml")
@@ -677,6 +685,7 @@ RULES: tuple[Rule, ...] = (
     roles_have_readmes,
     templates_compile,
     plugins_are_documented,
+    filters_import_when_called,
     nothing_is_newer_than_the_collection,
     dependencies_agree,
     nothing_names_a_machine,

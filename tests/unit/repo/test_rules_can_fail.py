@@ -277,6 +277,13 @@ BAD: list[tuple[str, Files, str]] = [
         "name is 'double'",
     ),
     (
+        "filters_import_when_called",
+        {
+            "plugins/filter/double.py": f"{FILTER}\nfrom ansible_collections.drydock.registry.plugins.module_utils import _double\n"
+        },
+        "imports ansible_collections.drydock.registry.plugins.module_utils at its top",
+    ),
+    (
         "nothing_is_newer_than_the_collection",
         {"plugins/modules/measure.py": MODULE.replace("options:", "version_added: 0.10.0\noptions:")},
         "version_added is 0.10.0, and galaxy.yml says 0.1.0",
