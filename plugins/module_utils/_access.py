@@ -10,15 +10,16 @@ of parts, and everything else for itself.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 # Each includes those before it.
-ACCESS_WORDS = ("pull", "push", "admin")
+ACCESS_WORDS = ("pull", "create", "push", "admin")
 DEFAULT_ACCESS = "push"
 EVERYTHING = "**"
 # The longest name of a repository.
 PATTERN_LIMIT = 255
+TAG_LIMIT = 128
 
 # A name that a client certificate can carry, and a program can put into a log line or a path as it is.
 CERTIFICATE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
@@ -28,6 +29,7 @@ CERTIFICATE_NAME_RULE = (
 
 # A part of a repository's name, as the distribution API defines it.
 _PART = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*")
+_TAG_PATTERN = re.compile(r"[A-Za-z0-9_*][A-Za-z0-9._*-]{0,127}")
 _CHARACTERS = re.compile(r"[a-z0-9._/*-]")
 _YES = ("true", "yes", "on", "1", "y", "t", "1.0")
 
@@ -82,14 +84,33 @@ def pattern_problem(pattern: object) -> str:
     return ""
 
 
-def patterns_problems(patterns: object, what: str, remedy: str) -> list[str]:
+def tag_pattern_problem(pattern: object) -> str:
+    """Say what is wrong with a pattern of tags, or nothing."""
+    if not isinstance(pattern, str):
+        return "is not text: put it in quotes"
+    if not _TAG_PATTERN.fullmatch(pattern):
+        return (
+            f"no tag can match: use 1 to {TAG_LIMIT} letters, digits, '.', '_' and '-', and the wildcard '*' for anything; "
+            "a tag begins with neither '.' nor '-'"
+        )
+    return ""
+
+
+def patterns_problems(
+    patterns: object,
+    what: str,
+    remedy: str,
+    *,
+    problem_of: Callable[[object], str] = pattern_problem,
+    example: str = "team-a/*",
+) -> list[str]:
     """Say what is wrong with a list of patterns, one sentence each, beginning with what the list is."""
     if isinstance(patterns, str) or not isinstance(patterns, Sequence):
-        shown = f"['{patterns}']" if isinstance(patterns, str) and patterns else "['team-a/*']"
+        shown = f"['{patterns}']" if isinstance(patterns, str) and patterns else f"['{example}']"
         return [f"{what} is not a list: write {shown}."]
     if not patterns:
         return [f"{what} is empty: {remedy}."]
-    problems = ((pattern, pattern_problem(pattern)) for pattern in patterns)
+    problems = ((pattern, problem_of(pattern)) for pattern in patterns)
     return [f"{what} holds the pattern {_shown(pattern)}, which {problem}." for pattern, problem in problems if problem]
 
 

@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ansible_collections.drydock.registry.plugins.module_utils._access import patterns_problems, tag_pattern_problem
 from ansible_collections.drydock.registry.plugins.module_utils._tls import library_problem
 
 if TYPE_CHECKING:
@@ -218,6 +219,30 @@ def _password_problems(settings: Mapping[str, Any]) -> list[str]:
     return problems
 
 
+# ---- tags ----------------------------------------------------------------------------------------------------------
+
+_TAGS_VARIABLE = "registry_proxy_immutable_tags"
+
+
+def _immutable_tags_problems(rules: Any) -> list[str]:
+    """What is wrong with the tags that nobody may change; what is no list of dictionaries, the argument specification refuses."""
+    problems = []
+    for number, rule in enumerate(rules, 1):
+        problems += patterns_problems(
+            rule["repositories"],
+            f"The list of repositories of entry {number} in {_TAGS_VARIABLE}",
+            "name at least one, or write ['**'] for all of them",
+        )
+        for key, remedy in (
+            ("tags", "write ['*'] for all of them"),
+            ("except_tags", "leave it out where all of them count"),
+        ):
+            if key in rule:
+                what = f"The list {key} of entry {number} in {_TAGS_VARIABLE}"
+                problems += patterns_problems(rule[key], what, remedy, problem_of=tag_pattern_problem, example="v*")
+    return problems
+
+
 # ---- client certificates -------------------------------------------------------------------------------------------
 
 
@@ -348,5 +373,6 @@ def settings_problems(
         *([] if if_inet6 is None else _ipv6_problems(settings, if_inet6)),
         *_text_problems(settings),
         *_password_problems(settings),
+        *_immutable_tags_problems(settings["immutable_tags"]),
         *client_trust_problems(settings, now, may_come=client_ca_may_come),
     ]

@@ -243,6 +243,24 @@ class Site(Deployment):
             requests.append(Recorded(found[1], found[2], {name.lower(): value for name, value in headers.items()}))
         requests[:] = [one for one in requests if one.target != "/"]
 
+    @contextmanager
+    def holding(self) -> Iterator[Callable[[], int]]:
+        """Let what is written wait before the registry; hand out what counts it, at least one."""
+
+        def count() -> int:
+            end = time.monotonic() + WAIT_SECONDS
+            while not (found := self.host("cat", RECORD).stdout.count("PUT /")):
+                assert time.monotonic() < end, "nothing is written"
+                time.sleep(0.1)
+            return found
+
+        self.host("truncate", "--size=0", RECORD)
+        self.host("touch", f"{RECORD}.hold")
+        try:
+            yield count
+        finally:
+            self.host("rm", f"{RECORD}.hold")
+
     def write(self, path: str, text: str) -> None:
         """Replace a file that nginx reads, in one step."""
         group = self.host("stat", "--format=%g", f"{PROXY}/nginx.conf").stdout.strip()

@@ -7,6 +7,7 @@ mode. What the registry gets is written down on the way, so "refused" means that
 
 from __future__ import annotations
 
+import hashlib
 import json
 import socket
 import ssl
@@ -32,6 +33,7 @@ NO_UPLOAD = "00000000-0000-4000-8000-000000000000"
 USERS: list[dict[str, Any]] = [
     {"name": "admin", "password": "the admin's", "access": "admin", "repositories": ["**"]},
     {"name": "alice", "password": "alice: with a colon", "access": "push", "repositories": ["team-a/*"]},
+    {"name": "release", "password": "the pass of release", "access": "create", "repositories": ["team-a/*"]},
     {"name": "bob", "password": "the pass of bob", "access": "pull", "repositories": ["team-b/**", "*/shared"]},
     {"name": "carla", "password": "the pass of carla", "access": "admin", "repositories": ["team-a/**"]},
     {"name": "jörg", "password": "pass of jörg", "access": "pull", "repositories": ["team-a/app"]},
@@ -45,12 +47,19 @@ RIGHTS = {
         ("team-a/app", "team-a/shared", "team-a/deep/app", "team-a", "team-b/app", "public/tool", "other"), "admin"
     ),
     "alice": {"team-a/app": "push", "team-a/shared": "push", "public/tool": "pull"},
+    "release": {"team-a/app": "create", "team-a/shared": "create", "public/tool": "pull"},
     "bob": {"team-a/shared": "pull", "team-b/app": "pull", "public/tool": "pull"},
     "carla": {"team-a/app": "admin", "team-a/shared": "admin", "team-a/deep/app": "admin", "public/tool": "pull"},
     "jörg": {"team-a/app": "pull", "public/tool": "pull"},
     "constructor": {"public/tool": "pull"},
 }
-INCLUDED = {"": (), "pull": ("pull",), "push": ("pull", "push"), "admin": ("pull", "push", "admin")}
+INCLUDED = {
+    "": (),
+    "pull": ("pull",),
+    "create": ("pull", "create"),
+    "push": ("pull", "create"),
+    "admin": ("pull", "create", "admin"),
+}
 CALLS = (
     ("GET", "manifests/1", "pull"),
     ("HEAD", "manifests/1", "pull"),
@@ -59,12 +68,12 @@ CALLS = (
     ("HEAD", f"blobs/{NO_DIGEST}", "pull"),
     ("GET", "tags/list", "pull"),
     ("GET", f"referrers/{NO_DIGEST}", "pull"),
-    ("POST", "blobs/uploads/", "push"),
-    ("GET", f"blobs/uploads/{NO_UPLOAD}", "push"),
-    ("PATCH", f"blobs/uploads/{NO_UPLOAD}", "push"),
-    ("PUT", f"blobs/uploads/{NO_UPLOAD}", "push"),
-    ("DELETE", f"blobs/uploads/{NO_UPLOAD}", "push"),
-    ("PUT", "manifests/new", "push"),
+    ("POST", "blobs/uploads/", "create"),
+    ("GET", f"blobs/uploads/{NO_UPLOAD}", "create"),
+    ("PATCH", f"blobs/uploads/{NO_UPLOAD}", "create"),
+    ("PUT", f"blobs/uploads/{NO_UPLOAD}", "create"),
+    ("DELETE", f"blobs/uploads/{NO_UPLOAD}", "create"),
+    ("PUT", "manifests/new", "create"),
     ("DELETE", f"manifests/{NO_DIGEST}", "admin"),
     ("DELETE", f"blobs/{NO_DIGEST}", "admin"),
 )
@@ -84,6 +93,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
             "registry_tls_names": [made.ip],
             "registry_proxy_names": [made.ip],
             "registry_proxy_client_certificates": "off",
+            "registry_proxy_immutable_tags": STAY,
         }
         yield made
 
@@ -205,7 +215,9 @@ def test_each_right_ends_where_it_should(site: Site, user: str) -> None:
                 target = f"/v2/{repository}/{rest}"
                 answer = client.ask(target, method, site.auth(user))
                 if right in rights:
-                    expected.append((method, target))
+                    # Whoever may not move a tag has it looked at before.
+                    looked = rest == "manifests/new" and RIGHTS[user][repository] == "create"
+                    expected += [("HEAD", target)] * looked + [(method, target)]
                     assert answer.status not in {401, 403, 405}, (method, target, answer)
                 elif method == "HEAD":
                     assert answer.status == (403 if user else 401)
@@ -451,6 +463,136 @@ def test_blobs_of_own_and_public_repositories_can_be_mounted(site: Site, layers:
     assert site.code(f"/v2/team-a/new/blobs/uploads/?mount={digest}&from=team-a/app", "POST", user="bob") == 403
 
 
+# ---- tags that stay ------------------------------------------------------------------------------------------------
+
+STAY = [{"repositories": ["team-a/*"], "tags": ["v*"], "except_tags": ["v0*"]}]
+INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
+
+
+@pytest.fixture(scope="module")
+def manifest(site: Site, layers: dict[str, str]) -> bytes:
+    """A manifest of team-a/app. With blanks at its end it is another one."""
+    assert layers
+    return site.answer("/v2/team-a/app/manifests/1", user="admin").body
+
+
+def digest_of(body: bytes) -> str:
+    """Return the digest of a manifest."""
+    return f"sha256:{hashlib.sha256(body).hexdigest()}"
+
+
+def put(site: Site, user: str, reference: str, body: bytes, kind: str = MANIFEST_TYPE) -> Answer:
+    """Push a manifest to team-a/app."""
+    headers = {"Content-Type": kind}
+    return site.answer(f"/v2/team-a/app/manifests/{reference}", "PUT", user=user, headers=headers, body=body)
+
+
+def led_to(site: Site, tag: str) -> str:
+    """Return the digest that a tag of team-a/app has."""
+    accept = {"Accept": f"{INDEX_TYPE}, {MANIFEST_TYPE}"}
+    return site.answer(f"/v2/team-a/app/manifests/{tag}", "HEAD", user="admin", headers=accept).headers[
+        "docker-content-digest"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("user", "tag", "stays"),
+    [
+        ("release", "r1", True),
+        ("release", "index", True),
+        ("alice", "a1", False),
+        ("alice", "v0.1", False),
+        ("alice", "v1", True),
+        ("alice", "v-index", True),
+        ("admin", "v2", True),
+    ],
+)
+def test_tags_that_stay(site: Site, manifest: bytes, user: str, tag: str, stays: bool) -> None:
+    kind, first, second = MANIFEST_TYPE, manifest, manifest + b" "
+    if "index" in tag:
+        # The second has another child.
+        kind = INDEX_TYPE
+        first, second = (
+            json.dumps(
+                {
+                    "schemaVersion": 2,
+                    "mediaType": INDEX_TYPE,
+                    "manifests": [{"mediaType": MANIFEST_TYPE, "digest": digest_of(body), "size": len(body)}],
+                }
+            ).encode()
+            for body in (first, second)
+        )
+        assert put(site, user, digest_of(manifest + b" "), manifest + b" ").status == 201
+    for _ in range(2):
+        done = put(site, user, tag, first, kind)
+        assert (done.status, done.headers["docker-content-digest"]) == (201, digest_of(first))
+        assert done.headers["location"] == f"https://{ADDRESS}/v2/team-a/app/manifests/{digest_of(first)}"
+    # By its digest, it moves no tag.
+    assert put(site, user, digest_of(second), second, kind).status == 201
+    assert led_to(site, tag) == digest_of(first)
+    with site.recording() as recorded:
+        moved = put(site, user, tag, second, kind)
+        if stays:
+            chunked = {**site.auth(user), "Content-Type": kind, "Transfer-Encoding": "chunked"}
+            lines = [f"PUT /v2/team-a/app/manifests/{tag} HTTP/1.1", f"Host: {ADDRESS}"]
+            lines += [f"{name}: {value}" for name, value in chunked.items()]
+            body = f"{len(second):x}\r\n".encode() + second + b"\r\n0\r\n\r\n"
+            with site.connect() as client:
+                again = client.raw("\r\n".join([*lines, "", ""]).encode() + body, "PUT")
+            assert (again.status, again.body) == (moved.status, moved.body)
+    if stays:
+        assert refusal(moved, 403, "DENIED")
+        assert f"the tag team-a/app:{tag} exists, with {digest_of(first)}" in moved.body.decode()
+        assert {one.method for one in recorded} == {"HEAD"}
+    assert (moved.status, led_to(site, tag)) == ((403, digest_of(first)) if stays else (201, digest_of(second)))
+
+
+def test_what_the_registry_says_of_a_manifest_arrives(site: Site, manifest: bytes) -> None:
+    missing = json.loads(manifest)
+    missing["layers"] = [{**missing["layers"][0], "digest": digest_of(str(n).encode())} for n in range(100)]
+    answer = put(site, "release", "r2", json.dumps(missing).encode())
+    assert answer.status == 400
+    assert [one["code"] for one in json.loads(answer.body)["errors"]] == ["MANIFEST_BLOB_UNKNOWN"] * 100
+    assert put(site, "release", "r2", b"").code == "MANIFEST_INVALID"
+    large = manifest + b" " * 4 * 2**20
+    with site.recording() as recorded:
+        assert refusal(put(site, "release", "r2", large), 413, "MANIFEST_INVALID")
+        lines = f"PUT /v2/team-a/app/manifests/r2 HTTP/1.1\r\nHost: {ADDRESS}\r\nTransfer-Encoding: chunked\r\n"
+        lines += f"Authorization: {site.auth('release')['Authorization']}\r\n\r\n{len(large):x}\r\n"
+        with site.connect() as client:
+            assert client.raw(lines.encode() + large + b"\r\n0\r\n\r\n", "PUT").status == 413
+    assert recorded == []
+    assert site.code("/v2/team-a/app/manifests/r2", user="release") == 404
+
+
+def test_first_of_two_pushes_wins(site: Site, manifest: bytes) -> None:
+    """The recorder holds what is to be written, so that all are under way at once; the first one's client even goes away."""
+    bodies = [manifest + b" " * n for n in range(5)]
+    answers: list[tuple[bytes, Answer]] = []
+
+    def push(body: bytes) -> None:
+        answers.append((body, put(site, "release", "r3", body)))
+
+    threads = [threading.Thread(target=push, args=(body,)) for body in bodies[1:]]
+    with site.holding() as written:
+        with site.connect() as gone:
+            lines = (
+                f"PUT /v2/team-a/app/manifests/r3 HTTP/1.1\r\nHost: {ADDRESS}\r\nContent-Length: {len(manifest)}\r\n"
+            )
+            lines += f"Content-Type: {MANIFEST_TYPE}\r\nAuthorization: {site.auth('release')['Authorization']}\r\n\r\n"
+            gone.socket.sendall(lines.encode() + bodies[0])
+            written()
+        for thread in threads:
+            thread.start()
+        # Time for those who would not wait.
+        time.sleep(1)
+        assert written() == 1
+    for thread in threads:
+        thread.join()
+    assert [refusal(answer, 403, "DENIED") for _, answer in answers] == [True] * 4
+    assert led_to(site, "r3") == digest_of(bodies[0])
+
+
 # ---- what a request claims -----------------------------------------------------------------------------------------
 
 PASSED_ON = {
@@ -673,6 +815,40 @@ def skopeo_and_podman_use(site: Site, pair: Pair | None, user: str) -> None:
         local(*podman, "rmi", "--all", "--force")
 
 
+def tags_stay(site: Site) -> None:
+    """See what clients say to a user who may not move a tag."""
+    images = [f"{ADDRESS}/team-a/docker:{tag}" for tag in ("d1", "d2")]
+    script = 'tar --create --directory /etc "$1" | docker import - "$2"'
+    site.docker("login", "--username", "release", "--password-stdin", ADDRESS, stdin=site.passwords["release"])
+    for source, image in zip(("hostname", "hosts"), images, strict=True):
+        site.host("sh", "-c", script, "sh", source, image)
+        site.docker("push", image)
+    site.docker("tag", *images)
+    moved = site.docker("push", images[1], check=False)
+    assert moved.returncode != 0
+    assert "denied: the tag team-a/docker:d2 exists" in moved.stderr
+    site.docker("rmi", *images)
+    site.docker("logout", ADDRESS)
+
+    cert = f"--cert-dir={site.client_folder(None)}"
+    creds = f"--creds=release:{site.passwords['release']}"
+    first, second = (f"{site.ip}/team-a/docker:{tag}" for tag in ("d1", "d2"))
+    secrets = (f"--src-{cert[2:]}", f"--dest-{cert[2:]}", f"--src-{creds[2:]}", f"--dest-{creds[2:]}")
+    copied = local("skopeo", "copy", *secrets, f"docker://{first}", f"docker://{second}")
+    assert copied.returncode != 0
+    assert "the tag team-a/docker:d2 exists" in copied.stderr
+    with tempfile.TemporaryDirectory(prefix="drydock-") as short:
+        podman = ("podman", "--root", site.folder / "root", "--runroot", short, "--storage-driver", "vfs")
+        pulled = local(*podman, "pull", cert, creds, first)
+        assert pulled.returncode == 0, pulled.stderr
+        pushed = local(*podman, "push", cert, creds, first, f"docker://{second}")
+        assert pushed.returncode != 0
+        assert "the tag team-a/docker:d2 exists" in pushed.stderr
+        new = local(*podman, "push", cert, creds, first, f"docker://{site.ip}/team-a/docker:d3")
+        assert new.returncode == 0, new.stderr
+        local(*podman, "rmi", "--all", "--force")
+
+
 def everybody_pulls(site: Site) -> None:
     """Pull what is public without credentials, and nothing else. Docker itself wants some wherever a registry has passwords."""
     client = f"--cert-dir={site.client_folder(None)}"
@@ -685,6 +861,7 @@ def test_clients_with_passwords_and_without(site: Site, layers: dict[str, str]) 
     assert layers
     docker_uses(site, None, "alice")
     skopeo_and_podman_use(site, None, "alice")
+    tags_stay(site)
     everybody_pulls(site)
 
 

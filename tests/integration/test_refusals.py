@@ -108,7 +108,9 @@ def cases() -> dict[str, Case]:
             },
             ("localhost",),
         ),
-        "unknown-access": Case(users({"name": "ann", "access": "write"}), ("ann", "write", "pull, push or admin")),
+        "unknown-access": Case(
+            users({"name": "ann", "access": "write"}), ("ann", "write", "pull, create, push or admin")
+        ),
         "bad-pattern": Case(users({"name": "ann", "repositories": ["Team/*"]}), ("ann", "Team/*", "upper-case")),
         "port-none": Case({"registry_proxy_https_port": 70000}, ("registry_proxy_https_port", "65535")),
         "address-none": Case(

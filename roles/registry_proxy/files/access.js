@@ -40,8 +40,9 @@ const PARAMETER = /^([A-Za-z0-9_.~-]+)=((?:[A-Za-z0-9_.~:\/@!*,=+-]|%[0-9A-Fa-f]
 const ROUTES = [
     {
         end: ['manifests', isReference],
-        rights: {GET: 'pull', HEAD: 'pull', PUT: 'push', DELETE: 'admin'},
+        rights: {GET: 'pull', HEAD: 'pull', PUT: 'create', DELETE: 'admin'},
         parameters: [],
+        manifest: true,
     },
     {
         end: ['blobs', isDigest],
@@ -51,13 +52,13 @@ const ROUTES = [
     },
     {
         end: ['blobs', 'uploads', ''],
-        rights: {POST: 'push'},
+        rights: {POST: 'create'},
         parameters: ['mount', 'from', 'digest', 'digest-algorithm'],
         upload: true,
     },
     {
         end: ['blobs', 'uploads', isUpload],
-        rights: {GET: 'push', HEAD: 'push', PATCH: 'push', PUT: 'push', DELETE: 'push'},
+        rights: {GET: 'create', HEAD: 'create', PATCH: 'create', PUT: 'create', DELETE: 'create'},
         parameters: ['_state', 'digest'],
         upload: true,
     },
@@ -143,7 +144,7 @@ function has(object, key) {
 
 // ---- The rules: access.json
 
-const RANK = {pull: 1, push: 2, admin: 3};
+const RANK = {pull: 1, create: 2, push: 3, admin: 4};
 
 // `*` stands for anything within one part of a name, `**` for one or more parts, and alone for every name.
 function matches(pattern, repository) {
@@ -223,6 +224,14 @@ function userMay(rules, user, right, repository) {
     return (RANK[own.access] >= RANK[right] && listed(repositories, repository)) || anonymousMay(rules, right, repository);
 }
 
+// ---- Tags that may not change
+
+// Whether a tag of a repository is never to lead elsewhere, whoever pushes; `rules` as the role's setting has them.
+function isImmutable(rules, repository, tag) {
+    return rules.some((rule) => listed(rule.repositories, repository) && listed(rule.tags, tag) &&
+        !listed(rule.except_tags || [], tag));
+}
+
 // ---- Who asks
 
 // The one common name of a certificate's subject in RFC 2253's form; empty where it has none, several, or one that no user can have.
@@ -257,6 +266,10 @@ function identify(asked) {
     return certified && asked.mode === 'optional' ? {user: asked.certificate} : {anonymous: true};
 }
 
+function lastPart(path) {
+    return path.slice(path.lastIndexOf('/') + 1);
+}
+
 // ---- What nginx sends itself
 
 const CONDITIONS = ['Range', 'If-Range', 'If-Match', 'If-None-Match', 'If-Modified-Since', 'If-Unmodified-Since'];
@@ -268,7 +281,7 @@ function isWhole(headers) {
 
 // Where the registry keeps a blob: the file by which the repository has it, and the one that is it.
 function blobFiles(read) {
-    const digest = read.path.slice(read.path.lastIndexOf('/') + 1);
+    const digest = lastPart(read.path);
     if (!digest.startsWith('sha256:')) {
         return null;
     }
@@ -282,6 +295,8 @@ function blobFiles(read) {
 
 // ---- The decision
 
+// As the registry has it; nginx.conf says the same of a body without a length.
+const LONGEST_MANIFEST = 4 * 1024 * 1024;
 // In words of its own: Docker drops the usual sentence, takes what is left for a passing failure, and tries a push for another minute.
 const NOT_ALLOWED = 'this user may not do that in this repository';
 
@@ -324,7 +339,20 @@ function decide(asked, who) {
         }
     }
     const blob = read.route.blob && asked.method !== 'DELETE' ? blobFiles(read) : null;
-    return {status: 200, error: '', uri: read.path + writeQuery(parameters), upload: !!read.route.upload, blob: blob};
+    const tag = read.route.manifest && asked.method === 'PUT' ? lastPart(read.path) : '';
+    // What is pushed by its digest is what it is, and moves no tag.
+    const once = TAG.test(tag) && (!may('push', read.repository) || isImmutable(JSON.parse(asked.immutableTags), read.repository, tag));
+    if (once && asked.length > LONGEST_MANIFEST) {
+        return refuse(413, 'MANIFEST_INVALID', 'a manifest has at most 4 MiB');
+    }
+    return {
+        status: 200,
+        error: '',
+        uri: read.path + writeQuery(parameters),
+        upload: !!read.route.upload,
+        blob: blob,
+        once: once ? read.repository + ':' + tag : '',
+    };
 }
 
 function decoded(value) {
@@ -421,6 +449,8 @@ function request(r) {
         certificate: variables.ssl_client_verify === 'SUCCESS' ? commonName(variables.ssl_client_s_dn || '') : null,
         // Whether there are rules is for the setting to say, never for the file. nginx does not start where it is missing.
         rulesEnabled: variables.access_rules_enabled !== 'off',
+        immutableTags: variables.immutable_tags,
+        length: Number(variables.content_length || 0),
     };
 }
 
@@ -467,6 +497,7 @@ function judge(r) {
         variables.blob_data = decision.blob.data;
         variables.blob_digest = decision.blob.digest;
     }
+    variables.tag_once = decision.once || '';
     variables.registry_accept = accept(r);
     variables.registry_content_type = contentType(r, decision);
     variables.access_status = String(decision.status);
@@ -476,4 +507,67 @@ function judge(r) {
     return who.anonymous && decision.status !== 200 ? 'refuse' : 'none';
 }
 
-export default {judge};
+// ---- A tag that is written once
+
+const SECOND = 1000;
+const PATIENCE = 30 * SECOND;
+const PAUSE = 100;
+const TAKEN = 429;
+const ANSWERED = ['Content-Type', 'Docker-Content-Digest', 'Location', 'OCI-Subject', 'Warning'];
+
+function pause(milliseconds) {
+    return new Promise((resolve) => setTimeout(resolve, milliseconds));
+}
+
+function answer(r, refusal) {
+    r.headersOut['Content-Type'] = 'application/json';
+    r.return(refusal.status, refusal.error);
+}
+
+// Wait until nobody else writes the tag, and write it: the first of several pushes is in the registry when the next is judged.
+async function writeInTurn(r) {
+    const end = Date.now() + PATIENCE;
+    for (;;) {
+        const reply = await r.subrequest('/once', {method: 'PUT'});
+        if (reply.status !== TAKEN) {
+            ANSWERED.forEach((name) => {
+                if (reply.headersOut[name]) {
+                    r.headersOut[name] = reply.headersOut[name];
+                }
+            });
+            r.return(reply.status, reply.responseText);
+            return;
+        }
+        if (Date.now() + PAUSE > end) {
+            answer(r, refuse(429, 'TOOMANYREQUESTS', 'another push of this tag does not end; push again later'));
+            return;
+        }
+        await pause(PAUSE);
+    }
+}
+
+// What the registry says of a tag: it may be written where there is none, or where it is what is pushed already.
+function refusalOfTag(name, status, told, digest) {
+    if (status === 404 || (status === 200 && told === digest)) {
+        return null;
+    }
+    return status === 200 && DIGEST.test(told)
+        ? refuse(403, 'DENIED', 'the tag ' + name + ' exists, with ' + told + ', and may not be changed; push another tag')
+        : refuse(503, 'UNAVAILABLE', 'the registry does not say whether there is a tag ' + name + ' already; push again later');
+}
+
+// Nobody else is here for the same tag.
+async function writeOnce(r) {
+    // njs 0.7.9 has no buffer of an empty body.
+    const body = Number(r.headersIn['Content-Length']) > 0 ? r.requestBuffer : '';
+    const digest = 'sha256:' + crypto.createHash('sha256').update(body).digest('hex');
+    const reply = await r.subrequest('/tag');
+    const refusal = refusalOfTag(r.headersIn['Drydock-Tag'], reply.status, reply.headersOut['Docker-Content-Digest'], digest);
+    if (refusal) {
+        answer(r, refusal);
+    } else {
+        r.internalRedirect('@write');
+    }
+}
+
+export default {judge, writeInTurn, writeOnce};

@@ -168,8 +168,8 @@ def rules_problem(text: bytes) -> str:
     if anonymous is not None and not has_repositories(anonymous):
         return "has to have `anonymous` null, or an object with a list of repositories"
     for name, user in rules["users"].items():
-        if not has_repositories(user) or user.get("access") not in ("pull", "push", "admin"):
-            return f"has to give the user {json.dumps(name)} an access, pull, push or admin, and a list of repositories"
+        if not has_repositories(user) or user.get("access") not in ("pull", "create", "push", "admin"):
+            return f"has to give the user {json.dumps(name)} an access, pull, create, push or admin, and a list of repositories"
     return ""
 
 

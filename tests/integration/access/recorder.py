@@ -2,6 +2,8 @@
 """Stands between nginx and a registry, on unix sockets, and writes down what the registry gets.
 
 python3 recorder.py LISTEN REGISTRY LOG
+
+While there is a file LOG.hold, what begins with PUT waits.
 """
 
 from __future__ import annotations
@@ -17,6 +19,8 @@ async def pump(source: asyncio.StreamReader, target: asyncio.StreamWriter, log: 
         if log is not None:
             with log.open("ab") as file:
                 file.write(data)
+            while data.startswith(b"PUT ") and log.with_suffix(".hold").exists():
+                await asyncio.sleep(0.05)
         target.write(data)
         await target.drain()
     target.close()

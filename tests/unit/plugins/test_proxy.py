@@ -37,6 +37,7 @@ SETTINGS: dict[str, Any] = {
     "trusted_networks": ["10.60.0.0/20", "2001:db8::/56"],
     "keepalive_seconds": 65,
     "client_networks": ["10.0.0.0/8", "2001:db8::/32", "192.0.2.7"],
+    "immutable_tags": [{"repositories": ["**"], "tags": ["*"], "except_tags": ["latest", "dev-*"]}],
     "cors_origins": ["https://ui.example.com", "http://localhost:8080", "https://[2001:db8::1]:8443"],
 }
 
@@ -160,6 +161,35 @@ def test_good_settings_have_no_problems(settings: dict[str, Any]) -> None:
         ({"keepalive_seconds": 0}, ("registry_proxy_keepalive_seconds is 0", "from 1")),
         ({"keepalive_seconds": 86401}, ("registry_proxy_keepalive_seconds is 86401", "86400")),
         ({"failed_logins_per_second": 0}, ("registry_proxy_failed_logins_per_second is 0", "from 1")),
+        *(
+            (
+                {
+                    "immutable_tags": [
+                        {"repositories": ["**"], "tags": ["v*"]},
+                        {"repositories": ["a"], "tags": ["*"], **wrong},
+                    ]
+                },
+                words,
+            )
+            for wrong, words in (
+                ({"repositories": []}, ("repositories of entry 2 in registry_proxy_immutable_tags is empty", "['**']")),
+                (
+                    {"repositories": ["A"]},
+                    ("entry 2 in registry_proxy_immutable_tags holds the pattern 'A'", "write 'a'"),
+                ),
+                ({"tags": []}, ("tags of entry 2 in registry_proxy_immutable_tags is empty", "['*']")),
+                ({"tags": "v1"}, ("tags of entry 2 in registry_proxy_immutable_tags is not a list", "['v1']")),
+                ({"tags": [1.0]}, ("holds the pattern 1.0", "put it in quotes")),
+                ({"tags": ["v1'; x"]}, ("no tag can match", "'*'")),
+                ({"tags": ["-v"]}, ("no tag can match",)),
+                ({"tags": ["v" * 129]}, ("1 to 128",)),
+                ({"except_tags": []}, ("except_tags of entry 2", "leave it out")),
+                (
+                    {"except_tags": ["a/b"]},
+                    ("except_tags of entry 2 in registry_proxy_immutable_tags holds", "no tag can match"),
+                ),
+            )
+        ),
         ({"failed_logins_per_second": 1001}, ("registry_proxy_failed_logins_per_second", "1000")),
     ],
 )
