@@ -19,6 +19,8 @@ Policy = dict[str, Any]
 
 VERSION = "2012-10-17"
 TLS_SID = "DrydockDenyInsecureTransport"
+# The same in every partition.
+LOG_SERVICE = "logging.s3.amazonaws.com"
 KMS_ARN = re.compile(r"arn:(?P<partition>aws[\w-]*):kms:(?P<region>[a-z0-9-]+):\d{12}:key/[A-Za-z0-9-]+")
 ZONE_ID = re.compile(r"[A-Z0-9]{1,32}")
 # What Route 53 tells conditions about a change of records.
@@ -181,6 +183,42 @@ def bucket_policy(existing: Mapping[str, Any], bucket: str, partition: str = "aw
         **{key: value for key, value in existing.items() if key != "Statement"},
         "Statement": merged,
     }
+
+
+def log_statement(bucket: str, prefix: str, account_id: str, partition: str = "aws") -> dict[str, Any]:
+    """The statement by which a bucket takes S3's access logs.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/enable-server-access-logging.html
+    """
+    return {
+        "Effect": "Allow",
+        "Principal": {"Service": LOG_SERVICE},
+        "Action": "s3:PutObject",
+        "Resource": f"arn:{partition}:s3:::{bucket}/{prefix}*",
+        "Condition": {"StringEquals": {"aws:SourceAccount": account_id}},
+    }
+
+
+def takes_logs(policy: Mapping[str, Any], bucket: str, prefix: str, partition: str = "aws") -> bool:
+    """Tell whether a bucket's policy lets S3 write access logs below a prefix; conditions are not judged."""
+    found = policy.get("Statement", [])
+    key = f"arn:{partition}:s3:::{bucket}/{prefix}2026-01-01-00-00-00-0123456789ABCDEF"
+    return any(
+        statement.get("Effect") == "Allow"
+        and _names_log_service(statement.get("Principal"))
+        and any(_matches(pattern.lower(), "s3:putobject") for pattern in _sorted(statement.get("Action", [])))
+        and any(_matches(pattern, key) for pattern in _sorted(statement.get("Resource", [])))
+        for statement in ([found] if isinstance(found, Mapping) else found)
+    )
+
+
+def _names_log_service(principal: Any) -> bool:
+    return isinstance(principal, Mapping) and LOG_SERVICE in _sorted(principal.get("Service", []))
+
+
+def _matches(pattern: str, text: str) -> bool:
+    """Compare as IAM does, whose wildcards are * and ? alone."""
+    return re.fullmatch(re.escape(pattern).replace(r"\*", ".*").replace(r"\?", "."), text) is not None
 
 
 def canonical(statement: Mapping[str, Any]) -> dict[str, Any]:

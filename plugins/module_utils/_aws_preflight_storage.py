@@ -19,7 +19,10 @@ from ansible_collections.drydock.registry.plugins.module_utils._aws_account impo
 )
 from ansible_collections.drydock.registry.plugins.module_utils._aws_checks import bucket_problem
 from ansible_collections.drydock.registry.plugins.module_utils._aws_errors import code_of
+from ansible_collections.drydock.registry.plugins.module_utils._aws_policy import log_statement, takes_logs
 
+# https://docs.aws.amazon.com/AmazonS3/latest/userguide/acl-overview.html#specifying-grantee-predefined-groups
+LOG_DELIVERY = "http://acs.amazonaws.com/groups/s3/LogDelivery"
 GONE = ("404", "NoSuchBucket", "NotFound")
 DENIED = ("403", "AccessDenied", "Forbidden")
 
@@ -63,7 +66,7 @@ def look(account: Account, options: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _is_here(account: Account, bucket: str, variable: str) -> bool:
+def _is_here(account: Account, bucket: str, variable: str, reason: str = "") -> bool:
     """Tell whether the bucket exists; refuse one that is not in this account and region."""
     try:
         head = account.clients("s3").head_bucket(Bucket=bucket, ExpectedBucketOwner=account.account_id)
@@ -73,7 +76,7 @@ def _is_here(account: Account, bucket: str, variable: str) -> bool:
         if code_of(error) in GONE:
             return False
         if code_of(error) in DENIED:
-            _refuse_foreign(account, bucket, variable)
+            _refuse_foreign(account, bucket, variable, reason)
             return False
         # Any other error is told in the words of all others.
         head = account.ask("s3", "head_bucket", Bucket=bucket, ExpectedBucketOwner=account.account_id) or {}
@@ -88,7 +91,7 @@ def _is_here(account: Account, bucket: str, variable: str) -> bool:
     return True
 
 
-def _refuse_foreign(account: Account, bucket: str, variable: str) -> None:
+def _refuse_foreign(account: Account, bucket: str, variable: str, reason: str) -> None:
     """A 403 to HEAD: the bucket is somebody else's, or ours and not to be seen."""
     try:
         listed = account.ask_all("s3", "list_buckets", "Buckets", Prefix=bucket)
@@ -104,7 +107,7 @@ def _refuse_foreign(account: Account, bucket: str, variable: str) -> None:
             "user or role, and look for a statement in the bucket's policy that denies it."
         )
     account.refuse(
-        f"The bucket name {bucket} is taken by another AWS account (all accounts share one space of names): write another {variable}."
+        f"The bucket name {bucket} is taken by another AWS account (all accounts share one space of names){reason}: write another {variable}."
     )
 
 
@@ -128,15 +131,7 @@ def _read(account: Account, bucket: str, found: dict[str, Any]) -> None:
         answer = account.ask("s3", "get_bucket_policy", missing=["NoSuchBucketPolicy"], **owner)
         found["policy"] = json.loads(answer["Policy"]) if answer else {}
     with account.step():
-        answer = account.ask(
-            "s3", "get_bucket_encryption", missing=["ServerSideEncryptionConfigurationNotFoundError"], **owner
-        )
-        for rule in (answer or {}).get("ServerSideEncryptionConfiguration", {}).get("Rules", [])[:1]:
-            default = rule.get("ApplyServerSideEncryptionByDefault", {})
-            found["encryption"] = {
-                "algorithm": default.get("SSEAlgorithm", ""),
-                "kms_key_arn": default.get("KMSMasterKeyID", ""),
-            }
+        found["encryption"] = _encryption(account, bucket)
     with account.step():
         answer = account.ask("s3", "get_bucket_versioning", **owner)
         found["versioning"] = (answer or {}).get("Status", "")
@@ -156,6 +151,20 @@ def _read(account: Account, bucket: str, found: dict[str, Any]) -> None:
         answer = account.ask("s3", "get_bucket_ownership_controls", missing=["OwnershipControlsNotFoundError"], **owner)
         rules = (answer or {}).get("OwnershipControls", {}).get("Rules", [])
         found["ownership"] = rules[0].get("ObjectOwnership", "") if rules else ""
+
+
+def _encryption(account: Account, bucket: str) -> dict[str, str]:
+    """How S3 encrypts what nobody says anything about."""
+    answer = account.ask(
+        "s3",
+        "get_bucket_encryption",
+        missing=["ServerSideEncryptionConfigurationNotFoundError"],
+        Bucket=bucket,
+        ExpectedBucketOwner=account.account_id,
+    )
+    rules = (answer or {}).get("ServerSideEncryptionConfiguration", {}).get("Rules", [])
+    default = rules[0].get("ApplyServerSideEncryptionByDefault", {}) if rules else {}
+    return {"algorithm": default.get("SSEAlgorithm", ""), "kms_key_arn": default.get("KMSMasterKeyID", "")}
 
 
 def _count(account: Account, bucket: str) -> int:
@@ -264,12 +273,40 @@ def _check_encryption(account: Account, options: Mapping[str, Any], found: Mappi
 
 
 def _check_log_bucket(account: Account, options: Mapping[str, Any]) -> None:
-    log_bucket = options["log_bucket"]
+    """S3 does not say that it cannot write a log; it writes none.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/ServerLogs.html
+    """
+    log_bucket, variable = options["log_bucket"], "aws_storage_log_bucket"
     if not log_bucket or account.removing:
         return
     if log_bucket == options["bucket"]:
+        account.refuse(f"{variable} is the bucket itself, whose log would then log itself: write another bucket.")
+        return
+    if not _is_here(account, log_bucket, variable, "; S3 writes access logs to a bucket of the same account only"):
+        if not account.problems:
+            account.refuse(f"There is no bucket {log_bucket} ({variable}): make it, or leave the setting out.")
+        return
+    if _encryption(account, log_bucket)["algorithm"].startswith("aws:kms"):
         account.refuse(
-            "aws_storage_log_bucket is the bucket itself, whose log would then log itself: write another bucket."
+            f"The bucket {log_bucket} ({variable}) is encrypted with a KMS key by default, and S3 writes no access log to such a bucket: set "
+            "its default encryption to SSE-S3, or write another bucket."
         )
-    elif not _is_here(account, log_bucket, "aws_storage_log_bucket") and not account.problems:
-        account.refuse(f"There is no bucket {log_bucket} (aws_storage_log_bucket): make it, or leave the setting out.")
+    if not (_takes_logs_by_policy(account, options) or _takes_logs_by_acl(account, log_bucket)):
+        statement = log_statement(log_bucket, options["log_prefix"], account.account_id, account.partition)
+        account.refuse(
+            f"The policy of the bucket {log_bucket} ({variable}) does not let S3 write access logs: add the statement {json.dumps(statement)}."
+        )
+
+
+def _takes_logs_by_policy(account: Account, options: Mapping[str, Any]) -> bool:
+    answer = account.ask("s3", "get_bucket_policy", missing=["NoSuchBucketPolicy"], Bucket=options["log_bucket"])
+    policy = json.loads(answer["Policy"]) if answer else {}
+    return takes_logs(policy, options["log_bucket"], options["log_prefix"], account.partition)
+
+
+def _takes_logs_by_acl(account: Account, bucket: str) -> bool:
+    """A bucket from before April 2023 may let them in by an ACL. One whose ACLs are disabled shows none but its owner."""
+    answer = account.ask("s3", "get_bucket_acl", Bucket=bucket) or {}
+    given = {grant["Permission"] for grant in answer.get("Grants", []) if grant["Grantee"].get("URI") == LOG_DELIVERY}
+    return bool(given & {"WRITE", "FULL_CONTROL"})

@@ -125,7 +125,11 @@ options:
         type: str
         default: ""
       log_bucket:
-        description: A bucket of the same account and region for access logs.
+        description: A bucket of the same account and region for access logs, whose policy or ACL lets S3 write there.
+        type: str
+        default: ""
+      log_prefix:
+        description: What the keys of the access logs begin with.
         type: str
         default: ""
   identity:
@@ -901,6 +905,7 @@ ARGUMENTS: dict[str, Any] = {
             # An id, no secret.
             "kms_key": {**TEXT, "no_log": False},
             "log_bucket": TEXT,
+            "log_prefix": TEXT,
         },
     },
     "identity": {

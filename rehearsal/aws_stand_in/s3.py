@@ -10,9 +10,11 @@ import xmltodict
 from moto.core.exceptions import ServiceException
 from moto.s3 import responses
 from moto.s3.exceptions import AccessDeniedByLock, S3ClientError
-from moto.s3.models import S3Backend, s3_backends
+from moto.s3.models import OWNER, PublicAccessBlock, S3Backend, s3_backends
 
 from .patching import instead_of
+
+ENFORCED = "BucketOwnerEnforced"
 
 
 def apply() -> None:
@@ -55,7 +57,20 @@ def apply() -> None:
                 "BucketAlreadyExists",
                 "The requested bucket name is not available. The bucket namespace is shared by all users of the system.",
             )
-        return original(self, bucket_name, *args, **kwargs)
+        made = original(self, bucket_name, *args, **kwargs)
+        # So every bucket begins since April 2023; one of before is made by deleting both.
+        # https://docs.aws.amazon.com/AmazonS3/latest/userguide/create-bucket-faq.html
+        made.ownership_rule = ENFORCED
+        made.public_access_block = PublicAccessBlock("true", "true", "true", "true")
+        return made
+
+    # https://docs.aws.amazon.com/AmazonS3/latest/userguide/about-object-ownership.html
+    @instead_of(S3Backend, "put_bucket_acl")
+    def put_bucket_acl(original: Any, self: Any, bucket_name: str, acl: Any) -> Any:
+        grantees = [grantee for grant in acl.grants for grantee in grant.grantees] if acl else []
+        if any(grantee.id != OWNER for grantee in grantees) and self.get_bucket(bucket_name).ownership_rule == ENFORCED:
+            raise S3ClientError("AccessControlListNotSupported", "The bucket does not allow ACLs")
+        return original(self, bucket_name, acl)
 
     # DeleteObjects asks permission for every key by itself. moto asks once, for the bucket.
     @instead_of(responses.S3Response, "_bucket_response_post")

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import pytest
+from ansible_collections.drydock.registry.plugins.module_utils._aws_policy import log_statement
 from aws_account import REGION, Account, Steps, aws_account, changed_tasks, changes
 from botocore.exceptions import ClientError
 
@@ -107,6 +108,18 @@ class Buckets:
             tag_set = [{"Key": key, "Value": value} for key, value in tags.items()]
             self.s3.put_bucket_tagging(Bucket=bucket, Tagging={"TagSet": tag_set})
 
+    def make_old(self, bucket: str) -> None:
+        """Make a bucket as all were before April 2023."""
+        self.make(bucket)
+        self.s3.delete_bucket_ownership_controls(Bucket=bucket)
+        self.s3.delete_public_access_block(Bucket=bucket)
+
+    def make_log(self, bucket: str) -> None:
+        """Make a bucket that takes access logs, by its policy as all do that have no ACLs."""
+        self.make(bucket)
+        statement = log_statement(bucket, "", "123456789012")
+        self.s3.put_bucket_policy(Bucket=bucket, Policy=json.dumps({"Version": "2012-10-17", "Statement": [statement]}))
+
 
 @pytest.fixture(scope="module")
 def account() -> Iterator[Account]:
@@ -138,9 +151,9 @@ class TestDeployment:
         assert result["kms_key_arn"] == ""
 
     def test_buckets_are_made_and_adopted(self, account: Account, buckets: Buckets) -> None:
-        buckets.make("access-logs")
+        buckets.make_log("access-logs")
         theirs = buckets.make_key("alias/theirs")
-        buckets.make("open-by-others")
+        buckets.make_old("open-by-others")
         buckets.make("guarded-by-others", owner="them")
         s3 = buckets.s3
         s3.put_bucket_policy(
@@ -211,6 +224,9 @@ class TestDeployment:
         assert rule["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 2}
         log = buckets.logging("full-images")
         assert (log["TargetBucket"], log["TargetPrefix"]) == ("access-logs", "full-images/")
+        # As on AWS, nobody could have let the log in by an ACL.
+        with pytest.raises(ClientError, match="AccessControlListNotSupported"):
+            buckets.s3.put_bucket_acl(Bucket="access-logs", ACL="log-delivery-write")
         assert buckets.tags("full-images") == {"Name": "images", "team": "build", "drydock-deployment": "full"}
         assert self.results["full"]["kms_key_arn"] == key["Arn"]
 

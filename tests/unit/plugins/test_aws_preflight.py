@@ -13,6 +13,7 @@ import pytest
 from ansible_collections.drydock.registry.plugins.module_utils import _aws_account, _aws_preflight_storage
 from ansible_collections.drydock.registry.plugins.module_utils._aws_account import Account, AwsProblem, open_account
 from ansible_collections.drydock.registry.plugins.module_utils._aws_checks import parse_public_key
+from ansible_collections.drydock.registry.plugins.module_utils._aws_policy import log_statement
 from ansible_collections.drydock.registry.plugins.module_utils._aws_preflight import SECTIONS, look
 from ansible_collections.drydock.registry.plugins.modules.aws_preflight import ARGUMENTS
 from botocore.exceptions import ClientError, EndpointConnectionError
@@ -629,6 +630,45 @@ def logging_elsewhere() -> dict[str, Any]:
     return {"bucket": "images", "log_bucket": "log"}
 
 
+def log_bucket(prepare: Callable[[Any], object]) -> Callable[[], dict[str, Any]]:
+    def prepared() -> dict[str, Any]:
+        prepare(bucket("log"))
+        return {"bucket": "images", "log_bucket": "log", "log_prefix": "images/"}
+
+    return prepared
+
+
+def let_logs_in(s3: Any, **changed: Any) -> None:
+    statement = {**log_statement("log", "images/", "123456789012"), **changed}
+    s3.put_bucket_policy(Bucket="log", Policy=json.dumps({"Version": "2012-10-17", "Statement": [statement]}))
+
+
+def encrypted_log(s3: Any) -> None:
+    let_logs_in(s3)
+    sse = {"Rules": [{"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "aws:kms"}}]}
+    s3.put_bucket_encryption(Bucket="log", ServerSideEncryptionConfiguration=sse)
+
+
+def log_delivery_granted(s3: Any) -> None:
+    """As in a bucket from before April 2023."""
+    found = s3.get_bucket_acl(Bucket="log")
+    group = {"Type": "Group", "URI": "http://acs.amazonaws.com/groups/s3/LogDelivery"}
+    grants = [*found["Grants"], {"Grantee": group, "Permission": "WRITE"}]
+    s3.put_bucket_acl(Bucket="log", AccessControlPolicy={"Grants": grants, "Owner": found["Owner"]})
+
+
+LOG_BUCKETS: dict[str, Callable[[Any], object]] = {
+    "by its policy": let_logs_in,
+    "wildcards": functools.partial(let_logs_in, Action=["s3:Put*"], Resource="arn:aws:s3:::log/*"),
+    "by its ACL": log_delivery_granted,
+}
+
+
+@pytest.mark.parametrize("name", LOG_BUCKETS)
+def test_a_bucket_that_takes_logs(name: str) -> None:
+    settled("storage", **log_bucket(LOG_BUCKETS[name])())
+
+
 STORAGES: dict[str, tuple[Callable[[], dict[str, Any]], list[str]]] = {
     "not set": (dict, ["aws_storage_bucket is not set"]),
     "malformed": (lambda: {"bucket": "My_Bucket"}, ["aws_storage_bucket (My_Bucket) has other characters"]),
@@ -647,6 +687,15 @@ STORAGES: dict[str, tuple[Callable[[], dict[str, Any]], list[str]]] = {
         ["aws_storage_log_bucket is the bucket itself"],
     ),
     "no log bucket": (lambda: {"bucket": "images", "log_bucket": "none"}, ["no bucket none (aws_storage_log_bucket)"]),
+    "log without permission": (
+        log_bucket(lambda s3: None),
+        ["policy of the bucket log (aws_storage_log_bucket)", '"Resource": "arn:aws:s3:::log/images/*"'],
+    ),
+    "log elsewhere in the bucket": (
+        log_bucket(functools.partial(let_logs_in, Resource="arn:aws:s3:::log/other/*")),
+        ["does not let S3 write access logs: add"],
+    ),
+    "log with a key": (log_bucket(encrypted_log), ["log (aws_storage_log_bucket) is encrypted with a KMS key"]),
     "log in another region": (logging_elsewhere, ["log is in eu-west-1", "another aws_storage_log_bucket"]),
 }
 
@@ -676,6 +725,11 @@ def test_a_bucket_that_may_not_be_seen(name: str) -> None:
     assert len(answer.problems) == 1
     assert words in answer.problems[0]
     assert answer.found["exists"] is False
+
+
+def test_a_log_bucket_of_another_account_cannot_be() -> None:
+    answer = refusing("storage", {"head_bucket": error("403", "HeadBucket", "Forbidden")}, log_bucket="theirs")
+    assert "to a bucket of the same account only: write another aws_storage_log_bucket" in answer.problems[-1]
 
 
 # ----- identity ---------------------------------------------------------------------------------
