@@ -17,7 +17,8 @@ PLATFORMS = ("ec2", "autoscaling", "ecs")
 PARTS = {
     "own_vpc": "a VPC that is made (aws_network_provider: own)",
     "kms": "a KMS key for the images (aws_storage_encryption: kms)",
-    "log_bucket": "an access log (aws_storage_log_bucket)",
+    "log_bucket": "an access log of the bucket (aws_storage_log_bucket)",
+    "balancer_log": "an access log of the load balancer (aws_load_balancer_log_bucket)",
     "dns": "records in Route 53 (aws_instance_zone, aws_load_balancer_zone)",
     "clients": "clients on AWS (playbooks/aws_clients.yml)",
     "golden_image": "a golden image for the hosts of a fleet (playbooks/golden_image.yml)",
@@ -65,8 +66,17 @@ BUCKET = (
     "GetBucketOwnershipControls PutBucketOwnershipControls GetBucketAcl GetBucketRequestPayment GetAccelerateConfiguration "
     "GetBucketObjectLockConfiguration GetInventoryConfiguration"
 )
+# A role, its policies and its instance profile.
+ROLE = (
+    "GetRole CreateRole DeleteRole TagRole UntagRole UpdateRole UpdateRoleDescription UpdateAssumeRolePolicy PutRolePermissionsBoundary "
+    "ListAttachedRolePolicies AttachRolePolicy DetachRolePolicy ListRolePolicies DeleteRolePolicy ListRoleTags ListInstanceProfilesForRole "
+    "GetPolicyVersion ListPolicyVersions CreatePolicy CreatePolicyVersion SetDefaultPolicyVersion DeletePolicyVersion DeletePolicy "
+    "TagPolicy UntagPolicy ListPolicyTags ListEntitiesForPolicy GetInstanceProfile CreateInstanceProfile DeleteInstanceProfile "
+    "AddRoleToInstanceProfile RemoveRoleFromInstanceProfile TagInstanceProfile UntagInstanceProfile ListInstanceProfileTags"
+)
 # What makes somebody an administrator, unless a boundary is demanded.
 BOUNDED = ("CreateRole", "PutRolePermissionsBoundary", "AttachRolePolicy", "DetachRolePolicy")
+CLIENTS = "ec2+clients autoscaling+clients ecs+clients"
 
 
 def _via(*services: str) -> Mapping[str, Mapping[str, str]]:
@@ -172,14 +182,7 @@ STATEMENTS = (
         "storage",
         "Role",
         "ec2 autoscaling ecs",
-        {
-            "iam": "GetRole CreateRole DeleteRole TagRole UntagRole UpdateRole UpdateRoleDescription UpdateAssumeRolePolicy "
-            "PutRolePermissionsBoundary ListAttachedRolePolicies AttachRolePolicy DetachRolePolicy ListRolePolicies DeleteRolePolicy "
-            "ListRoleTags ListInstanceProfilesForRole GetPolicyVersion ListPolicyVersions CreatePolicy CreatePolicyVersion "
-            "SetDefaultPolicyVersion DeletePolicyVersion DeletePolicy TagPolicy UntagPolicy ListPolicyTags ListEntitiesForPolicy "
-            "GetInstanceProfile CreateInstanceProfile DeleteInstanceProfile AddRoleToInstanceProfile RemoveRoleFromInstanceProfile "
-            "TagInstanceProfile UntagInstanceProfile ListInstanceProfileTags"
-        },
+        {"iam": ROLE},
         ("iam::*:role/{thing}-*", "iam::*:policy/{thing}-*", "iam::*:instance-profile/{thing}-*"),
     ),
     Statement(
@@ -199,15 +202,31 @@ STATEMENTS = (
         _passed_to("ecs-tasks"),
     ),
     # ----- the script for clients on AWS --------------------------------------------------------
-    Statement("clients", "ClientsBucket", "ec2+clients", {"s3": BUCKET}, ("s3:::{clients}",)),
+    # They have a name of their own, since no teardown of the registry touches them.
+    Statement(
+        "clients",
+        "ClientsRole",
+        CLIENTS,
+        {"iam": ROLE},
+        ("iam::*:role/{clients_thing}-*", "iam::*:policy/{clients_thing}-*", "iam::*:instance-profile/{clients_thing}-*"),
+    ),
+    Statement(
+        "clients",
+        "PassRoleToClients",
+        CLIENTS,
+        {"iam": "PassRole"},
+        ("iam::*:role/{clients_thing}-*",),
+        _passed_to("ec2"),
+    ),
+    Statement("clients", "ClientsBucket", CLIENTS, {"s3": BUCKET}, ("s3:::{clients}",)),
     Statement(
         "clients",
         "ClientsObject",
-        "ec2+clients",
+        CLIENTS,
         {"s3": "DeleteObject DeleteObjectVersion GetObject PutObject GetObjectTagging"},
         ("s3:::{clients}/*",),
     ),
-    Statement("clients", "ClientsKey", "ec2+clients", {"kms": "GenerateDataKey Decrypt"}, condition=_via("s3")),
+    Statement("clients", "ClientsKey", CLIENTS, {"kms": "GenerateDataKey Decrypt"}, condition=_via("s3")),
     # ----- hosts --------------------------------------------------------------------------------
     Statement(
         "hosts",
@@ -300,6 +319,13 @@ STATEMENTS = (
         "autoscaling ecs",
         {"iam": "DeleteServerCertificate TagServerCertificate UpdateServerCertificate UploadServerCertificate"},
         ("iam::*:server-certificate/{thing}-*/*",),
+    ),
+    Statement(
+        "balancer",
+        "BalancerLog",
+        "autoscaling+balancer_log ecs+balancer_log",
+        {"s3": "ListBucket GetBucketPolicy"},
+        ("s3:::{balancer_log}",),
     ),
     Statement(
         "balancer",
@@ -512,13 +538,17 @@ def deployer_policies(
         unknown = sorted(set(value) - set(known))
         if unknown:
             raise DeployerError(f"The {what} {', '.join(unknown)} is not known: write {', '.join(known)}.")
-    names = {"thing": f"{deployment or '*'}-registry", **buckets}
+    names = {
+        "thing": f"{deployment or '*'}-registry",
+        "clients_thing": f"{deployment or '*'}{'-clients' if deployment else ''}-registry",
+        **{use: name for use, name in buckets.items() if name},
+    }
     policies: dict[str, Policy] = {}
     for statement in STATEMENTS:
         if _is_needed(statement, platform, parts):
             policy = policies.setdefault(statement.policy, {"Version": "2012-10-17", "Statement": []})
             written = _written(statement, names, partition)
-            bounded = permissions_boundary if statement.sid == "Role" else ""
+            bounded = permissions_boundary if BOUNDED[0] in statement.actions.get("iam", "").split() else ""
             policy["Statement"] += _bounded(written, bounded) if bounded else [written]
     return policies
 
@@ -532,7 +562,7 @@ def _written(statement: Statement, names: Mapping[str, str], partition: str) -> 
     try:
         resources = [each.format(**names) for each in statement.resources]
     except KeyError as missing:
-        raise DeployerError(f"The name of the bucket {missing.args[0]} is missing: give it in buckets.") from missing
+        raise DeployerError(f"The bucket for {missing.args[0]} has no name: write it.") from missing
     written: dict[str, Any] = {
         "Sid": statement.sid,
         "Effect": "Allow",
@@ -565,5 +595,5 @@ def _bounded(written: dict[str, Any], boundary: str) -> list[dict[str, Any]]:
     condition = {"StringEquals": {"iam:PermissionsBoundary": boundary}}
     return [
         {**written, "Action": [action for action in written["Action"] if action not in bounded]},
-        {**written, "Sid": "BoundedRole", "Action": bounded, "Condition": condition},
+        {**written, "Sid": f"Bounded{written['Sid']}", "Action": bounded, "Condition": condition},
     ]

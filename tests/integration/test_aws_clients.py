@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import trustme
 import yaml
+from ansible_collections.drydock.registry.plugins.module_utils._aws_deployer import deployer_policies
 from aws_account import ACCOUNT_ID, ROOT, Account, Steps, changed_tasks, changes, refusal
 from aws_machines import REGION, Cloud, Machine, cloud
 from botocore.exceptions import ClientError
@@ -71,11 +72,12 @@ class Deployment:
 
     def _deployer(self) -> dict[str, str]:
         iam = self.cloud.client("iam")
-        policy = (ROOT / "docs/aws-deployer-policy.json").read_text(encoding="utf-8")
-        document = policy.replace("example-prod-registry", IMAGES)
-        arn = iam.create_policy(PolicyName="deployer", PolicyDocument=document)["Policy"]["Arn"]
         iam.create_user(UserName="deployer")
-        iam.attach_user_policy(UserName="deployer", PolicyArn=arn)
+        # With a key, as one of the deployments has one.
+        made = deployer_policies("ec2", {"images": IMAGES, "clients": f"{IMAGES}-clients"}, parts=["clients", "kms"])
+        for name, policy in made.items():
+            arn = iam.create_policy(PolicyName=f"deployer-{name}", PolicyDocument=json.dumps(policy))["Policy"]["Arn"]
+            iam.attach_user_policy(UserName="deployer", PolicyArn=arn)
         key = iam.create_access_key(UserName="deployer")["AccessKey"]
         return {"AWS_ACCESS_KEY_ID": key["AccessKeyId"], "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"]}
 
@@ -119,7 +121,7 @@ class Deployment:
             *(
                 each["PolicyName"]
                 for each in iam.list_policies(Scope="Local")["Policies"]
-                if each["PolicyName"] != "deployer"
+                if not each["PolicyName"].startswith("deployer")
             ),
         ]
 

@@ -23,6 +23,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import pytest
 import yaml
+from ansible_collections.drydock.registry.plugins.module_utils._aws_deployer import deployer_policies
 from aws_account import ACCOUNT_ID, REGION, ROOT, Account, Steps, aws_account, changed_tasks, changes, refusals
 from counting import counted
 from cryptography import x509
@@ -1022,10 +1023,9 @@ class TestPlatform:
     @pytest.fixture(scope="class")
     @classmethod
     def deployer(cls, enforced: Account) -> Account:
-        """Return the account as a user has it with the policies of docs/ and no other."""
-        texts = [path.read_text(encoding="utf-8") for path in sorted(ROOT.glob("docs/aws-deployer-*policy.json"))]
-        policies = [re.sub(r"example-(prod|fleet)-registry", "tasks-images", text) for text in texts]
-        assert len(policies) == 3
+        """Return the account as a user has it with the policies for these tasks and no other."""
+        made = deployer_policies("ecs", {"images": "tasks-images"}, deployment="tasks", parts=["dns"])
+        policies = [json.dumps(policy) for policy in made.values()]
         user = Account(enforced.endpoint, enforced.folder)
         user.become(*cls.make_user(enforced, "deployer", *policies))
         return user

@@ -5,19 +5,45 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible.errors import AnsibleFilterError
+from ansible_collections.drydock.registry.plugins.filter.aws_deployer_policies import aws_deployer_policies
+from ansible_collections.drydock.registry.plugins.module_utils._aws_deployer import (
+    BOUNDED,
+    LIMIT,
+    PARTS,
+    PLATFORMS,
+    STATEMENTS,
+    SUFFIXES,
+    Policy,
+    deployer_policies,
+    partition_of,
+)
 from aws_stand_in.calls import Call, Need, needs
 from aws_stand_in.enforcement import KNOWN_KEYS
 from aws_stand_in.policies import Decision, Request, decide, strongest
 
-DOCS = Path(__file__).parents[3] / "docs"
-POLICIES = sorted(DOCS.glob("aws-deployer*policy.json"))
-# Of a managed policy, without white space.
-# https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html#reference_iam-quotas-entity-length
-LIMIT = 6144
+DOCS = Path(__file__).parents[3] / "docs" / "aws-deployer"
+BUCKETS = {
+    "images": "example-prod-registry",
+    "configuration": "example-prod-registry-configuration",
+    "clients": "example-prod-registry-clients",
+    "log": "example-log-bucket",
+    "balancer_log": "example-log-bucket",
+}
+EVERYTHING = {platform: deployer_policies(platform, BUCKETS, parts=PARTS) for platform in PLATFORMS}
+POLICIES = {f"{platform}/{name}": policy for platform, made in EVERYTHING.items() for name, policy in made.items()}
+# Somebody who deploys on all platforms.
+TOGETHER = list(POLICIES.values())
+# What has to be left for what comes next.
+ROOM = 1024
+# How many policies a role takes, and one is left for what else its holder does.
+# https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
+ATTACHED = 9
 # What aws_ecs calls, by itself and through the modules of amazon.aws and community.aws.
 ECS = {
     "application-autoscaling": "DeleteScalingPolicy DescribeScalableTargets DescribeScalingPolicies PutScalingPolicy "
@@ -42,48 +68,119 @@ ECS = {
 }
 
 
-def statements(path: Path) -> list[dict[str, Any]]:
-    """What a policy states."""
-    found: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["Statement"]
-    return found
+def allowed(policies: Iterable[Policy]) -> set[str]:
+    """What policies allow."""
+    return {action for policy in policies for statement in policy["Statement"] for action in statement["Action"]}
 
 
-def actions(path: Path) -> set[str]:
-    """What a policy allows."""
-    return {
-        action
-        for statement in statements(path)
-        if statement["Effect"] == "Allow"
-        for action in (statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]])
-    }
+@pytest.mark.parametrize("name", POLICIES)
+def test_the_documentation_shows_them(name: str) -> None:
+    shown = json.loads((DOCS / f"{name}.json").read_text(encoding="utf-8"))
+    assert shown == POLICIES[name], "write it again: tests/unit/docs/write_deployer_policies"
 
 
-def test_there_is_one_for_each_platform() -> None:
-    assert {path.name for path in POLICIES} >= {
-        "aws-deployer-policy.json",
-        "aws-deployer-fleet-policy.json",
-        "aws-deployer-ecs-policy.json",
-    }
+def test_the_documentation_shows_no_others() -> None:
+    shown = {str(path.relative_to(DOCS).with_suffix("")) for path in DOCS.rglob("*.json")}
+    assert shown == set(POLICIES)
 
 
-@pytest.mark.parametrize("path", POLICIES, ids=lambda path: path.name)
-def test_aws_takes_it(path: Path) -> None:
-    document = json.loads(path.read_text(encoding="utf-8"))
-    assert set(document) == {"Version", "Statement"}
-    # With the longest name that a bucket can have.
-    written = re.sub(r"arn:aws:s3:::[\w-]+", f"arn:aws:s3:::{'x' * 63}", json.dumps(document, separators=(",", ":")))
-    assert len(written) <= LIMIT
-    names = [statement["Sid"] for statement in document["Statement"]]
-    assert len(names) == len(set(names))
-    assert all(name.isalnum() for name in names)
+@pytest.mark.parametrize("partition", SUFFIXES)
+@pytest.mark.parametrize("platform", PLATFORMS)
+def test_aws_takes_them(platform: str, partition: str) -> None:
+    names = dict.fromkeys(BUCKETS, "x" * 63)
+    boundary = f"arn:{partition}:iam::123456789012:policy/{'x' * 128}"
+    policies = deployer_policies(platform, names, partition, "x" * 32, PARTS, boundary)
+    assert len(policies) <= ATTACHED
+    for name, policy in policies.items():
+        assert set(policy) == {"Version", "Statement"}
+        written = json.dumps(policy, separators=(",", ":"))
+        assert len(written) <= LIMIT - ROOM, name
+        # One partition, and in it nothing of another.
+        assert set(re.findall(r"arn:([\w-]+):", written)) <= {partition}
+    # A role may have them all, and names are told apart in one policy only, but so a person can as well.
+    sids = [statement["Sid"] for policy in policies.values() for statement in policy["Statement"]]
+    assert len(sids) == len(set(sids))
+    assert all(sid.isalnum() for sid in sids)
     # Never everything of a service.
-    assert not [action for action in actions(path) if action.endswith(":*") or action == "*"]
+    assert not [action for action in allowed(policies.values()) if action.endswith(":*") or action == "*"]
+
+
+@pytest.mark.parametrize(
+    ("region", "partition", "through"),
+    [
+        ("eu-central-1", "aws", {"s3.*.amazonaws.com"}),
+        ("us-gov-west-1", "aws-us-gov", {"s3.*.amazonaws.com"}),
+        ("cn-north-1", "aws-cn", {"s3.*.amazonaws.com", "s3.*.amazonaws.com.cn"}),
+        ("eusc-de-east-1", "aws-eusc", {"s3.*.amazonaws.com", "s3.*.amazonaws.eu"}),
+    ],
+)
+def test_a_region_says_the_partition(region: str, partition: str, through: set[str]) -> None:
+    assert partition_of(region) == partition
+    made = aws_deployer_policies("autoscaling", BUCKETS, region=region)["fleet"]["Statement"]
+    (key,) = (each for each in made if each["Sid"] == "ConfigurationKey")
+    via = key["Condition"]["StringLike"]["kms:ViaService"]
+    assert set([via] if isinstance(via, str) else via) == through
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_what_is_left_out_is_what_the_part_needs(part: str) -> None:
+    for platform in PLATFORMS:
+        others = [each for each in PARTS if each != part]
+        without = statements_of(deployer_policies(platform, BUCKETS, parts=others))
+        whole = statements_of(EVERYTHING[platform])
+        assert without.items() <= whole.items()
+        assert {statement.sid for statement in STATEMENTS if f"{platform}+{part}" in statement.where.split()} == (
+            whole.keys() - without.keys()
+        )
+
+
+def statements_of(policies: Mapping[str, Policy]) -> dict[str, str]:
+    """The statements of all policies by their names."""
+    return {each["Sid"]: json.dumps(each) for policy in policies.values() for each in policy["Statement"]}
+
+
+def test_a_fleet_has_a_key_without_asking_for_one() -> None:
+    policies = deployer_policies("autoscaling", BUCKETS)
+    assert {"kms:CreateKey", "kms:GenerateDataKey", "kms:Decrypt"} <= allowed(policies.values())
+    assert "kms:CreateKey" not in allowed(deployer_policies("ec2", BUCKETS).values())
+
+
+def test_a_deployment_has_its_own_things_only() -> None:
+    made = deployer_policies("ecs", BUCKETS, deployment="prod", parts=PARTS).values()
+    for service, action, parameters in OWN_CALLS:
+        for name, expected in (("prod-registry", True), ("staging-registry", False)):
+            about = refused_by(made, service, action, parameters, name)
+            if service in {"ecs", "elasticloadbalancing", "iam", "logs", "secretsmanager"}:
+                assert (about == []) is expected, (service, action, name)
+
+
+def test_a_boundary_is_demanded() -> None:
+    boundary = "arn:aws:iam::123456789012:policy/boundary"
+    made = deployer_policies("ec2", BUCKETS, parts=PARTS, permissions_boundary=boundary).values()
+    others = {"iam:permissionsboundary": ("arn:aws:iam::123456789012:policy/another",)}
+    for name in BOUNDED:
+        for about, expected in (({"iam:permissionsboundary": (boundary,)}, Decision.ALLOW), (others, Decision.NOTHING)):
+            need = Need(f"iam:{name}", "arn:aws:iam::111122223333:role/prod-registry-eu-central-1", about)
+            assert decision(need, made) is expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"platform": "host"}, "platform host is not known: write ec2, autoscaling, ecs"),
+        ({"platform": "ec2", "parts": ["vpc"]}, "parts vpc is not known: write own_vpc"),
+        ({"platform": "ec2", "buckets": {"images": ""}}, "bucket for images has no name"),
+    ],
+)
+def test_what_no_policy_can_be_made_of(arguments: dict[str, Any], words: str) -> None:
+    with pytest.raises(AnsibleFilterError, match=words):
+        aws_deployer_policies(**{"buckets": BUCKETS, **arguments})
 
 
 def test_together_they_allow_what_tasks_need() -> None:
-    allowed = set().union(*(actions(path) for path in POLICIES))
     needed = {f"{service}:{name}" for service, names in ECS.items() for name in names.split()}
-    assert needed - allowed == set()
+    # A key for the images, by which clients may be told apart, is a part.
+    assert needed - allowed(deployer_policies("ecs", BUCKETS).values()) == set()
 
 
 # ----- what calls are about -----
@@ -186,18 +283,25 @@ def named(value: Any, name: str) -> Any:
     return value.replace("{n}", name) if isinstance(value, str) else value
 
 
-def decision(need: Need) -> Decision:
-    """What the three policies together say."""
+def decision(need: Need, policies: Iterable[Policy] = TOGETHER) -> Decision:
+    """What policies say together."""
     question = Request(need.action, need.resource, (), need.context, KNOWN_KEYS)
-    return strongest(decide({"Statement": statements(path)}, question) for path in POLICIES)
+    return strongest(decide(policy, question) for policy in policies)
 
 
 def refused(
     service: str, action: str, parameters: dict[str, Any], name: str = "fleet-registry"
 ) -> list[tuple[str, str]]:
     """Return what a deployment needs and does not have for a call."""
+    return refused_by(TOGETHER, service, action, parameters, name)
+
+
+def refused_by(
+    policies: Iterable[Policy], service: str, action: str, parameters: dict[str, Any], name: str
+) -> list[tuple[str, str]]:
+    """Return what policies do not allow of a call."""
     call = Call(service, action, named(parameters, name), "111122223333", "eu-central-1")
-    return [(need.action, need.resource) for need in needs(call) if decision(need) is not Decision.ALLOW]
+    return [(need.action, need.resource) for need in needs(call) if decision(need, policies) is not Decision.ALLOW]
 
 
 def label(value: Any) -> str | None:
@@ -310,4 +414,4 @@ def test_a_group_may_launch_its_template() -> None:
 def test_what_is_known_by_its_tag(action: str, resource: str, tags: str) -> None:
     for present, expected in (({f"aws:resourcetag/{tags}": ("fleet",)}, Decision.ALLOW), ({}, Decision.NOTHING)):
         question = Request(action, resource, (), present, (*KNOWN_KEYS, "aws:resourcetag/"))
-        assert strongest(decide({"Statement": statements(path)}, question) for path in POLICIES) is expected
+        assert strongest(decide(policy, question) for policy in TOGETHER) is expected
