@@ -73,8 +73,8 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.drydock.registry.plugins.module_utils._aws_deployer import (
     DeployerError,
     deployer_policies,
-    partition_of,
 )
+from ansible_collections.drydock.registry.plugins.module_utils._aws_partitions import partition_of
 
 
 def aws_deployer_policies(

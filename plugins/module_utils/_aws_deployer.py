@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
+from ansible_collections.drydock.registry.plugins.module_utils._aws_partitions import SUFFIXES
+
 PLATFORMS = ("ec2", "autoscaling", "ecs")
 # What not every deployment has.
 PARTS = {
@@ -22,14 +24,6 @@ PARTS = {
     "dns": "records in Route 53 (aws_instance_zone, aws_load_balancer_zone)",
     "clients": "clients on AWS (playbooks/aws_clients.yml)",
     "golden_image": "a golden image for the hosts of a fleet (playbooks/golden_image.yml)",
-}
-# What names of services end with where conditions compare them. Elsewhere, principals are called *.amazonaws.com in every partition.
-# https://docs.aws.amazon.com/kms/latest/developerguide/conditions-kms.html#conditions-kms-via-service
-SUFFIXES = {
-    "aws": ("amazonaws.com",),
-    "aws-us-gov": ("amazonaws.com",),
-    "aws-cn": ("amazonaws.com", "amazonaws.com.cn"),
-    "aws-eusc": ("amazonaws.com", "amazonaws.eu"),
 }
 # https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html#reference_iam-quotas-entity-length
 LIMIT = 6144
@@ -208,7 +202,11 @@ STATEMENTS = (
         "ClientsRole",
         CLIENTS,
         {"iam": ROLE},
-        ("iam::*:role/{clients_thing}-*", "iam::*:policy/{clients_thing}-*", "iam::*:instance-profile/{clients_thing}-*"),
+        (
+            "iam::*:role/{clients_thing}-*",
+            "iam::*:policy/{clients_thing}-*",
+            "iam::*:instance-profile/{clients_thing}-*",
+        ),
     ),
     Statement(
         "clients",
@@ -514,14 +512,6 @@ STATEMENTS = (
 )
 
 
-def partition_of(region: str) -> str:
-    """The partition that a region belongs to, by its name."""
-    for beginning, partition in (("cn-", "aws-cn"), ("us-gov-", "aws-us-gov"), ("eusc-", "aws-eusc")):
-        if region.startswith(beginning):
-            return partition
-    return "aws"
-
-
 def deployer_policies(
     platform: str,
     buckets: Mapping[str, str],
@@ -534,7 +524,11 @@ def deployer_policies(
 
     Without a deployment's name, they are for all deployments of the account.
     """
-    for what, value, known in (("platform", [platform], PLATFORMS), ("partition", [partition], SUFFIXES), ("parts", parts, PARTS)):
+    for what, value, known in (
+        ("platform", [platform], PLATFORMS),
+        ("partition", [partition], SUFFIXES),
+        ("parts", parts, PARTS),
+    ):
         unknown = sorted(set(value) - set(known))
         if unknown:
             raise DeployerError(f"The {what} {', '.join(unknown)} is not known: write {', '.join(known)}.")
@@ -580,7 +574,9 @@ def _written(statement: Statement, names: Mapping[str, str], partition: str) -> 
 def _values(value: str, names: Mapping[str, str], partition: str) -> Iterator[str]:
     for each in value.split():
         if "{suffix}" in each:
-            yield from (each.format(suffix=suffix, **names) for suffix in SUFFIXES[partition])
+            # Services go by their commercial name in some places of every partition, and by the partition's own in others.
+            suffixes = dict.fromkeys((SUFFIXES["aws"], SUFFIXES[partition]))
+            yield from (each.format(suffix=suffix, **names) for suffix in suffixes)
         else:
             yield each.format(**names)
 

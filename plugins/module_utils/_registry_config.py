@@ -24,6 +24,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ansible_collections.drydock.registry.plugins.module_utils._aws_partitions import SUFFIXES, is_region, partition_of
+
 Config = dict[str, Any]
 
 BOTH = ("2.8", "3")
@@ -584,6 +586,12 @@ _S3_SETTINGS = {
     "dual_stack_enabled": "usedualstack",
     "fips_endpoint_enabled": "usefipsendpoint",
 }
+# The regions that every registry knows, as upstream's 2.8 has the oldest list (vendor/github.com/aws/aws-sdk-go/aws/endpoints/defaults.go):
+# Debian's 2.8.2 and 2.8.3 and upstream's 3.x know more, and none knows those of 2024 and later.
+_KNOWN_REGIONS = frozenset(
+    "ap-northeast-1 ap-northeast-2 ap-south-1 ap-southeast-1 ap-southeast-2 ca-central-1 eu-central-1 eu-west-1 eu-west-2 eu-west-3 "
+    "sa-east-1 us-east-1 us-east-2 us-west-1 us-west-2 cn-north-1 cn-northwest-1 us-gov-west-1".split()
+)
 _SET_BY_S3 = {
     f"storage.{driver}.{key}": f"{_S3_VARIABLE}.{setting}"
     for driver in ("s3", "s3aws")
@@ -698,7 +706,26 @@ def build_config(settings: Mapping[str, Any], version: object, overrides: Mappin
     if data.get("redis"):
         config["storage"]["cache"] = {"blobdescriptor": "redis"}
         config["redis"] = _redis(data["redis"], wanted)
-    return merge(config, plain(overrides or {}))
+    merged = merge(config, plain(overrides or {}))
+    storage = merged.get("storage")
+    for driver in ("s3", "s3aws"):
+        if isinstance(storage, dict) and isinstance(storage.get(driver), dict):
+            _reach_region(storage[driver])
+    return merged
+
+
+def _reach_region(parameters: Config) -> None:
+    """Say where S3 is in a region that some registry does not know: it panics, unless it is told an endpoint."""
+    region = str(parameters.get("region") or "")
+    if region in _KNOWN_REGIONS or parameters.get("regionendpoint") or not region:
+        return
+    if not is_region(region):
+        raise SettingsError(
+            f"storage.region: {region} is no AWS region; write one such as eu-central-1, or an endpoint for a storage that is not AWS's."
+        )
+    service = "s3-fips" if parameters.get("usefipsendpoint") else "s3"
+    stack = "dualstack." if parameters.get("usedualstack") else ""
+    parameters["regionendpoint"] = f"https://{service}.{stack}{region}.{SUFFIXES[partition_of(region)]}"
 
 
 def _redis(settings: Mapping[str, Any], version: str) -> Config:

@@ -24,6 +24,7 @@ from typing import Any, ClassVar, NamedTuple
 import pytest
 import yaml
 from ansible_collections.drydock.registry.plugins.module_utils._aws_deployer import deployer_policies
+from ansible_collections.drydock.registry.plugins.module_utils._registry_config import build_config
 from aws_account import ACCOUNT_ID, REGION, ROOT, Account, Steps, aws_account, changed_tasks, changes, refusals
 from counting import counted
 from cryptography import x509
@@ -789,6 +790,39 @@ def task(account: Account, images: tuple[str, ...], network: Network, definition
     assert {each["image"] for each in definition["containerDefinitions"]} == set(images)
     with running(account, definition, network, ADDRESS) as made:
         yield made
+
+
+def started(image: str, config: Path) -> str:
+    """Start a registry, and return what it says until it listens or has ended."""
+    run = [
+        "docker",
+        "run",
+        "--rm",
+        "--network=none",
+        f"--volume={config}:/etc/config.yml:ro",
+        image,
+        "serve",
+        "/etc/config.yml",
+    ]
+    said = ""
+    with subprocess.Popen(run, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as registry:
+        for line in registry.stdout or []:
+            said += line
+            if "listening on" in line:
+                registry.terminate()
+    return said
+
+
+def test_a_registry_starts_in_a_region_that_its_sdk_does_not_know(images: tuple[str, ...], tmp_path: Path) -> None:
+    storage = {"provider": "s3", "bucket": BUCKET, "region": "mx-central-1"}
+    made = build_config({"storage": storage, "socket": "/tmp/registry.sock"}, "2.8")  # noqa: S108
+    config = tmp_path / "config.yml"
+    config.write_text(yaml.safe_dump(made), encoding="utf-8")
+    assert "listening on /tmp/registry.sock" in started(images[0], config)
+    # As it would without our doing.
+    del made["storage"]["s3"]["regionendpoint"]
+    config.write_text(yaml.safe_dump(made), encoding="utf-8")
+    assert "panic: invalid region provided: mx-central-1" in started(images[0], config)
 
 
 def get(address: str, path: str, user: str = "", password: str = "") -> tuple[int, dict[str, str]]:

@@ -110,8 +110,15 @@ def cases(account: Account) -> dict[str, Case]:
             {"aws_instance_zone": ""}, [("registry_tls_acme_challenge", "dns-01", "aws_identity_acme_zone", "http-01")]
         ),
         "port 80 is closed": Case(
-            {"registry_tls_acme_challenge": "http-01"},
-            [("registry_tls_acme_challenge", "aws_network_acme_cidrs", "80")],
+            {
+                "registry_tls_acme_challenge": "http-01",
+                "registry_server_image_provider": "pull",
+                "registry_server_image_reference": "docker.io/library/registry:2.8.3",
+            },
+            [
+                ("registry_server_image_provider", "registry:2.8.3", "IMDSv1", "registry 3"),
+                ("registry_tls_acme_challenge", "aws_network_acme_cidrs", "80"),
+            ],
         ),
         "type, image, key text, and no zone": Case(
             {

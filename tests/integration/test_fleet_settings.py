@@ -74,8 +74,15 @@ REFUSED: dict[str, tuple[dict[str, Any], list[str]]] = {
     ),
     # TLS that is passed through needs one certificate for all hosts.
     "network": (
-        {"aws_load_balancer_type": "network"},
-        ["registry_tls_provided is empty, but aws_load_balancer_type is network"],
+        {
+            "aws_load_balancer_type": "network",
+            "registry_server_image_provider": "pull",
+            "registry_server_image_reference": "registry:2",
+        },
+        [
+            "registry_tls_provided is empty, but aws_load_balancer_type is network",
+            "registry:2 is registry 2.8, which cannot get credentials on a host made here",
+        ],
     ),
     # Hosts are not made of settings that they would refuse.
     "key": ({"registry_server_config": {"htp": {}}}, ["registry_server_config.htp"]),

@@ -18,11 +18,10 @@ from ansible_collections.drydock.registry.plugins.module_utils._aws_deployer imp
     PARTS,
     PLATFORMS,
     STATEMENTS,
-    SUFFIXES,
     Policy,
     deployer_policies,
-    partition_of,
 )
+from ansible_collections.drydock.registry.plugins.module_utils._aws_partitions import SUFFIXES, partition_of
 from aws_stand_in.calls import Call, Need, needs
 from aws_stand_in.enforcement import KNOWN_KEYS
 from aws_stand_in.policies import Decision, Request, decide, strongest

@@ -6,7 +6,10 @@ from __future__ import annotations
 import base64
 import struct
 
+from typing import Any
+
 import pytest
+from ansible_collections.drydock.registry.plugins.filter.aws_metadata_problem import aws_metadata_problem
 from ansible_collections.drydock.registry.plugins.module_utils import _aws_checks as checks
 from ansible_collections.drydock.registry.plugins.module_utils._aws_account import region_problem
 from cryptography.hazmat.primitives import serialization
@@ -226,3 +229,24 @@ def test_regions(region: str, words: str) -> None:
     problem = region_problem(region, ["eu-central-1", "us-east-1"])
     assert words in problem
     assert bool(problem) == bool(words)
+
+
+@pytest.mark.parametrize(
+    ("reference", "provider", "more", "refused"),
+    [
+        ("docker.io/library/registry:2", "pull", {}, True),
+        ("registry:2.8.3@sha256:" + "0" * 64, "pull", {}, True),
+        ("mirror.example.com:5000/registry:3", "pull", {"version": "2.8"}, True),
+        ("registry:2.8.3", "pull", {"s3": {"access_key": "id"}}, False),
+        ("registry:2.8.3", "debian", {}, False),
+        ("registry:3.1.1", "pull", {}, False),
+        ("mirror.example.com:2/registry:3", "pull", {}, False),
+        ("registry:2", "pull", {"version": "3"}, False),
+    ],
+)
+def test_registries_that_cannot_use_the_role_of_a_host(
+    reference: str, provider: str, more: dict[str, Any], refused: bool
+) -> None:
+    problem = aws_metadata_problem(reference, provider, **more)
+    assert (reference in problem) is refused
+    assert bool(problem) is refused

@@ -221,6 +221,7 @@ def test_values_become_plain() -> None:
         ({**FILESYSTEM, "storage": {"provider": "filesystem"}}, "3", "storage.directory: is missing"),
         ({**FILESYSTEM, "storage": {"provider": "s3", "region": "x"}}, "3", "storage.bucket: is missing"),
         ({**FILESYSTEM, "storage": {"provider": "s3", "bucket": "x"}}, "3", "storage.region: is missing"),
+        ({**S3, "storage": {"provider": "s3", "bucket": "x", "region": "garage"}}, "3", "garage is no AWS region"),
         ({**S3, "storage": {**S3["storage"], "access_key": "x"}}, "3", "access_key and secret_key go together"),
         (
             {**S3, "storage": {**S3["storage"], "buckett": "x"}},
@@ -876,3 +877,30 @@ def test_a_config_without_a_secret_is_noticed() -> None:
     settings = {**FILESYSTEM, "http_secret": ""}
     (sentence,) = problems({}, "3", settings)
     assert sentence.startswith("registry_server_config.http.secret: ")
+
+
+@pytest.mark.parametrize(
+    ("region", "more", "endpoint"),
+    [
+        ("eu-central-1", {}, None),
+        ("us-gov-west-1", {"usedualstack": True}, None),
+        # What upstream's 2.8 does not know, and others do.
+        ("eu-north-1", {}, "https://s3.eu-north-1.amazonaws.com"),
+        # What none knows.
+        ("mx-central-1", {}, "https://s3.mx-central-1.amazonaws.com"),
+        ("ap-southeast-7", {"usedualstack": True}, "https://s3.dualstack.ap-southeast-7.amazonaws.com"),
+        ("us-gov-east-1", {"usefipsendpoint": True}, "https://s3-fips.us-gov-east-1.amazonaws.com"),
+        ("eusc-de-east-1", {}, "https://s3.eusc-de-east-1.amazonaws.eu"),
+        ("eusc-de-east-1", {"regionendpoint": "https://s3.internal"}, "https://s3.internal"),
+    ],
+)
+@pytest.mark.parametrize("version", ["2.8", "3"])
+def test_a_region_that_a_registry_does_not_know_gets_its_endpoint(
+    region: str, more: dict[str, Any], endpoint: str | None, version: str
+) -> None:
+    settings = {**S3, "storage": {**S3["storage"], "region": region}}
+    s3 = FILTERS["registry_config"](settings, version, {"storage": {"s3": more}})["storage"]["s3"]
+    assert s3.get("regionendpoint") == endpoint
+    assert s3["region"] == region
+    own = {"storage": {"filesystem": None, "s3aws": {"bucket": "images", "region": region, **more}}}
+    assert FILTERS["registry_config"](FILESYSTEM, version, own)["storage"]["s3aws"].get("regionendpoint") == endpoint
