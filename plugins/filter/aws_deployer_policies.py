@@ -45,8 +45,8 @@ options:
     default: []
   permissions_boundary:
     description:
-      - The ARN of a policy that every role has to have as its boundary which the holder makes. Without one, the holder can make roles that may do
-        everything.
+      - The ARN of a policy that every role which the holder makes has to have as its boundary. Without one, the holder can make roles
+        that may do everything.
     type: str
     default: ""
 """

@@ -67,8 +67,8 @@ def aws_metadata_problem(
     if provider != "pull" or not is_old or (s3 or {}).get("access_key"):
         return ""
     return (
-        f"registry_server_image_provider is pull, and {reference} is registry 2.8, which cannot get credentials on a host made here: it asks "
-        "the metadata service without a token (IMDSv1); write an image of registry 3, or registry_server_image_provider: debian."
+        f"registry_server_image_provider is pull, and {reference} is registry 2.8, which cannot get credentials on a host made here: it "
+        "asks the metadata service without a token (IMDSv1); write an image of registry 3, or registry_server_image_provider: debian."
     )
 
 

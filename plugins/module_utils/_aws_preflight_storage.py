@@ -107,7 +107,8 @@ def _refuse_foreign(account: Account, bucket: str, variable: str, reason: str) -
             "user or role, and look for a statement in the bucket's policy that denies it."
         )
     account.refuse(
-        f"The bucket name {bucket} is taken by another AWS account (all accounts share one space of names){reason}: write another {variable}."
+        f"The bucket name {bucket} is taken by another AWS account (all accounts share one space of names){reason}: write another "
+        f"{variable}."
     )
 
 
@@ -289,13 +290,14 @@ def _check_log_bucket(account: Account, options: Mapping[str, Any]) -> None:
         return
     if _encryption(account, log_bucket)["algorithm"].startswith("aws:kms"):
         account.refuse(
-            f"The bucket {log_bucket} ({variable}) is encrypted with a KMS key by default, and S3 writes no access log to such a bucket: set "
-            "its default encryption to SSE-S3, or write another bucket."
+            f"The bucket {log_bucket} ({variable}) is encrypted with a KMS key by default, and S3 writes no access log to such a bucket: "
+            "set its default encryption to SSE-S3, or write another bucket."
         )
     if not (_takes_logs_by_policy(account, options) or _takes_logs_by_acl(account, log_bucket)):
         statement = log_statement(log_bucket, options["log_prefix"], account.account_id, account.partition)
         account.refuse(
-            f"The policy of the bucket {log_bucket} ({variable}) does not let S3 write access logs: add the statement {json.dumps(statement)}."
+            f"The policy of the bucket {log_bucket} ({variable}) does not let S3 write access logs: add the statement "
+            f"{json.dumps(statement)}."
         )
 
 

@@ -589,8 +589,19 @@ _S3_SETTINGS = {
 # The regions that every registry knows, as upstream's 2.8 has the oldest list (vendor/github.com/aws/aws-sdk-go/aws/endpoints/defaults.go):
 # Debian's 2.8.2 and 2.8.3 and upstream's 3.x know more, and none knows those of 2024 and later.
 _KNOWN_REGIONS = frozenset(
-    "ap-northeast-1 ap-northeast-2 ap-south-1 ap-southeast-1 ap-southeast-2 ca-central-1 eu-central-1 eu-west-1 eu-west-2 eu-west-3 "
-    "sa-east-1 us-east-1 us-east-2 us-west-1 us-west-2 cn-north-1 cn-northwest-1 us-gov-west-1".split()
+    [
+        *(
+            "ap-northeast-1",
+            "ap-northeast-2",
+            "ap-south-1",
+            "ap-southeast-1",
+            "ap-southeast-2",
+            "ca-central-1",
+            "eu-central-1",
+        ),
+        *("eu-west-1", "eu-west-2", "eu-west-3", "sa-east-1", "us-east-1", "us-east-2", "us-west-1", "us-west-2"),
+        *("cn-north-1", "cn-northwest-1", "us-gov-west-1"),
+    ]
 )
 _SET_BY_S3 = {
     f"storage.{driver}.{key}": f"{_S3_VARIABLE}.{setting}"

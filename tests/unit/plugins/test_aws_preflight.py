@@ -688,7 +688,7 @@ STORAGES: dict[str, tuple[Callable[[], dict[str, Any]], list[str]]] = {
     ),
     "no log bucket": (lambda: {"bucket": "images", "log_bucket": "none"}, ["no bucket none (aws_storage_log_bucket)"]),
     "log without permission": (
-        log_bucket(lambda s3: None),
+        log_bucket(str),
         ["policy of the bucket log (aws_storage_log_bucket)", '"Resource": "arn:aws:s3:::log/images/*"'],
     ),
     "log elsewhere in the bucket": (
