@@ -41,6 +41,17 @@ options:
       - The ARN of the KMS key that encrypts the secrets. Empty with the one that AWS manages, which needs no permission.
     type: str
     default: ""
+  image_credentials:
+    description:
+      - The ARNs of secrets with credentials for registries that images come from, by those registries' names.
+    type: dict
+    default: {}
+  pull_through_prefixes:
+    description:
+      - What repositories in ECR begin with that are pull-through caches.
+    type: list
+    elements: str
+    default: []
 seealso:
   - name: The execution role
     description: What ECS does with it.
@@ -64,12 +75,20 @@ from typing import Any
 
 
 def aws_ecs_execution_policy(
-    where: Mapping[str, str], secrets: Sequence[str], log_group: str, images: Sequence[str], kms_key_arn: str = ""
+    where: Mapping[str, str],
+    secrets: Sequence[str],
+    log_group: str,
+    images: Sequence[str],
+    kms_key_arn: str = "",
+    image_credentials: Mapping[str, str] | None = None,
+    pull_through_prefixes: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The policy of the execution role."""
     from ansible_collections.drydock.registry.plugins.module_utils._aws_ecs import execution_policy
 
-    return execution_policy(where, secrets, log_group, images, kms_key_arn)
+    return execution_policy(
+        where, secrets, log_group, images, kms_key_arn, (image_credentials or {}).values(), pull_through_prefixes
+    )
 
 
 class FilterModule:

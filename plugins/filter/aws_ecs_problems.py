@@ -19,7 +19,7 @@ options:
     description:
       - The settings, each without the prefix C(aws_ecs_). C(launch_type), C(cpu), C(memory_mib), C(min_tasks), C(max_tasks),
         C(desired_tasks), C(registry_image), C(proxy_image), C(log_retention_days), C(cpu_target_percent),
-        C(requests_target_per_task), C(stop_seconds), C(capacity_provider).
+        C(requests_target_per_task), C(stop_seconds), C(capacity_provider), C(image_credentials).
     type: dict
     required: true
   files:

@@ -11,6 +11,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from ansible_collections.drydock.registry.plugins.module_utils._aws_partitions import SUFFIXES
+
 Policy = dict[str, Any]
 
 GIB = 1024
@@ -51,6 +53,9 @@ ECR = re.compile(
     r"(?P<account>\d{12})\.dkr[.-]ecr(?:-fips)?\.(?P<region>[a-z]{2,}(?:-[a-z]+)+-\d+)\."
     r"(?:amazonaws\.(?:com(?:\.cn)?|eu)|on\.(?:aws|amazonwebservices\.(?:com\.cn|eu))|c2s\.ic\.gov|sc2s\.sgov\.gov|cloud\.adc-e\.uk|csp\.hci\.ic\.gov)"
 )
+
+DOCKER_HUB = "docker.io"
+SECRET_ARN = re.compile(r"arn:aws[\w-]*:secretsmanager:[a-z0-9-]+:\d{12}:secret:[\w/+=.@-]+")
 
 
 class FilesError(ValueError):
@@ -172,6 +177,8 @@ def settings_problems(settings: Mapping[str, Any]) -> list[str]:
             "aws_ecs_public_ip_enabled is true, but ECS gives tasks on machines of your own (aws_ecs_launch_type: EC2) no public address: "
             "write false, and take subnets with a NAT gateway."
         )
+    images = [str(settings[name]) for name in ("registry_image", "proxy_image")]
+    problems += credentials_problems(settings["image_credentials"], images)
     return [problem for problem in problems if problem]
 
 
@@ -310,11 +317,55 @@ def secret_references(
     return references
 
 
+def credentials_problems(credentials: Mapping[str, Any], images: Iterable[str]) -> list[str]:
+    """A secret for each registry that asks who pulls, and none for another."""
+    hosts = sorted({host_of(image) for image in images})
+    problems = []
+    for host, secret in credentials.items():
+        if host not in hosts:
+            problems.append(
+                f"aws_ecs_image_credentials has a secret for {host}, from which no image comes: write "
+                f"{' or '.join(hosts)}, or leave it out."
+            )
+        elif ECR.fullmatch(host):
+            problems.append(
+                f"aws_ecs_image_credentials has a secret for {host}, which takes the execution role and nothing else: leave it out."
+            )
+        elif not SECRET_ARN.fullmatch(str(secret)):
+            problems.append(
+                f"aws_ecs_image_credentials has {secret!r} for {host}, which is no ARN of a secret: write one such as "
+                "arn:aws:secretsmanager:eu-central-1:123456789012:secret:docker-hub-AbCdEf."
+            )
+    return problems
+
+
+def host_of(image: str) -> str:
+    """The registry that an image comes from, with its port."""
+    parts = IMAGE.fullmatch(image)
+    return f"{parts['host']}{parts['port'] or ''}" if parts and parts["host"] else DOCKER_HUB
+
+
+def with_credentials(containers: Sequence[Mapping[str, Any]], credentials: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Say to ECS with which secret it pulls an image, where a registry asks."""
+    return [
+        {**container, "repositoryCredentials": {"credentialsParameter": credentials[host]}}
+        if (host := host_of(container["image"])) in credentials
+        else dict(container)
+        for container in containers
+    ]
+
+
 # ----- the execution role -----------------------------------------------------------------------
 
 
 def execution_policy(
-    where: Mapping[str, str], secrets: Iterable[str], log_group: str, images: Iterable[str], kms_key_arn: str = ""
+    where: Mapping[str, str],
+    secrets: Iterable[str],
+    log_group: str,
+    images: Iterable[str],
+    kms_key_arn: str = "",
+    image_secrets: Iterable[str] = (),
+    pull_through_prefixes: Iterable[str] = (),
 ) -> Policy:
     """What ECS does before a task runs: read its secrets, write its log, pull from ECR where an image is there."""
     partition, region, account = where["partition"], where["region"], where["account_id"]
@@ -334,7 +385,17 @@ def execution_policy(
             "Resource": [f"{arn.format(service='logs')}log-group:{log_group}:log-stream:*"],
         },
     ]
-    suffix = "amazonaws.com.cn" if partition == "aws-cn" else "amazonaws.com"
+    suffix = SUFFIXES.get(partition, SUFFIXES["aws"])
+    if image_secrets:
+        # https://docs.aws.amazon.com/AmazonECS/latest/developerguide/private-auth.html
+        statements.append(
+            {
+                "Sid": "ReadImageCredentials",
+                "Effect": "Allow",
+                "Action": ["secretsmanager:GetSecretValue"],
+                "Resource": sorted(set(image_secrets)),
+            }
+        )
     if kms_key_arn:
         statements.append(
             {
@@ -357,6 +418,20 @@ def execution_policy(
                 "Resource": repositories,
             },
         ]
+    cached = [
+        each for each in repositories if each.partition(":repository/")[2].startswith(_folders(pull_through_prefixes))
+    ]
+    if cached:
+        # The first pull makes the repository, and fetches what it is to hold.
+        # https://docs.aws.amazon.com/AmazonECR/latest/userguide/pull-through-cache-iam.html
+        statements.append(
+            {
+                "Sid": "PullThrough",
+                "Effect": "Allow",
+                "Action": ["ecr:BatchImportUpstreamImage", "ecr:CreateRepository"],
+                "Resource": cached,
+            }
+        )
     return {"Version": "2012-10-17", "Statement": statements}
 
 

@@ -44,6 +44,7 @@ TASK_ROLE = f"arn:aws:iam::{ACCOUNT_ID}:role/registry"
 LABEL = "app/balancer/0123456789abcdef/targetgroup/group/0123456789abcdef"
 TAGS = {"Name": NAME, "drydock-deployment": "drydock", "team": "build"}
 ECR = f"{ACCOUNT_ID}.dkr.ecr.{REGION}.amazonaws.com"
+HUB_SECRET = f"arn:aws:secretsmanager:{REGION}:{ACCOUNT_ID}:secret:docker-hub-AbCdEf"
 REGISTRY_IMAGE = f"{ECR}/team/registry:2.8.2"
 PROXY_IMAGE = f"{ECR}/team/nginx:1.22"
 PREFIX = free_prefix(range(100, 200))
@@ -431,6 +432,9 @@ class TestDeployment:
             health_grace_seconds=60,
             kms_key_arn=key,
             permissions_boundary=boundary,
+            proxy_image="docker.io/library/nginx:stable",
+            image_credentials={"docker.io": HUB_SECRET},
+            pull_through_prefixes=["team"],
         )
         before = service.definition(), service.described(), service.policies(), service.limits()
         dry = Steps(ROLE).run(other)
@@ -458,6 +462,8 @@ class TestDeployment:
         assert proxy["portMappings"] == [{"containerPort": 9443, "hostPort": 9443, "protocol": "tcp"}]
         assert proxy["healthCheck"]["command"][-1] == "https://127.0.0.1:9443/healthz"
         assert proxy["stopTimeout"] == 30
+        assert proxy["repositoryCredentials"] == {"credentialsParameter": HUB_SECRET}
+        assert "repositoryCredentials" not in service.container("registry")
         assert [each["containerPort"] for each in described["loadBalancers"]] == [9443]
         assert described["healthCheckGracePeriodSeconds"] == 60
         assert account.client("secretsmanager").describe_secret(SecretId=SECRET)["KmsKeyId"] == key

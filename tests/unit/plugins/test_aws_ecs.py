@@ -25,6 +25,7 @@ from ansible_collections.drydock.registry.plugins.module_utils._aws_ecs import (
     settings_problems,
     size_problem,
     variables_of,
+    with_credentials,
     writing_script,
 )
 
@@ -43,7 +44,9 @@ SETTINGS: dict[str, Any] = {
     "cpu_target_percent": 60,
     "requests_target_per_task": 0,
     "stop_seconds": 120,
+    "image_credentials": {},
 }
+HUB_SECRET = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:docker-hub-AbCdEf"
 ACCOUNT = {"partition": "aws", "region": "eu-central-1", "account_id": "123456789012"}
 
 
@@ -53,6 +56,7 @@ ACCOUNT = {"partition": "aws", "region": "eu-central-1", "account_id": "12345678
 def test_settings_that_are_right() -> None:
     assert settings_problems(SETTINGS) == []
     assert settings_problems({**SETTINGS, "launch_type": "EC2", "cpu": 700, "memory_mib": 900}) == []
+    assert settings_problems({**SETTINGS, "image_credentials": {"docker.io": HUB_SECRET}}) == []
     assert settings_problems({**SETTINGS, "public_ip_enabled": True, "log_retention_days": 1096}) == []
 
 
@@ -85,6 +89,18 @@ def test_settings_that_are_right() -> None:
             "aws_ecs_public_ip_enabled is true, but ECS gives tasks on",
         ),
         ({"registry_image": ""}, "aws_ecs_registry_image is empty"),
+        (
+            {"image_credentials": {"ghcr.io": HUB_SECRET}},
+            "has a secret for ghcr.io, from which no image comes: write docker.io",
+        ),
+        ({"image_credentials": {"docker.io": "docker-hub"}}, "'docker-hub' for docker.io, which is no ARN of a secret"),
+        (
+            {
+                "registry_image": "123456789012.dkr.ecr.eu-central-1.amazonaws.com/registry:3",
+                "image_credentials": {"123456789012.dkr.ecr.eu-central-1.amazonaws.com": HUB_SECRET},
+            },
+            "which takes the execution role and nothing else: leave it out.",
+        ),
         ({"proxy_image": "not an image"}, "aws_ecs_proxy_image is 'not an image', which is no name of an image"),
     ],
 )
@@ -240,6 +256,19 @@ def test_the_execution_role_reads_its_secrets_and_writes_its_log() -> None:
             "Resource": ["arn:aws:logs:eu-central-1:123456789012:log-group:/drydock/x:log-stream:*"],
         },
     ]
+
+
+def test_each_container_pulls_with_the_secret_of_its_registry() -> None:
+    images = ["nginx:stable", "docker.io/library/nginx:stable", "mirror.example.com:5000/nginx", "ghcr.io/x/nginx"]
+    containers = [{"name": "x", "image": image} for image in images]
+    credentials = {"docker.io": HUB_SECRET, "mirror.example.com:5000": f"{HUB_SECRET}2"}
+    assert [each.get("repositoryCredentials") for each in with_credentials(containers, credentials)] == [
+        {"credentialsParameter": HUB_SECRET},
+        {"credentialsParameter": HUB_SECRET},
+        {"credentialsParameter": f"{HUB_SECRET}2"},
+        None,
+    ]
+    assert with_credentials(containers, {}) == containers
 
 
 def test_it_decrypts_through_secrets_manager_alone() -> None:

@@ -18,6 +18,8 @@ OTHER_KEY = f"arn:aws:kms:{PLACE}:key/9876abcd-12ab-34cd-56ef-1234567890ab"
 SECRET = f"arn:aws:secretsmanager:{PLACE}:secret:tasks-registry-ecs-"
 LOG = f"arn:aws:logs:{PLACE}:log-group:/drydock/tasks-registry"
 ECR = f"arn:aws:ecr:{PLACE}:repository/mirror/registry"
+OWN_ECR = f"arn:aws:ecr:{PLACE}:repository/mirrored/nginx"
+HUB_SECRET = f"arn:aws:secretsmanager:{PLACE}:secret:docker-hub-AbCdEf"
 
 
 def allowed(policy: dict[str, Any], action: str, resource: str, through: str = "") -> bool:
@@ -43,11 +45,20 @@ def allowed(policy: dict[str, Any], action: str, resource: str, through: str = "
         ("ecr:GetAuthorizationToken", "*", "", True),
         ("ecr:BatchGetImage", ECR, "", True),
         ("ecr:BatchGetImage", f"{ECR}-of-others", "", False),
+        # The registry's image is in the cache, nginx's beside it.
+        ("ecr:BatchImportUpstreamImage", ECR, "", True),
+        ("ecr:CreateRepository", ECR, "", True),
+        ("ecr:BatchGetImage", OWN_ECR, "", True),
+        ("ecr:CreateRepository", OWN_ECR, "", False),
+        ("secretsmanager:GetSecretValue", HUB_SECRET, "", True),
     ],
 )
 def test_who_starts_tasks(action: str, resource: str, through: str, expected: bool) -> None:
     image = "111122223333.dkr.ecr.eu-central-1.amazonaws.com/mirror/registry:3.0.0"
-    policy = execution_policy(WHERE, ["tasks-registry-ecs-1"], "/drydock/tasks-registry", [image], KEY)
+    own = image.replace("mirror/registry", "mirrored/nginx")
+    policy = execution_policy(
+        WHERE, ["tasks-registry-ecs-1"], "/drydock/tasks-registry", [image, own], KEY, [HUB_SECRET], ["mirror/"]
+    )
     assert allowed(policy, action, resource, through) is expected
 
 
