@@ -418,9 +418,8 @@ def execution_policy(
                 "Resource": repositories,
             },
         ]
-    cached = [
-        each for each in repositories if each.partition(":repository/")[2].startswith(_folders(pull_through_prefixes))
-    ]
+    prefixes = tuple(f"{prefix.strip('/')}/" for prefix in pull_through_prefixes)
+    cached = [each for each in repositories if each.partition(":repository/")[2].startswith(prefixes)]
     if cached:
         # The first pull makes the repository, and fetches what it is to hold.
         # https://docs.aws.amazon.com/AmazonECR/latest/userguide/pull-through-cache-iam.html
