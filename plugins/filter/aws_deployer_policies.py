@@ -70,11 +70,6 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.drydock.registry.plugins.module_utils._aws_deployer import (
-    DeployerError,
-    deployer_policies,
-)
-from ansible_collections.drydock.registry.plugins.module_utils._aws_partitions import partition_of
 
 
 def aws_deployer_policies(
@@ -86,6 +81,12 @@ def aws_deployer_policies(
     permissions_boundary: str = "",
 ) -> dict[str, Any]:
     """The policies of whoever deploys."""
+    from ansible_collections.drydock.registry.plugins.module_utils._aws_deployer import (
+        DeployerError,
+        deployer_policies,
+    )
+    from ansible_collections.drydock.registry.plugins.module_utils._aws_partitions import partition_of
+
     try:
         return deployer_policies(platform, buckets, partition_of(region), deployment, parts, permissions_boundary)
     except DeployerError as error:

@@ -46,8 +46,6 @@ _value:
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.drydock.registry.plugins.module_utils._aws_ecs import with_credentials
-
 
 class FilterModule:
     """The filter as Ansible finds it."""
@@ -58,4 +56,6 @@ class FilterModule:
 
 def aws_ecs_pulled(containers: Sequence[Mapping[str, Any]], credentials: Mapping[str, str]) -> list[dict[str, Any]]:
     """The containers with their secrets."""
+    from ansible_collections.drydock.registry.plugins.module_utils._aws_ecs import with_credentials
+
     return with_credentials(containers, credentials)

@@ -60,7 +60,13 @@ EXAMPLES = r"""
     target_prefix: images/
 """
 
-RETURN = r"""#"""
+RETURN = r"""
+target:
+  description: Where the log goes, or would after a dry run, as an address of S3.
+  returned: success
+  type: str
+  sample: s3://access-logs/images/
+"""
 
 from typing import Any
 
@@ -106,7 +112,7 @@ def main() -> None:
         changed = ensure(account, parameters["name"], wanted, module.check_mode)
     except AwsProblem as problem:
         module.fail_json(msg=str(problem))
-    module.exit_json(changed=changed)
+    module.exit_json(changed=changed, target=f"s3://{parameters['target_bucket']}/{parameters['target_prefix']}")
 
 
 if __name__ == "__main__":
