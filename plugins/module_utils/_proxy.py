@@ -243,6 +243,56 @@ def _immutable_tags_problems(rules: Any) -> list[str]:
     return problems
 
 
+# ---- quotas --------------------------------------------------------------------------------------------------------
+
+_QUOTAS_VARIABLE = "registry_proxy_quotas"
+
+
+def _quotas_problems(quotas: Any, report: str) -> list[str]:
+    """What is wrong with the quotas; what is no list of dictionaries, the argument specification refuses."""
+    problems = []
+    seen: dict[str, int] = {}
+    for number, quota in enumerate(quotas, 1):
+        label = f"entry {number} in {_QUOTAS_VARIABLE}"
+        kinds = [kind for kind in ("repositories", "namespaces") if kind in quota]
+        if len(kinds) != 1:
+            has = "both `repositories` and" if kinds else "neither `repositories` nor"
+            problems.append(
+                f"Entry {number} in {_QUOTAS_VARIABLE} has {has} `namespaces`: write `repositories` for those that share the quota, "
+                "or `namespaces` for those that have it each by itself."
+            )
+            continue
+        problems += patterns_problems(quota[kinds[0]], f"The list {kinds[0]} of {label}", "name at least one")
+        if kinds == ["namespaces"] and any("**" in str(pattern) for pattern in quota["namespaces"]):
+            problems.append(
+                f"The list namespaces of {label} has '**', which stands for any number of parts: write '*' for each part, such as 'home/*'."
+            )
+        gib = quota["quota_gib"]
+        if not _is_positive(gib):
+            problems.append(
+                f"The quota_gib of {label} is {gib}: write a number above 0; who is to push nothing has `access: pull`."
+            )
+        first = seen.setdefault(repr((kinds[0], sorted(map(str, quota[kinds[0]])))), number)
+        if first != number:
+            problems.append(
+                f"Entries {first} and {number} in {_QUOTAS_VARIABLE} have the same {kinds[0]}: leave one of them out."
+            )
+    if quotas and not report:
+        problems.append(
+            f"{_QUOTAS_VARIABLE} has quotas, but registry_proxy_storage_report is empty, so nobody says what repositories hold: "
+            "on a host, let registry_maintenance report every day; hosts of a fleet and tasks of ECS have no report, so leave the quotas "
+            "out there."
+        )
+    return problems
+
+
+def _is_positive(value: Any) -> bool:
+    try:
+        return 0 < float(value) < float("inf")
+    except (TypeError, ValueError):
+        return False
+
+
 # ---- client certificates -------------------------------------------------------------------------------------------
 
 
@@ -374,5 +424,6 @@ def settings_problems(
         *_text_problems(settings),
         *_password_problems(settings),
         *_immutable_tags_problems(settings["immutable_tags"]),
+        *_quotas_problems(settings["quotas"], str(settings["storage_report"] or "")),
         *client_trust_problems(settings, now, may_come=client_ca_may_come),
     ]

@@ -7,6 +7,7 @@ mode. What the registry gets is written down on the way, so "refused" means that
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 import json
 import socket
@@ -17,6 +18,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -94,6 +96,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
             "registry_proxy_names": [made.ip],
             "registry_proxy_client_certificates": "off",
             "registry_proxy_immutable_tags": STAY,
+            "registry_proxy_quotas": QUOTAS,
+            "registry_proxy_storage_report": REPORT,
         }
         yield made
 
@@ -593,6 +597,122 @@ def test_first_of_two_pushes_wins(site: Site, manifest: bytes) -> None:
     assert led_to(site, "r3") == digest_of(bodies[0])
 
 
+# ---- quotas --------------------------------------------------------------------------------------------------------
+
+QUOTAS = [
+    {"namespaces": ["home/*"], "quota_gib": 1 / 1024},
+    {"repositories": ["team-a/small", "big/**"], "quota_gib": 1 / 1024},
+]
+REPORT = "/srv/report/report.json"
+KIB = 1024
+
+
+def report(site: Site, minutes: float = 0, **sizes: int) -> None:
+    """Write a storage report that was made so many minutes from now, with sizes in KiB."""
+    made = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(minutes=minutes)
+    repositories = {name.replace("__", "/"): {"size": size * KIB, "tags": 1} for name, size in sizes.items()}
+    text = {"time": made.strftime("%Y-%m-%dT%H:%M:%SZ"), "seconds": 2.5, "repositories": repositories, "largest": []}
+    site.write(REPORT, json.dumps(text))
+
+
+def upload(site: Site, repository: str) -> str:
+    """Begin an upload as the admin; return its path and query, or the sentence of the refusal."""
+    begun = site.answer(f"/v2/{repository}/blobs/uploads/", "POST", user="admin")
+    if begun.status == 202:
+        return begun.headers["location"].partition(ADDRESS)[2]
+    assert refusal(begun, 403, "DENIED")
+    return str(json.loads(begun.body)["errors"][0]["message"])
+
+
+def send(site: Site, target: str, body: bytes, method: str = "PATCH", **headers: str) -> Answer:
+    """Send a body as chunks, without a length."""
+    sent = {"Host": ADDRESS, "Transfer-Encoding": "chunked", **site.auth("admin"), **headers}
+    lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in sent.items()), "", ""]
+    with site.connect() as client:
+        return client.raw("\r\n".join(lines).encode() + f"{len(body):x}\r\n".encode() + body + b"\r\n0\r\n\r\n", method)
+
+
+def test_upload_above_a_quota_is_refused_when_it_begins(site: Site, layers: dict[str, str], manifest: bytes) -> None:
+    # Nobody counts them but the report.
+    report(site, home__alice__app=900, home__alice=50, home__alicia=5000, home__bob__deep__app=2000)
+    assert "home/bob/ holds 2.0 MiB of its quota of 1.0 MiB" in upload(site, "home/bob")
+    target = upload(site, "home/alice/new")
+    assert target.startswith("/v2/")
+    # 900 and 50 KiB are there. What announces more than what is left does not begin; what announces nothing does, and counts.
+    with site.recording() as recorded:
+        for method, path in (
+            ("PATCH", target),
+            ("PUT", f"{target}&digest={NO_DIGEST}"),
+            ("POST", "/v2/home/alice/x/blobs/uploads/"),
+        ):
+            answer = site.answer(path, method, user="admin", body=b"x" * 75 * KIB)
+            assert refusal(answer, 403, "DENIED")
+            assert (
+                "home/alice/ holds 950.0 KiB of its quota of 1.0 MiB, and 75.0 KiB more do not fit"
+                in answer.body.decode()
+            )
+    assert recorded == []
+    layer = b"y" * 130 * KIB
+    done = send(site, target, layer)
+    assert done.status == 202
+    assert "home/alice/ holds 1.1 MiB of its quota of 1.0 MiB, and more does not fit" in upload(site, "home/alice/app")
+    query = f"mount={layers['public/tool']}&from=public/tool"
+    with site.recording() as recorded:
+        for path in (
+            f"/v2/home/alice/app/blobs/uploads/?{query}",
+            f"/v2/home/alice/app/blobs/uploads/?digest={NO_DIGEST}",
+        ):
+            assert refusal(site.answer(path, "POST", user="admin"), 403, "DENIED")
+        assert refusal(send(site, target, b"more"), 403, "DENIED")
+        large = manifest + b" " * 64 * KIB
+        for reference in ("1", digest_of(large)):
+            path = f"/v2/home/alice/app/manifests/{reference}"
+            assert refusal(site.answer(path, "PUT", user="admin", body=large), 403, "DENIED")
+            assert refusal(send(site, path, manifest, "PUT"), 403, "DENIED")
+    assert recorded == []
+    # What has been sent may be finished, read and deleted; other namespaces and repositories do not notice.
+    target = done.headers["location"].partition(ADDRESS)[2]
+    done = site.answer(f"{target}&digest={digest_of(layer)}", "PUT", user="admin")
+    assert done.status == 201
+    blob = f"/v2/home/alice/new/blobs/{digest_of(layer)}"
+    assert site.code(blob, user="admin") == 200
+    assert site.code("/v2/home/alice/app/manifests/1", "PUT", user="admin") == 400
+    assert site.code(blob, "DELETE", user="admin") == 202
+    for other in ("home/carol/app", "home", "homes/alice", "team-b/app"):
+        assert upload(site, other).startswith("/v2/")
+
+
+def test_what_was_pushed_counts_until_the_next_report(site: Site) -> None:
+    report(site)
+    # None of this reaches a registry.
+    for user, password in (("admin", "wrong"), ("alice", site.passwords["alice"]), ("nobody", "x")):
+        path = f"/v2/big/app/blobs/uploads/{NO_UPLOAD}"
+        assert site.answer(path, "PATCH", headers=basic(user, password), body=b"x" * 600 * KIB).status in {401, 403}
+    with ThreadPoolExecutor() as pool:
+        targets = list(pool.map(lambda name: upload(site, name), ["big/app", "big/deep/app", "team-a/small"]))
+        answers = list(pool.map(lambda target: send(site, target, b"x" * 320 * KIB), targets))
+    assert [answer.status for answer in answers] == [202] * 3
+    # Counted in blocks of 64 KiB.
+    quota = "team-a/small, big/** holds 1.1 MiB of its quota of 1.0 MiB"
+    assert quota in upload(site, "big/other")
+    # Where there is no report, or none that says anything, it is all that counts.
+    for text in (
+        "",
+        "{",
+        '{"time": "now", "seconds": 1, "repositories": {}}',
+        '{"repositories": {"big/app": {"size": "x"}}}',
+    ):
+        site.write(REPORT, text)
+        assert quota in upload(site, "big/app")
+    site.host("rm", REPORT)
+    assert quota in upload(site, "big/app")
+    # The next report has it. Before it, in its time, nothing else was pushed.
+    report(site, 10, big__app=100, big__deep__app=200, team_a__small=300)
+    assert upload(site, "big/app").startswith("/v2/")
+    report(site, 10, **{"big__app": 700, "team-a__small": 400})
+    assert "holds 1.1 MiB" in upload(site, "team-a/small")
+
+
 # ---- what a request claims -----------------------------------------------------------------------------------------
 
 PASSED_ON = {
@@ -849,6 +969,26 @@ def tags_stay(site: Site) -> None:
         local(*podman, "rmi", "--all", "--force")
 
 
+def nothing_fits(site: Site) -> None:
+    """See what clients say where a quota is used up."""
+    report(site, **{"team-a__small": 1025})
+    image = f"{ADDRESS}/team-a/small:1"
+    site.docker("login", "--username", "alice", "--password-stdin", ADDRESS, stdin=site.passwords["alice"])
+    site.host("sh", "-c", 'tar --create --directory /etc hostname | docker import - "$1"', "sh", image)
+    pushed = site.docker("push", image, check=False)
+    site.docker("rmi", image)
+    site.docker("logout", ADDRESS)
+    cert = f"--cert-dir={site.client_folder(None)}"
+    creds = f"--creds=alice:{site.passwords['alice']}"
+    secrets = (f"--src-{cert[2:]}", f"--dest-{cert[2:]}", f"--src-{creds[2:]}", f"--dest-{creds[2:]}")
+    copied = local(
+        "skopeo", "copy", *secrets, f"docker://{site.ip}/team-a/docker:d1", f"docker://{site.ip}/team-a/small:1"
+    )
+    for client in (pushed, copied):
+        assert client.returncode != 0
+        assert "team-a/small, big/** holds 1.0 MiB of its quota of 1.0 MiB" in client.stderr
+
+
 def everybody_pulls(site: Site) -> None:
     """Pull what is public without credentials, and nothing else. Docker itself wants some wherever a registry has passwords."""
     client = f"--cert-dir={site.client_folder(None)}"
@@ -862,6 +1002,7 @@ def test_clients_with_passwords_and_without(site: Site, layers: dict[str, str]) 
     docker_uses(site, None, "alice")
     skopeo_and_podman_use(site, None, "alice")
     tags_stay(site)
+    nothing_fits(site)
     everybody_pulls(site)
 
 

@@ -915,11 +915,13 @@ class TestRendered:
         steps = Steps("registry_proxy")
         steps.refused({"registry_proxy_files": {**pair, "tls.key": ""}}, "rendered")
         steps.refused({"registry_proxy_files": pair, "registry_proxy_image_provider": "archive"}, "rendered")
-        steps.refused({"registry_proxy_files": pair, "registry_proxy_blob_directory": "/images"}, "rendered")
+        quotas = [{"repositories": ["**"], "quota_gib": 1}]
+        for_hosts = {"registry_proxy_blob_directory": "/images", "registry_proxy_quotas": quotas}
+        steps.refused({"registry_proxy_files": pair, **for_hosts}, "rendered")
         changes(steps.play(account))
         assert "registry_proxy_files has no tls.key" in steps.refusal(0)
         assert "registry_proxy_image_provider is archive" in steps.refusal(1)
-        assert "registry_proxy_blob_directory are for hosts" in steps.refusal(2)
+        assert "registry_proxy_blob_directory and registry_proxy_quotas are for hosts" in steps.refusal(2)
 
 
 class TestTask:

@@ -91,11 +91,13 @@ REFUSED: dict[str, tuple[dict[str, Any], list[str]]] = {
             "registry_server_redis": {"address": "cache.example.test"},
             "registry_server_http_secret": "short",
             "registry_proxy_realm": "a\nb",
+            "registry_proxy_quotas": [{"repositories": ["**"], "quota_gib": 1}],
         },
         [
             "registry_server_redis.address is",
             "registry_server_http_secret has fewer than 32 characters",
             "registry_proxy_realm may hold",
+            "registry_proxy_quotas has quotas, but",
         ],
     ),
     "maximum": ({"aws_autoscaling_max_hosts": 1}, ["aws_autoscaling_max_hosts"]),

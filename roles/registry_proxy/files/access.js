@@ -10,6 +10,7 @@
  */
 
 import crypto from 'crypto';
+import fs from 'fs';
 
 // ---- The grammar: https://github.com/opencontainers/distribution-spec/blob/main/spec.md#endpoints
 
@@ -232,6 +233,66 @@ function isImmutable(rules, repository, tag) {
         !listed(rule.except_tags || [], tag));
 }
 
+// ---- Quotas
+
+const KIB = 1024;
+const MIB = 1024 * KIB;
+const GIB = 1024 * MIB;
+// What was pushed since the last report is counted in files that have a byte for each block, of a name for each period.
+const BLOCK = 64 * KIB;
+const PERIOD = 5 * 60 * 1000;
+// A manifest of this size passes all the same: the layers of its image are there already.
+const SMALL_MANIFEST = 64 * KIB;
+
+// The quotas that a repository counts for, each with the repositories that share it; `settings` as the role's has them.
+function quotasOf(settings, repository) {
+    return settings.map((setting) => quotaOf(setting, repository)).filter((quota) => quota !== null);
+}
+
+function quotaOf(setting, repository) {
+    const patterns = setting.repositories;
+    if (patterns) {
+        return listed(patterns, repository) ? quota(setting, patterns.join(', '), (other) => listed(patterns, other)) : null;
+    }
+    // Each namespace has it by itself: as many parts of the name as the pattern has.
+    const parts = repository.split('/');
+    const namespaces = setting.namespaces
+        .filter((pattern) => matches(pattern, parts.slice(0, pattern.split('/').length).join('/')))
+        .map((pattern) => parts.slice(0, pattern.split('/').length).join('/'));
+    const own = namespaces[0];
+    return own ? quota(setting, own + '/', (other) => other === own || other.startsWith(own + '/')) : null;
+}
+
+function quota(setting, name, has) {
+    return {name: name, limit: setting.quota_gib * GIB, has: has, key: crypto.createHash('sha256').update(name).digest('hex').slice(0, 32)};
+}
+
+function readable(bytes) {
+    const unit = [[GIB, ' GiB'], [MIB, ' MiB'], [KIB, ' KiB']].find((one) => bytes >= one[0]) || [1, ' bytes'];
+    return (bytes / unit[0]).toFixed(1) + unit[1];
+}
+
+// What is said to an upload that begins, where it does not fit; `length` is what it announces, 0 where it does not say.
+function refusalOfQuota(quota, used, length) {
+    if (used < quota.limit && used + length <= quota.limit) {
+        return null;
+    }
+    const more = length > 0 ? readable(length) + ' more do' : 'more does';
+    return refuse(403, 'DENIED', quota.name + ' holds ' + readable(used) + ' of its quota of ' + readable(quota.limit) + ', and ' + more +
+        ' not fit; delete images that nobody needs, or ask for a larger quota');
+}
+
+// What the last report says: when it began, and what the repositories of a quota hold together.
+function reported(text, quota) {
+    const report = JSON.parse(text);
+    const began = Date.parse(report.time) - report.seconds * 1000;
+    const size = Object.keys(report.repositories).filter(quota.has).reduce((sum, name) => sum + report.repositories[name].size, 0);
+    if (!Number.isFinite(began) || !Number.isFinite(size)) {
+        throw new Error('the report has no time or no sizes');
+    }
+    return {began: began, size: size};
+}
+
 // ---- Who asks
 
 // The one common name of a certificate's subject in RFC 2253's form; empty where it has none, several, or one that no user can have.
@@ -352,6 +413,8 @@ function decide(asked, who) {
         upload: !!read.route.upload,
         blob: blob,
         once: once ? read.repository + ':' + tag : '',
+        // Whose quotas this may take from.
+        grows: ['POST', 'PATCH', 'PUT'].indexOf(asked.method) >= 0 ? read.repository : '',
     };
 }
 
@@ -498,6 +561,7 @@ function judge(r) {
         variables.blob_digest = decision.blob.digest;
     }
     variables.tag_once = decision.once || '';
+    variables.quota_repository = decision.grows || '';
     variables.registry_accept = accept(r);
     variables.registry_content_type = contentType(r, decision);
     variables.access_status = String(decision.status);
@@ -505,6 +569,117 @@ function judge(r) {
         return ask;
     }
     return who.anonymous && decision.status !== 200 ? 'refuse' : 'none';
+}
+
+// ---- A quota
+
+function folderOf(r, quota) {
+    return r.variables.quota_directory + '/' + quota.key;
+}
+
+// Another request may be writing it.
+function readKept(path) {
+    try {
+        return JSON.parse(fs.readFileSync(path, 'utf8'));
+    } catch (error) {
+        return {};
+    }
+}
+
+function keep(path, text) {
+    try {
+        fs.writeFileSync(path, text);
+    } catch (error) {
+        // It is read again for the next request.
+    }
+}
+
+function readReport(r, quota) {
+    const path = r.variables.quota_report;
+    const kept = folderOf(r, quota) + '.report';
+    try {
+        const about = fs.statSync(path);
+        const stamp = about.mtimeMs + ' ' + about.size;
+        // With ten thousand repositories it takes a tenth of a second to read, so what it says of a quota is kept.
+        const known = readKept(kept);
+        if (known.stamp === stamp) {
+            return known;
+        }
+        const found = reported(fs.readFileSync(path, 'utf8'), quota);
+        keep(kept, JSON.stringify({stamp: stamp, began: found.began, size: found.size}));
+        return found;
+    } catch (error) {
+        // Before the first report there is none. A broken one is no reason to refuse what may fit.
+        if (error.code !== 'ENOENT') {
+            r.error('quotas go without the storage report: ' + error);
+        }
+        return {began: 0, size: 0};
+    }
+}
+
+function countedSince(folder, began) {
+    let names = [];
+    try {
+        names = fs.readdirSync(folder);
+    } catch (error) {
+        // Nothing was pushed.
+    }
+    return names.reduce((sum, name) => {
+        const path = folder + '/' + name;
+        try {
+            if (Number(name) >= Math.floor(began / PERIOD)) {
+                return sum + fs.statSync(path).size * BLOCK;
+            }
+            fs.unlinkSync(path);
+        } catch (error) {
+            // Another request was faster.
+        }
+        return sum;
+    }, 0);
+}
+
+function isChunked(variables) {
+    return !!variables.http_transfer_encoding;
+}
+
+// The refusal of what brings bytes that do not fit, or nothing. nginx asks once it has let the user in.
+function overQuota(r) {
+    const variables = r.variables;
+    const length = Number(variables.content_length || 0);
+    const chunked = isChunked(variables);
+    const begins = variables.request_method === 'POST';
+    const upload = variables.access_uri.indexOf('/blobs/uploads/') > 0;
+    // What was sent may be finished.
+    if (!begins && !chunked && length <= (upload ? 0 : SMALL_MANIFEST)) {
+        return '';
+    }
+    const refusals = quotasOf(JSON.parse(variables.quotas), variables.quota_repository).map((quota) => {
+        const report = readReport(r, quota);
+        return refusalOfQuota(quota, report.size + countedSince(folderOf(r, quota), report.began), length);
+    }).filter((refusal) => refusal !== null);
+    return refusals.length > 0 ? refusals[0].error : '';
+}
+
+// Count what came, at the end of a request. What nginx has refused itself has reached no registry.
+function countBytes(r) {
+    const variables = r.variables;
+    const bytes = Number(variables.content_length || 0) > 0 || isChunked(variables) ? Number(variables.request_length) : 0;
+    if (bytes > 0 && (variables.upstream_addr || (variables.tag_once && variables.status === '201'))) {
+        quotasOf(JSON.parse(variables.quotas), variables.quota_repository).forEach((quota) => {
+            const folder = folderOf(r, quota);
+            try {
+                fs.mkdirSync(folder, {mode: 0o750});
+            } catch (error) {
+                // It is there.
+            }
+            try {
+                fs.appendFileSync(folder + '/' + Math.floor(Date.now() / PERIOD), 'x'.repeat(Math.ceil(bytes / BLOCK)));
+            } catch (error) {
+                r.error('what was pushed is not counted: ' + error);
+            }
+        });
+    }
+    return '';
 }
 
 // ---- A tag that is written once
@@ -519,9 +694,17 @@ function pause(milliseconds) {
     return new Promise((resolve) => setTimeout(resolve, milliseconds));
 }
 
+function finish(r, status, text) {
+    try {
+        r.return(status, text);
+    } catch (error) {
+        // The client has gone.
+    }
+}
+
 function answer(r, refusal) {
     r.headersOut['Content-Type'] = 'application/json';
-    r.return(refusal.status, refusal.error);
+    finish(r, refusal.status, refusal.error);
 }
 
 // Wait until nobody else writes the tag, and write it: the first of several pushes is in the registry when the next is judged.
@@ -535,7 +718,7 @@ async function writeInTurn(r) {
                     r.headersOut[name] = reply.headersOut[name];
                 }
             });
-            r.return(reply.status, reply.responseText);
+            finish(r, reply.status, reply.responseText);
             return;
         }
         if (Date.now() + PAUSE > end) {
@@ -570,4 +753,4 @@ async function writeOnce(r) {
     }
 }
 
-export default {judge, writeInTurn, writeOnce};
+export default {judge, overQuota, countBytes, writeInTurn, writeOnce};

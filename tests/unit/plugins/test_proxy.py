@@ -37,6 +37,8 @@ SETTINGS: dict[str, Any] = {
     "trusted_networks": ["10.60.0.0/20", "2001:db8::/56"],
     "keepalive_seconds": 65,
     "client_networks": ["10.0.0.0/8", "2001:db8::/32", "192.0.2.7"],
+    "quotas": [{"repositories": ["team-a/**"], "quota_gib": 0.5}, {"namespaces": ["home/*", "team-b"], "quota_gib": 5}],
+    "storage_report": "/var/lib/drydock/maintenance/report.json",
     "immutable_tags": [{"repositories": ["**"], "tags": ["*"], "except_tags": ["latest", "dev-*"]}],
     "cors_origins": ["https://ui.example.com", "http://localhost:8080", "https://[2001:db8::1]:8443"],
 }
@@ -190,6 +192,30 @@ def test_good_settings_have_no_problems(settings: dict[str, Any]) -> None:
                 ),
             )
         ),
+        *(
+            ({"quotas": [{"repositories": ["a"], "quota_gib": 1}, {"quota_gib": 1, **wrong}]}, words)
+            for wrong, words in (
+                ({}, ("Entry 2 in registry_proxy_quotas has neither", "`namespaces` for those")),
+                ({"repositories": ["b"], "namespaces": ["c"]}, ("Entry 2 in registry_proxy_quotas has both",)),
+                (
+                    {"repositories": []},
+                    ("list repositories of entry 2 in registry_proxy_quotas is empty", "at least one"),
+                ),
+                ({"repositories": ["A"]}, ("entry 2 in registry_proxy_quotas holds the pattern 'A'", "write 'a'")),
+                ({"namespaces": ["home/**"]}, ("namespaces of entry 2 in registry_proxy_quotas has '**'", "'home/*'")),
+                (
+                    {"repositories": ["a"]},
+                    ("Entries 1 and 2 in registry_proxy_quotas have the same repositories", "leave one"),
+                ),
+                (
+                    {"namespaces": ["b"], "quota_gib": 0},
+                    ("quota_gib of entry 2 in registry_proxy_quotas is 0", "above 0"),
+                ),
+                ({"namespaces": ["b"], "quota_gib": "much"}, ("quota_gib of entry 2", "above 0")),
+                ({"namespaces": ["b"], "quota_gib": float("nan")}, ("quota_gib of entry 2", "above 0")),
+            )
+        ),
+        ({"storage_report": ""}, ("registry_proxy_quotas has quotas", "registry_maintenance", "ECS")),
         ({"failed_logins_per_second": 1001}, ("registry_proxy_failed_logins_per_second", "1000")),
     ],
 )
