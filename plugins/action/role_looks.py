@@ -4,13 +4,24 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 from collections.abc import Mapping
 from typing import Any, Optional
 
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
+from ansible_collections.drydock.registry.plugins import filter as filters
+from ansible_collections.drydock.registry.plugins import module_utils
 from ansible_collections.drydock.registry.plugins.action.validate_settings import wanted
 from ansible_collections.drydock.registry.plugins.module_utils._role_looks import answers_to, missing_facts, together
+
+# Ansible imports an action before it starts the process of a task, and filters in nearly every one of these processes, without keeping what
+# it compiles. So the roles' filters and what most of them work with are imported here, once for all tasks that follow.
+for _found in pkgutil.iter_modules(filters.__path__):
+    importlib.import_module(f"{filters.__name__}.{_found.name}")
+for _name in ("_htpasswd", "_libraries", "_proxy", "_registry_config", "_tls", "_verify"):
+    importlib.import_module(f"{module_utils.__name__}.{_name}")
 
 ARGUMENT_SPEC: dict[str, dict[str, Any]] = {
     "roles": {"type": "raw", "required": True},

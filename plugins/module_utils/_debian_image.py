@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -28,6 +29,8 @@ NOT_KNOWN_YET = "not-known-yet"
 NO_APT = "This host has no apt-get, so no image can be built from Debian packages here."
 # Root's alone: what apt computes from the host's package lists, and what a build works in.
 CACHE = "/var/cache/drydock"
+# What apt computes a plan from.
+APT_READS = ("/etc/apt", "/var/lib/apt/lists", "/var/lib/dpkg/arch", "/usr/bin/apt-get")
 
 # It is raised when the module itself puts something else into an image.
 _RECIPE = 2
@@ -116,16 +119,44 @@ def missing_packages(wanted: Sequence[str], packages: Mapping[str, str]) -> list
     return [name for name in wanted if name not in packages]
 
 
+def states_of(places: Sequence[str]) -> list[list[object]]:
+    """Name, size and second of each file in some places, by which apt itself tells whether a list has changed."""
+    paths = [
+        os.path.join(folder, name) for place in places for folder, _folders, names in os.walk(place) for name in names
+    ]
+    paths += [place for place in places if os.path.isfile(place)]
+    states: list[list[object]] = []
+    for path in sorted(paths):
+        # One that has gone meanwhile, or a link that leads nowhere.
+        with contextlib.suppress(OSError):
+            state = os.stat(path)
+            states.append([path, state.st_size, int(state.st_mtime)])
+    return states
+
+
+def kept_packages(path: str, read: list[object]) -> Optional[dict[str, str]]:
+    """The packages that apt found when it last read the same; nothing where it did not, or where a killed run left half a file."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            kept = json.load(file)
+        packages: dict[str, str] = kept["packages"]
+    except (OSError, ValueError):
+        return None
+    return packages if kept["read"] == read else None
+
+
 class Apt:
     """apt-get in an empty system, with the sources, keys, pins and proxies of the host: it resolves the whole tree.
 
     `scratch` is a folder of this call. What apt computes from the package lists is kept in a folder of its own, as apt does for
     the system; apt checks it against the lists each time. Without it, each call reads all lists anew, which takes a second.
+    With it, resolving them still takes most of a second, so the packages are kept as well, as long as nothing that apt reads differs.
     """
 
-    def __init__(self, run: RunCommand, scratch: str, cache: Optional[str]) -> None:
+    def __init__(self, run: RunCommand, scratch: str, cache: Optional[str], reads: Sequence[str] = APT_READS) -> None:
         self.run = run
         self.scratch = scratch
+        self.reads = reads
         self.archives = os.path.join(scratch, "archives")
         self.cache = cache or scratch
         self.status = os.path.join(self.cache, "status")
@@ -155,13 +186,19 @@ class Apt:
     def plan(self, recipe: Recipe) -> Plan:
         """The image that the host's package lists give today."""
         wanted = recipe.all_packages()
-        # Half of what --simulate takes, which also orders the installation.
-        code, out, err = self.run(self.command("--print-uris", "install", *wanted))
-        found = packages_to_download(out)
-        missing = missing_packages(wanted, found)
-        if code != 0 or missing:
-            problem = plan_problem(recipe, err.strip() or f"no package {' '.join(missing)}")
-            return Plan(f"{recipe.name}:{NOT_KNOWN_YET}", "", problem)
+        path = os.path.join(self.cache, f"{recipe.name.replace('/', '_')}.json")
+        read = [wanted, states_of(self.reads)]
+        found = kept_packages(path, read)
+        if found is None:
+            # Half of what --simulate takes, which also orders the installation.
+            code, out, err = self.run(self.command("--print-uris", "install", *wanted))
+            found = packages_to_download(out)
+            missing = missing_packages(wanted, found)
+            if code != 0 or missing:
+                problem = plan_problem(recipe, err.strip() or f"no package {' '.join(missing)}")
+                return Plan(f"{recipe.name}:{NOT_KNOWN_YET}", "", problem)
+            with open(path, "w", encoding="utf-8") as file:
+                json.dump({"read": read, "packages": found}, file)
         version = found[recipe.packages[0]]
         return Plan(f"{recipe.name}:{image_tag(version, recipe_key(recipe, found))}", version)
 

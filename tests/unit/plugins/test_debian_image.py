@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -93,10 +95,84 @@ def test_apt_knows_of_no_installed_package_and_keeps_its_cache_in_one_place(tmp_
         return 0, LISTING, ""
 
     for call in ("first", "second"):
-        Apt(run, str(tmp_path / call), str(tmp_path / "cache")).plan(RECIPE)
+        Apt(run, str(tmp_path / call), str(tmp_path / "cache")).plan(dataclasses.replace(RECIPE, name=call))
         assert (tmp_path / "cache" / "status").read_bytes() == b""
         assert f"Dir::Cache::pkgcache={tmp_path}/cache/pkgcache.bin" in commands[-1]
         assert f"Dir::Cache::archives={tmp_path}/{call}/archives" in commands[-1]
+
+
+def change_a_list(reads: Path, _cache: Path) -> None:
+    (reads / "lists/main").write_text("newer", encoding="utf-8")
+
+
+def touch_a_list(reads: Path, _cache: Path) -> None:
+    os.utime(reads / "lists/main", (1, 1))
+
+
+def pin_a_package(reads: Path, _cache: Path) -> None:
+    (reads / "preferences.d").mkdir()
+    (reads / "preferences.d/nginx").write_text("Package: nginx\n", encoding="utf-8")
+
+
+def remove_the_configuration(reads: Path, _cache: Path) -> None:
+    (reads / "apt.conf").unlink()
+
+
+def leave_half_a_file(_reads: Path, cache: Path) -> None:
+    (cache / "drydock_proxy.json").write_text('{"read": [', encoding="utf-8")
+
+
+def change_nothing(_reads: Path, _cache: Path) -> None:
+    pass
+
+
+@pytest.mark.parametrize(
+    ("happens", "calls"),
+    [
+        (change_nothing, 1),
+        (change_a_list, 2),
+        (touch_a_list, 2),
+        (pin_a_package, 2),
+        (remove_the_configuration, 2),
+        (leave_half_a_file, 2),
+    ],
+)
+def test_apt_is_asked_again_when_what_it_reads_differs(
+    happens: Callable[[Path, Path], None], calls: int, tmp_path: Path
+) -> None:
+    reads, cache = tmp_path / "reads", tmp_path / "cache"
+    (reads / "lists").mkdir(parents=True)
+    (reads / "lists/main").write_text("old", encoding="utf-8")
+    (reads / "apt.conf").write_text("", encoding="utf-8")
+    answers: list[str] = []
+
+    def run(_command: list[str]) -> tuple[int, str, str]:
+        answers.append(LISTING.replace("deb12u10", f"deb12u1{len(answers)}"))
+        return 0, answers[-1], ""
+
+    def plan(recipe: Recipe = RECIPE) -> Plan:
+        places = [
+            str(reads / "lists"),
+            str(reads / "preferences.d"),
+            str(reads / "apt.conf"),
+            str(tmp_path / "missing"),
+        ]
+        return Apt(run, str(tmp_path / "scratch"), str(cache), places).plan(recipe)
+
+    first = plan()
+    happens(reads, cache)
+    assert (plan() == first) == (calls == 1)
+    assert len(answers) == calls
+    # Other packages under the same name are another question.
+    plan(dataclasses.replace(RECIPE, packages=["nginx", "ca-certificates"]))
+    assert len(answers) == calls + 1
+
+
+def test_a_plan_that_failed_is_not_kept(tmp_path: Path) -> None:
+    answers = iter([(100, "", "E: Unable to locate package nginx\n"), (0, LISTING, "")])
+    apt = Apt(lambda _command: next(answers), str(tmp_path / "scratch"), str(tmp_path / "cache"), [])
+    assert apt.plan(RECIPE).problem
+    assert apt.plan(RECIPE).version == "1.22.1-9+deb12u10"
 
 
 def test_libraries_are_read_from_the_loader() -> None:
