@@ -6,9 +6,9 @@ INVENTORY ?= inventories/local
 comma := ,
 VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
-# How many files of tests run side by side, one more than two processors: a third of the time tests wait. Those of one file share hosts and run
-# in order.
-WORKERS ?= 3
+# How many files of tests run side by side, twice as many as two processors: those of the rehearsal mostly wait, one after another, and the
+# others a third of their time. Those of one file share hosts and run in order.
+WORKERS ?= 4
 CREDENTIALS := $(INVENTORY)/.credentials
 COLLECTION := $(VENV)/collections/ansible_collections/drydock/registry
 # Ansible asks for sudo's password only where sudo would.

@@ -14,25 +14,31 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadFileScheduling
 
-# The longest first, so that no worker is left with one of them at the end. The others follow by their names.
+# The longest first, so that no worker is left with one of them at the end; the other integration tests follow by their names, and then
+# the unit tests, which are short.
 LONGEST_FIRST = (
     "test_rehearsal.py",
+    "test_molecule.py",
+    "test_aws_ecs.py",
     "test_lifecycle.py",
     "test_never_down.py",
+    "test_aws_autoscaling.py",
     "test_passwords.py",
-    "test_molecule.py",
+    "test_aws_load_balancer.py",
     "test_access.py",
     "test_certificates.py",
     "test_second_run.py",
     "test_aws_autoscaling_boot.py",
-    "test_aws_ecs.py",
-    "test_aws_autoscaling.py",
     "test_status.py",
     "test_blobs.py",
+    "test_aws_patience.py",
     "test_local.py",
-    "test_aws_load_balancer.py",
+    "test_ways.py",
+    "test_aws_network.py",
     "test_aws_clients.py",
+    "test_client_ca.py",
     "test_aws_instance.py",
+    "test_refusals.py",
 )
 # There is one rehearsal on a machine at a time. One worker runs all that need it, so that none waits for another's.
 TOGETHER = dict.fromkeys(("test_stand_ins.py", "test_fleet.py", "test_fleet_network.py"), "test_rehearsal.py")
@@ -73,7 +79,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduler:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the longest."""
     places = {name: place for place, name in enumerate(LONGEST_FIRST)}
-    items.sort(key=lambda item: places.get(TOGETHER.get(item.path.name, item.path.name), len(places)))
+
+    def place(item: pytest.Item) -> tuple[bool, int]:
+        return "unit" in item.path.parts, places.get(TOGETHER.get(item.path.name, item.path.name), len(places))
+
+    items.sort(key=place)
 
 
 @pytest.hookimpl(wrapper=True)
