@@ -412,6 +412,8 @@ STATEMENTS = (
         ("ec2:*:*:instance/*",),
         {"StringLike": {"aws:ResourceTag/Name": "{thing}-golden"}},
     ),
+    # The module sets the security groups of a host that it has just started once more; they are not ours alone.
+    Statement("fleet", "GoldenImageHost", "autoscaling+golden_image", {"ec2": "ModifyInstanceAttribute"}),
     Statement(
         "fleet",
         "VolumeKey",
