@@ -13,7 +13,7 @@ from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible_collections.drydock.registry.plugins import filter as filters
 from ansible_collections.drydock.registry.plugins import module_utils
-from ansible_collections.drydock.registry.plugins.action.validate_settings import wanted
+from ansible_collections.drydock.registry.plugins.action.validate_settings import specification_problems, wanted
 from ansible_collections.drydock.registry.plugins.module_utils._role_looks import answers_to, missing_facts, together
 
 # Ansible imports an action before it starts the process of a task, and filters in nearly every one of these processes, without keeping what
@@ -41,11 +41,14 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         variables = task_vars or {}
         _validation, options = self.validate_argument_spec(argument_spec=ARGUMENT_SPEC)
         roles = wanted(options["roles"], variables.get("ansible_run_tags"), variables.get("ansible_skip_tags"))
-        questions = {role: self._questions(role, variables) for role in roles}
-        asked = {**together(questions.values()), "facts": missing_facts(variables.get("ansible_facts") or {})}
-        answers = self._execute_module(module_name="drydock.registry.host_look", module_args=asked, task_vars=variables)
+        questions, answers = self._ask(roles, variables)
         if answers.get("failed"):
-            return dict(answers)
+            # Where settings are of a wrong type, there may be no question: the validation, which comes next, reports them.
+            fine = [role for role in roles if not specification_problems(role, variables, self._templar)]
+            if fine != roles:
+                questions, answers = self._ask(fine, variables)
+        if answers.get("failed"):
+            return answers
         looks = {role: answers_to(question, answers) for role, question in questions.items()}
         kept = ("ansible_facts", "warnings", "deprecations")
         return {
@@ -53,6 +56,16 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             "changed": False,
             "looks": {**options["known"], **looks},
         }
+
+    def _ask(self, roles: list[str], variables: Mapping[str, Any]) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
+        """Return the roles' questions, and the answers to all of them."""
+        try:
+            questions = {role: self._questions(role, variables) for role in roles}
+        except AnsibleError as error:
+            return {}, {"failed": True, "msg": str(error)}
+        asked = {**together(questions.values()), "facts": missing_facts(variables.get("ansible_facts") or {})}
+        answers = self._execute_module(module_name="drydock.registry.host_look", module_args=asked, task_vars=variables)
+        return questions, dict(answers)
 
     def _questions(self, role: str, variables: Mapping[str, Any]) -> dict[str, Any]:
         name = f"__{role}_questions"

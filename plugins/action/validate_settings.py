@@ -35,6 +35,26 @@ def wanted(roles: Any, run: Optional[Iterable[str]], skip: Optional[Iterable[str
     ]
 
 
+def specification_problems(role: str, variables: Mapping[str, Any], templar: Any) -> list[str]:
+    """Validate a role's variables, as Ansible does when it runs the role."""
+    # Plain values, which Ansible's own loader would take long to wrap.
+    content = yaml_load((ROLES / role / "meta" / "argument_specs.yml").read_text(encoding="utf-8"))
+    options = content["argument_specs"]["main"].get("options") or {}
+    values: dict[str, Any] = {}
+    said: list[str] = []
+    templar = templar.copy_with_new_env(available_variables=variables)
+    for name in options:
+        if name not in variables:
+            continue
+        try:
+            values[name] = templar.template(variables[name])
+        except AnsibleError as error:
+            said.append(f"{name}: {error}")
+    # One that cannot be read is not one that is missing.
+    readable = {name: option for name, option in options.items() if name in values or name not in variables}
+    return said + spec_problems(readable, values)
+
+
 class ActionModule(ActionBase):  # type: ignore[misc]
     """Validate the settings of some roles, on the controller alone."""
 
@@ -55,7 +75,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         variables = self._variables(roles, known)
         said: list[str] = []
         for role in roles:
-            said += self._of_specification(role, variables)
+            said += specification_problems(role, variables, self._templar)
         unclear: list[str] = []
         for role in roles:
             found, error = self._of_role(role, variables)
@@ -91,25 +111,6 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                 variables.update(self._load(ROLES / role / folder / "main.yml"))
         variables.update(known)
         return variables
-
-    def _of_specification(self, role: str, variables: dict[str, Any]) -> list[str]:
-        """Validate a role's variables, as Ansible does when it runs the role."""
-        # Plain values, which Ansible's own loader would take long to wrap.
-        content = yaml_load((ROLES / role / "meta" / "argument_specs.yml").read_text(encoding="utf-8"))
-        options = content["argument_specs"]["main"].get("options") or {}
-        values: dict[str, Any] = {}
-        said: list[str] = []
-        templar = self._templar.copy_with_new_env(available_variables=variables)
-        for name in options:
-            if name not in variables:
-                continue
-            try:
-                values[name] = templar.template(variables[name])
-            except AnsibleError as error:
-                said.append(f"{name}: {error}")
-        # One that cannot be read is not one that is missing.
-        readable = {name: option for name, option in options.items() if name in values or name not in variables}
-        return said + spec_problems(readable, values)
 
     def _of_role(self, role: str, variables: dict[str, Any]) -> tuple[list[str], list[str]]:
         """Return what a role says is wrong, and why it cannot say it."""

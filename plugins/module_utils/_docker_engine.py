@@ -41,6 +41,9 @@ RELOADED_KEYS = frozenset(
 )
 # With another one of these, a daemon does not find the containers that it had.
 MOVING_KEYS = frozenset(("data-root", "exec-root", "userns-remap"))
+# The releases from which on daemon.json may name a proxy, and what older systems have.
+PROXIES_SINCE = 23
+OLD_PACKAGES = {"Debian 12": "20.10"}
 # Half of a logging set-up of ours and half of another's would not work together.
 LOGGING_KEYS = ("log-driver", "log-opts")
 
@@ -63,6 +66,8 @@ class Plan:
     base: dict[str, Any] = field(default_factory=dict)
     wanted: dict[str, Any] = field(default_factory=dict)
     mode: str = "0644"
+    # A proxy's address may have a password.
+    secret: bool = False
     # daemon.json is newer than the daemon: a change of now, or of a run that was interrupted before the restart.
     config_newer: bool = False
     service_manager: str = "none"
@@ -171,6 +176,18 @@ def ended_containers(
     return [*ours, *others], [sentence]
 
 
+def proxies_problems(version: str, host: str) -> list[str]:
+    """Say where Docker is too old to be told of a proxy by daemon.json: it would not start."""
+    first = version.partition(".")[0]
+    if not first.isdigit() or int(first) >= PROXIES_SINCE:
+        return []
+    sentence = (
+        f"docker_engine_daemon.proxies: Docker {version} on {host} does not know it; with docker_engine_provider `docker` there is a newer "
+        "one, or write the proxy into a file of systemd (https://docs.docker.com/engine/daemon/proxy/#systemd-unit-file)."
+    )
+    return [sentence]
+
+
 def make_plan(look: Mapping[str, Any], settings: Mapping[str, Any], system: str, host: str) -> Plan:
     """Decide what is done on a host. Without a look at one, only the settings' own problems are known."""
     provider, daemon = settings["provider"], settings["daemon"]
@@ -211,6 +228,10 @@ def make_plan(look: Mapping[str, Any], settings: Mapping[str, Any], system: str,
             f"docker_engine_daemon: {host} is part of a Docker swarm, where the daemon does not start with `live-restore`; write "
             "`docker_engine_daemon: {live-restore: false}`."
         )
+    secret = "proxies" in wanted or "proxies" in existing
+    if "proxies" in daemon:
+        comes = OLD_PACKAGES.get(system, "") if installs and installer == "distribution" else ""
+        problems += proxies_problems(docker["version"] if answers and not installs else comes, host)
     config_newer = files[PID_FILE]["exists"] and files[CONFIG]["mtime"] > files[PID_FILE]["mtime"]
     changes = frozenset(key for key in wanted if key not in existing or wanted[key] != existing[key])
     pending = config_newer and (not kept or bool(daemon))
@@ -228,7 +249,8 @@ def make_plan(look: Mapping[str, Any], settings: Mapping[str, Any], system: str,
         existing=existing,
         base=base,
         wanted=wanted,
-        mode=files[CONFIG]["mode"] if files[CONFIG]["kind"] == "file" else "0644",
+        mode="0600" if secret else files[CONFIG]["mode"] if files[CONFIG]["kind"] == "file" else "0644",
+        secret=secret,
         config_newer=config_newer,
         service_manager=service_manager(files),
         reloads=answers and bool(changes & RELOADED_KEYS),

@@ -33,7 +33,7 @@ _LEVELS = (OK, WARNING, CRITICAL)
 # A renewal is due when a third of the lifetime is left, and long before the end where that is long.
 WARN_FRACTION = 0.25
 WARN_AT_MOST = datetime.timedelta(days=30)
-# Below these, in percent, the disk is nearly full and as good as full.
+# Below these, in percent, the disk is nearly full and as good as full, where nothing more is reserved.
 LOW_PERCENT, FULL_PERCENT = 10.0, 2.0
 # A run takes a while from the host's clock to this one's.
 CLOCK_TOLERANCE = datetime.timedelta(minutes=5)
@@ -656,6 +656,7 @@ def _storage(report: Report, found: Mapping[str, Any]) -> dict[str, Any]:
             f"`mount -o remount,rw $(findmnt -no TARGET -T {disk['directory']})` makes it writable.",
         )
     advice = "delete images and collect the garbage, or enlarge the disk"
+    reserve = float(settings["reserve_percent"])
     for what, free, total, amount in (
         ("space", disk["free_bytes"], disk["total_bytes"], size(disk["free_bytes"])),
         ("room for files (inodes)", disk["free_inodes"], disk["total_inodes"], str(disk["free_inodes"])),
@@ -665,9 +666,11 @@ def _storage(report: Report, found: Mapping[str, Any]) -> dict[str, Any]:
         percent = 100 * free / total
         if what == "space":
             entry["free_percent"] = round(percent, 1)
-        if percent < FULL_PERCENT:
+        if percent < max(reserve, FULL_PERCENT):
+            refused = ", so new uploads are refused" if percent < reserve else ""
             report.critical(
-                about, f"The disk of {place} is full but for {percent:.1f} % of its {what} ({amount}): {advice}."
+                about,
+                f"The disk of {place} is full but for {percent:.1f} % of its {what} ({amount}){refused}: {advice}.",
             )
         elif percent < LOW_PERCENT:
             report.warning(about, f"The disk of {place} has {percent:.1f} % of its {what} left ({amount}): {advice}.")

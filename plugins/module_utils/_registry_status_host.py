@@ -22,7 +22,7 @@ from contextlib import closing
 from typing import Any, Optional, TypedDict
 
 from ansible_collections.drydock.registry.plugins.module_utils._image import BECAUSE
-from ansible_collections.drydock.registry.plugins.module_utils._storage_check import read_problem
+from ansible_collections.drydock.registry.plugins.module_utils._storage_check import read_problem, write_problem
 from ansible_collections.drydock.registry.plugins.module_utils._unix_connection import UnixConnection
 
 # Runs a program: its return code, output and errors.
@@ -217,8 +217,8 @@ def ask_proxy(address: str, port: int, name: str, timeout: float) -> ServedAnswe
     return found
 
 
-def ask_socket(path: str, timeout: float) -> RegistryAnswer:
-    """Ask a registry behind its unix socket how it is, and for something in its storage, which its own health may not know yet."""
+def ask_socket(path: str, timeout: float, *, writes: bool) -> RegistryAnswer:
+    """Ask a registry behind its unix socket how it is, and what it can do with its storage, which its own health may not know."""
     found = RegistryAnswer(status=0, problem="", storage_problem="")
     try:
         with closing(UnixConnection(path, timeout)) as connection:
@@ -229,7 +229,7 @@ def ask_socket(path: str, timeout: float) -> RegistryAnswer:
     except (OSError, ValueError, http.client.HTTPException) as error:
         found["problem"] = _reason(error)
     if found["status"] == http.client.OK:
-        found["storage_problem"] = read_problem(path, timeout)
+        found["storage_problem"] = read_problem(path, timeout) or (write_problem(path, timeout) if writes else "")
     return found
 
 

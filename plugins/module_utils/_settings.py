@@ -55,12 +55,27 @@ def sentence(error: Exception) -> str:
     return f"unknown: {error}" if isinstance(error, UnsupportedError) else str(error)
 
 
+def shape_problems(options: Options, values: Any) -> Iterator[str]:
+    """Yield a sentence for each text that is a mapping or a list, however deep: Ansible would make a text of it."""
+    if isinstance(values, (list, tuple)):
+        for entry in values:
+            yield from shape_problems(options, entry)
+    if not isinstance(values, Mapping):
+        return
+    for name, option in options.items():
+        value = values.get(name)
+        if option.get("options"):
+            yield from shape_problems(option["options"], value)
+        elif option.get("type", "str") in ("str", "path") and isinstance(value, (Mapping, list, tuple)):
+            yield f"{name} is a {'mapping' if isinstance(value, Mapping) else 'list'}; write a text."
+
+
 def spec_problems(options: Options, values: Mapping[str, Any]) -> list[str]:
     """Validate values against the options of an argument specification."""
     hidden = set(secrets(options, values))
     # The validator converts in place.
     found = ArgumentSpecValidator(dict(options)).validate(dict(values), validate_role_argument_spec=True)
-    return [masked(sentence(error), hidden) for error in found.errors]
+    return [*shape_problems(options, values), *(masked(sentence(error), hidden) for error in found.errors)]
 
 
 def unique(sentences: list[str]) -> list[str]:

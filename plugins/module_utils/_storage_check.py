@@ -54,9 +54,12 @@ def _failure(error: Exception) -> str:
 
 
 def read_problem(socket: str, seconds: float = SECONDS) -> str:
-    """Have the registry look for what is not there. Returns why it cannot, or nothing."""
+    """Have the registry look for its first repository. Returns why it cannot, or nothing.
+
+    One that mirrors another registry would pass a question about a repository on.
+    """
     try:
-        status, body = ask(socket, "GET", f"/v2/{REPOSITORY}/tags/list", seconds)
+        status, body = ask(socket, "GET", "/v2/_catalog?n=1", seconds)
     except (OSError, http.client.HTTPException) as error:
         return f"it cannot read its storage ({_failure(error)})"
     return "" if status in (200, 404) else f"it cannot read its storage ({reason(status, body)})"

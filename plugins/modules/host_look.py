@@ -389,6 +389,46 @@ def parents(path: str) -> set[str]:
     return {path, *(str(parent) for parent in PurePath(path).parents)}
 
 
+_NAMES: dict[str, Any] = {"type": "list", "elements": "str", "default": []}
+_SWITCH: dict[str, Any] = {"type": "bool", "default": False}
+ARGUMENT_SPEC: dict[str, Any] = {
+    "files": {"type": "list", "elements": "path", "default": []},
+    "pairs": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {
+            "certificate": {"type": "path", "required": True},
+            "key": {"type": "path", "required": True, "no_log": False},
+        },
+    },
+    "nearest": _NAMES,
+    "foreign": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {"path": {"type": "path", "required": True}, "account": {"type": "str", "required": True}},
+    },
+    "libraries": _NAMES,
+    "accounts": _NAMES,
+    "programs": _NAMES,
+    "listeners": _SWITCH,
+    "docker": _SWITCH,
+    "package_lists": _SWITCH,
+    "images": {"type": "list", "elements": "dict", "default": [], "options": _image.ASKED_OPTIONS},
+    "containers": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {
+            "name": {"type": "str", "required": True},
+            **{name: {"type": "str", "default": ""} for name in ("url", "unix_socket", "header")},
+        },
+    },
+    "facts": _SWITCH,
+}
+
+
 def look(parameters: dict[str, Any]) -> dict[str, Any]:
     uid = os.geteuid()
     answer: dict[str, Any] = {
@@ -422,47 +462,7 @@ def look(parameters: dict[str, Any]) -> dict[str, Any]:
 
 
 def main() -> None:
-    names = {"type": "list", "elements": "str", "default": []}
-    switch = {"type": "bool", "default": False}
-    module = AnsibleModule(
-        argument_spec={
-            "files": {"type": "list", "elements": "path", "default": []},
-            "pairs": {
-                "type": "list",
-                "elements": "dict",
-                "default": [],
-                "options": {
-                    "certificate": {"type": "path", "required": True},
-                    "key": {"type": "path", "required": True, "no_log": False},
-                },
-            },
-            "nearest": names,
-            "foreign": {
-                "type": "list",
-                "elements": "dict",
-                "default": [],
-                "options": {"path": {"type": "path", "required": True}, "account": {"type": "str", "required": True}},
-            },
-            "libraries": names,
-            "accounts": names,
-            "programs": names,
-            "listeners": switch,
-            "docker": switch,
-            "package_lists": switch,
-            "images": {"type": "list", "elements": "dict", "default": [], "options": _image.ASKED_OPTIONS},
-            "containers": {
-                "type": "list",
-                "elements": "dict",
-                "default": [],
-                "options": {
-                    "name": {"type": "str", "required": True},
-                    **{name: {"type": "str", "default": ""} for name in ("url", "unix_socket", "header")},
-                },
-            },
-            "facts": switch,
-        },
-        supports_check_mode=True,
-    )
+    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
     answer = look(module.params)
     if module.params["facts"]:
         answer["ansible_facts"] = facts(module)

@@ -15,6 +15,7 @@ version_added: 0.1.0
 description:
   - Reads, in one call, what a report on a registry needs. These are its certificates and revocation list, the users, the
     containers, what nginx and the registries answer, the timer of the renewal, and what the storage takes.
+  - Has each registry read from its storage and write to it, by an upload that begins and does not go on.
   - Judges nothing. The filter P(drydock.registry.status_report#filter) does, on the controller, which can read certificates.
   - Fails only where its options are wrong. What is missing, broken or does not answer is part of the result, in its C(problem),
     which is the end of a sentence such as V(does not exist); an empty C(problem) means that there is none.
@@ -83,13 +84,13 @@ options:
     default: 10
 attributes:
   check_mode:
-    description: The same as without.
+    description: The same as without, but that no registry is asked to write.
     support: full
   diff_mode:
     description: There is nothing to compare.
     support: none
   idempotent:
-    description: Nothing is ever changed.
+    description: Nothing is ever changed, but that each registry begins an upload, which it gives up by itself.
     support: full
 requirements:
   - The C(docker) client on the host, for the containers
@@ -353,18 +354,18 @@ class Runner:
         return int(code), str(output), str(errors)
 
 
-def containers(params: dict[str, Any], run: Runner) -> Engine:
+def containers(params: dict[str, Any], run: Runner, *, writes: bool) -> Engine:
     """All that is known of the containers."""
     found = read_containers([wanted["name"] for wanted in params["containers"]], run)
     for wanted, container in zip(params["containers"], found["containers"]):
         container["socket"] = wanted["socket"]
         # A container that does not run leaves its socket behind, and nobody answers there.
         if wanted["socket"] and container["state"] in {"running", ""}:
-            container["answer"] = ask_socket(wanted["socket"], float(params["timeout"]))
+            container["answer"] = ask_socket(wanted["socket"], float(params["timeout"]), writes=writes)
     return found
 
 
-def find(params: dict[str, Any], run: Runner) -> dict[str, Any]:
+def find(params: dict[str, Any], run: Runner, *, dry: bool) -> dict[str, Any]:
     """Everything, the slow things side by side."""
 
     def pem(path: Optional[str], kind: str) -> Any:
@@ -380,9 +381,11 @@ def find(params: dict[str, Any], run: Runner) -> dict[str, Any]:
             if params["storage_directory"]
             else None
         )
-        engine = containers(params, run)
         timer = read_timer(params["timer"], run) if params["timer"] and has_systemd() else None
         loaded = read_loaded(params["reload_program"] or "", run)
+        storage = measured.result() if measured else None
+        # That a file system is read-only is known.
+        engine = containers(params, run, writes=not dry and not (storage and storage["read_only"]))
         return {
             "time": utc(time.time()),
             "certificate": pem(f"{params['tls_directory']}/tls.crt", CERTIFICATE),
@@ -393,7 +396,7 @@ def find(params: dict[str, Any], run: Runner) -> dict[str, Any]:
             "users": read_users(params["auth_directory"]),
             "engine": engine,
             "timer": timer,
-            "storage": measured.result() if measured else None,
+            "storage": storage,
         }
 
 
@@ -427,7 +430,7 @@ def main() -> None:
     for option in ("timeout", "storage_seconds"):
         if module.params[option] <= 0:
             module.fail_json(msg=f"{option} is {module.params[option]}: write a number of seconds above 0.")
-    module.exit_json(changed=False, found=find(module.params, Runner(module)))
+    module.exit_json(changed=False, found=find(module.params, Runner(module), dry=module.check_mode))
 
 
 if __name__ == "__main__":

@@ -180,6 +180,13 @@ class Deployment:
         command = ["docker", "container", "inspect", "--format", form, self.names[ADDRESS]]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
+    @functools.cached_property
+    def gateway(self) -> str:
+        """This machine's address, as the host reaches it."""
+        form = "{{range .NetworkSettings.Networks}}{{.Gateway}}{{end}}"
+        command = ["docker", "container", "inspect", "--format", form, self.names[ADDRESS]]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
     def host(self, *command: str, stdin: str | None = None, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run a command on the registry's host."""
         done = subprocess.run(

@@ -31,6 +31,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from deployment import WAIT_SECONDS
 from ecs_task import Network, Task, forwarded, running, secret_value
 from networks import free_prefix
 
@@ -1009,7 +1010,10 @@ class TestTask:
         assert task.lost() == set()
         assert task.check("proxy") == 0
         task.kill("registry")
-        assert get(ADDRESS, "/healthz")[0] == 503
+        # An answer counts for some seconds.
+        end = time.monotonic() + WAIT_SECONDS
+        while get(ADDRESS, "/healthz")[0] != 503:
+            assert time.monotonic() < end, "a registry answers"
         assert task.check("proxy") != 0
         assert "registry" in task.lost()
 

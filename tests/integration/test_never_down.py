@@ -29,6 +29,7 @@ from deployment import (
     Deployment,
     deployed_hosts,
 )
+from http_proxy import Passed, http_proxy
 from load import Ask, Connection, Count, Load, Push, Pusher, under_load
 
 PROXY = "drydock-proxy"
@@ -341,6 +342,23 @@ def test_killed_processes_come_back_by_themselves(
     assert deployment.status(MANIFEST, user="load") == 200
 
 
+def test_a_registry_that_hangs_is_ended_and_no_pull_fails(deployment: Busy) -> None:
+    before = deployment.here(REGISTRIES[0])[REGISTRIES[0]]
+
+    def pull(_: int) -> str:
+        return deployment.curl(MANIFEST, "--max-time", str(WAIT_SECONDS), user="load")[-3:]
+
+    deployment.host("kill", "-STOP", str(before.pid))
+    start = time.monotonic()
+    with ThreadPoolExecutor(20) as pool:
+        answers = list(pool.map(pull, range(20)))
+    print(f"20 pulls: the last one answered after {time.monotonic() - start:.1f} s")
+    assert answers == ["200"] * 20
+    deployment.until(lambda: deployment.here(REGISTRIES[0])[REGISTRIES[0]].pid not in {0, before.pid})
+    said = deployment.host("journalctl", "--unit", "drydock-watch", "--output", "cat").stdout
+    assert f"{REGISTRIES[0].removeprefix('drydock-')}.sock: its registry does not answer" in said
+
+
 def test_containers_outlive_a_killed_docker(deployment: Busy, record_property: Callable[[str, object], None]) -> None:
     before = deployment.here("drydock-")
     with deployment.loaded(record_property):
@@ -353,6 +371,26 @@ def test_containers_outlive_a_killed_docker(deployment: Busy, record_property: C
     deployment.host("kill", "-KILL", str(before[REGISTRIES[0]].pid))
     deployment.until(lambda: deployment.here(REGISTRIES[0])[REGISTRIES[0]].pid not in {0, before[REGISTRIES[0]].pid})
     assert deployment.status(MANIFEST, user="load") == 200
+
+
+def test_docker_reaches_registries_through_a_proxy_whose_password_nobody_sees(deployment: Busy) -> None:
+    deployment.host("install", "-D", "/etc/drydock/tls/ca.crt", f"/etc/docker/certs.d/{ADDRESS}/ca.crt")
+    before = deployment.here("drydock-")
+    with http_proxy({ADDRESS: (deployment.ip, 443)}) as proxy:
+        address = f"http://docker:the-proxys@{deployment.gateway}:{proxy.server_port}"
+        daemon = {"live-restore": True, "proxies": {"http-proxy": address, "https-proxy": address}}
+        deployment.settings["docker_engine_daemon"] = daemon
+        with deployment.start("configure.yml", "--tags=docker", "--diff", "-vvv") as process:
+            said = "".join(process.communicate(timeout=300))
+        assert process.returncode == 0, said[-3000:]
+        assert deployment.login("load", deployment.passwords["load"])
+    credentials = f"Basic {b64encode(b'docker:the-proxys').decode()}"
+    assert Passed("CONNECT", f"{ADDRESS}:443", credentials) in proxy.passed
+    assert deployment.here("drydock-") == before
+    assert "the-proxys" not in said
+    shown = deployment.host("sh", "-c", "docker info; docker inspect $(docker ps -q); journalctl --unit docker").stdout
+    assert "the-proxys" not in shown
+    assert deployment.host("stat", "--format=%a", "/etc/docker/daemon.json").stdout == "600\n"
 
 
 def test_host_comes_back_after_a_reboot(deployment: Busy, record_property: Callable[[str, object], None]) -> None:

@@ -95,6 +95,14 @@ def cases() -> dict[str, Case]:
         "port-taken": Case(
             {"registry_proxy_https_port": 8443}, ("registry_proxy_https_port", "8443", "another program")
         ),
+        # The look at the host asks for this folder, before anything is validated.
+        "wrong-type": Case(
+            {"registry_server_filesystem_directory": {"path": "/srv"}},
+            ("registry_server_filesystem_directory is a mapping; write a text",),
+        ),
+        "reserve": Case(
+            {"registry_server_filesystem_reserve_percent": 51}, ("registry_server_filesystem_reserve_percent is 51",)
+        ),
         # As YAML reads a bare `off`.
         "bare-off": Case(
             {"registry_proxy_client_certificates": False}, ("registry_proxy_client_certificates", '"off" in quotes')

@@ -143,6 +143,11 @@ DRIFTS = {
         "registry_server",
         "docker inspect --format '{{.HostConfig.RestartPolicy.Name}}' drydock-registry-a",
     ),
+    "nobody watches the registries": Drift(
+        "systemctl disable --now drydock-watch",
+        "registry_server",
+        "systemctl is-active drydock-watch; systemctl is-enabled drydock-watch",
+    ),
     "a registry is stopped": Drift(
         "docker stop drydock-registry-b",
         "registry_server",

@@ -9,17 +9,21 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
+import boto3
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from deployment import ADDRESS, CRL, Deployment, deployed_hosts, results
+from deployment import ADDRESS, CRL, WAIT_SECONDS, Deployment, deployed_hosts, results
+from http_proxy import HttpProxy, http_proxy
+from moto.server import ThreadedMotoServer
 
 TLS = "/etc/drydock/tls/tls.crt"
 ACCESS = "/etc/drydock/auth/access.json"
@@ -81,6 +85,27 @@ def different(deployment: Deployment, path: str, text: str) -> Iterator[None]:
         yield
     finally:
         deployment.host("sh", "-c", f"cat >{path}", stdin=before)
+
+
+T = TypeVar("T")
+
+
+def until(ask: Callable[[], T]) -> T:
+    """Ask until the answer is one."""
+    end = time.monotonic() + WAIT_SECONDS
+    while not (answer := ask()):
+        assert time.monotonic() < end, "it does not come"
+        time.sleep(0.5)
+    return answer
+
+
+def begin_upload(deployment: Deployment) -> str:
+    """Begin an upload as a client does; return what is said against it."""
+    deployment.passwords["alice"] = (deployment.folder / "credentials/alice.password").read_text().strip()
+    return deployment.host(
+        *("curl", "-ks", "--request", "POST", "--config", "-", f"https://{ADDRESS}/v2/team/app/blobs/uploads/"),
+        stdin=f'user = "alice:{deployment.passwords["alice"]}"\n',
+    ).stdout
 
 
 def test_a_bare_host_makes_a_report(tmp_path: Path) -> None:
@@ -209,13 +234,21 @@ def test_broken_users_and_a_full_disk(deployment: Deployment) -> None:
     try:
         # It ends when nothing is left.
         deployment.host("dd", "if=/dev/zero", f"of={STORAGE}/layer", "bs=100k", check=False)
+        refused = until(lambda: begin_upload(deployment))
+        health = deployment.host("curl", "-ks", "https://127.0.0.1/healthz").stdout
+        assert deployment.status("/v2/team/app/tags/list", user="alice") == 404
         with different(deployment, ACCESS, '{"users": '):
             made = look(deployment)
     finally:
         deployment.host("umount", STORAGE)
+    # Before the disk is full, and only for as long.
+    assert "has no room for another upload, or is read-only; pulls go on. Delete images" in refused
+    assert health == "pulls go on; new uploads are refused, since the disk has no room for them or is read-only\n"
+    until(lambda: begin_upload(deployment) == "")
     assert made.returncode == 2
     assert "is no list of users" in made.message("users")
     assert "is full but for" in made.message("storage")
+    assert "so new uploads are refused" in made.message("storage")
     assert made.report["storage"]["own_file_system"] is True
     assert made.report["storage"]["used_bytes"] == 4 * 1024**2
 
@@ -318,3 +351,56 @@ def test_all_is_well_in_the_end(deployment: Deployment) -> None:
     made = look(deployment)
     # A registry that was just started again after it failed is told; here none was.
     assert (made.returncode, made.report["problems"]) == (0, [])
+
+
+# ---- a bucket, which is reached through a proxy only ----
+
+
+@pytest.fixture
+def bucket(deployment: Deployment) -> Iterator[HttpProxy]:
+    """Keep images in a bucket from now on; yield what leads to it."""
+    store = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    store.start()
+    host, port = store.get_host_and_port()
+    keys = {"region_name": "eu-central-1", "aws_access_key_id": "tests", "aws_secret_access_key": "tests"}
+    client = boto3.client("s3", endpoint_url=f"http://{host}:{port}", **keys)
+    client.create_bucket(Bucket="images", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
+    with http_proxy({"s3.nowhere.test": (host, port)}) as proxy:
+        deployment.settings |= {
+            "registry_server_storage_provider": "s3",
+            "registry_server_s3": {
+                "bucket": "images",
+                "region": "eu-central-1",
+                "endpoint": "http://s3.nowhere.test",
+                "access_key": "tests",
+                "secret_key": "tests",
+            },
+            "registry_server_storage_change_enabled": True,
+            "registry_server_outgoing_proxy": {"http": f"http://{deployment.gateway}:{proxy.server_port}"},
+        }
+        deployment.play("configure.yml", "--tags=server")
+        yield proxy
+    store.stop()
+
+
+def test_a_bucket_that_takes_nothing_is_told_from_one_that_is_away(deployment: Deployment, bucket: HttpProxy) -> None:
+    # A registry that was made has shown that it reads and writes.
+    assert {"GET", "POST", "PUT"} <= {one.method for one in bucket.passed}
+    assert look(deployment).returncode == 0
+    bucket.writable = False
+    made = look(deployment)
+    assert made.about("critical") == [f"container {name}" for name in REGISTRIES]
+    assert "it cannot write to its storage" in made.message(f"container {REGISTRIES[0]}")
+    assert deployment.status("/healthz") == 200
+
+    bucket.opened.clear()
+    # An answer counts for five seconds. nginx limits itself how long the next one takes.
+    time.sleep(6)
+    start = time.monotonic()
+    assert deployment.status("/healthz") == 503
+    print(f"the bucket is away: /healthz says so after {time.monotonic() - start:.1f} s")
+    made = look(deployment)
+    assert "it cannot read its storage" in made.message(f"container {REGISTRIES[0]}")
+    assert made.report["service"]["status"] == 503
+    bucket.opened.set()
+    deployment.healthy_again()

@@ -326,6 +326,30 @@ def test_what_is_right_is_no_problem(look: dict[str, Any], changed: dict[str, An
     assert make_plan(look, settings(**changed), "Debian 12", "web1").problems == []
 
 
+@pytest.mark.parametrize(
+    ("version", "changed", "problem"),
+    [
+        ("26.1.5+dfsg1", {}, False),
+        ("23.0.0", {}, False),
+        ("20.10.24+dfsg1", {}, True),
+        ("20.10.24+dfsg1", {"provider": "docker"}, False),
+        ("26.1.5", {"provider": "distribution"}, True),
+        ("", {}, True),
+        ("", {"provider": "docker"}, False),
+    ],
+)
+def test_a_proxy_is_secret_and_needs_a_docker_that_knows_it(
+    version: str, changed: dict[str, Any], *, problem: bool
+) -> None:
+    look = host(answers=bool(version), live_restore=True)
+    look["docker"]["version"] = version
+    found = plan(look, daemon={"proxies": {"https-proxy": "http://me:hidden@proxy.example.com:3128"}}, **changed)
+    assert [sentence.partition(":")[0] for sentence in found.problems] == ["docker_engine_daemon.proxies"] * problem
+    assert "hidden" not in str(found.problems)
+    assert (found.secret, found.mode) == (True, "0600")
+    assert not plan(look, **changed).secret
+
+
 def test_all_problems_are_told_together() -> None:
     look = host(uid=1000, config=file(content="{"))
     problems = plan(look, "Alpine 3", daemon={"hosts": []}).problems

@@ -140,7 +140,7 @@ def settings(**different: Any) -> dict[str, Any]:
         "auth_directory": "/etc/drydock/auth",
         "proxy": "drydock-proxy",
         "reload_program": "/usr/local/sbin/drydock-reload-proxy",
-        "storage": {"provider": "filesystem", "directory": "/var/lib/drydock/registry"},
+        "storage": {"provider": "filesystem", "directory": "/var/lib/drydock/registry", "reserve_percent": "5"},
         **different,
     }
 
@@ -611,7 +611,12 @@ def test_no_registry_behind_nginx() -> None:
     [
         ({"free_bytes": 10 * 1024**3}, "ok", ""),
         ({"free_bytes": 9 * 1024**3}, "warning", "has 9.0 % of its space left (9.0 GiB)"),
-        ({"free_bytes": 1024**3}, "critical", "is full but for 1.0 % of its space (1.0 GiB)"),
+        ({"free_bytes": 5 * 1024**3}, "warning", "has 5.0 % of its space left"),
+        (
+            {"free_bytes": 4 * 1024**3},
+            "critical",
+            "full but for 4.0 % of its space (4.0 GiB), so new uploads are refused:",
+        ),
         ({"free_inodes": 5}, "critical", "inodes"),
         # btrfs has no fixed number of them.
         ({"free_inodes": 0, "total_inodes": 0}, "ok", ""),
@@ -624,6 +629,17 @@ def test_storage(different: dict[str, Any], level: str, words: str) -> None:
     made = judge(found)
     assert problems(made) == ([] if level == "ok" else [(level, "storage")])
     assert words in (message(made) if words else "")
+
+
+@pytest.mark.parametrize(
+    ("reserve", "level"), [("0", "warning"), ("3", "warning"), ("4", "critical"), ("50", "critical")]
+)
+def test_the_reserve_decides_what_is_critical(reserve: str, level: str) -> None:
+    found = healthy()
+    found["storage"]["free_bytes"] = 3 * 1024**3
+    made = judge(found, storage={"provider": "filesystem", "directory": "/srv", "reserve_percent": reserve})
+    assert problems(made) == [(level, "storage")]
+    assert ("new uploads are refused" in message(made)) == (level == "critical")
 
 
 def test_storage_in_a_bucket_is_named_and_not_measured() -> None:

@@ -325,15 +325,19 @@ def test_asks_a_registry() -> None:
     path = f"{folder}/a.sock"
     try:
         nothing = {"status": 0, "storage_problem": ""}
-        assert host.ask_socket(path, 5) == {**nothing, "problem": "No such file or directory"}
+        assert host.ask_socket(path, 5, writes=False) == {**nothing, "problem": "No such file or directory"}
         for status in (200, 503):
             with serving(UnixServer(path, Handler), status):  # type: ignore[arg-type]
-                assert host.ask_socket(path, 5) == {"status": status, "problem": "", "storage_problem": ""}
-            assert host.ask_socket(path, 5) == {**nothing, "problem": "Connection refused"}
+                assert host.ask_socket(path, 5, writes=False) == {
+                    "status": status,
+                    "problem": "",
+                    "storage_problem": "",
+                }
+            assert host.ask_socket(path, 5, writes=False) == {**nothing, "problem": "Connection refused"}
             Path(path).unlink()
     finally:
         shutil.rmtree(folder)
-    assert "too long" in host.ask_socket("/x" * 100, 5)["problem"]
+    assert "too long" in host.ask_socket("/x" * 100, 5, writes=False)["problem"]
 
 
 # ---- storage ----

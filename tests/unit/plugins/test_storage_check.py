@@ -14,10 +14,10 @@ import pytest
 from ansible_collections.drydock.registry.plugins.module_utils import _storage_check as check
 
 UPLOADS = "/v2/drydock/storage-check/blobs/uploads/"
-TAGS = "/v2/drydock/storage-check/tags/list"
+CATALOG = "/v2/_catalog?n=1"
 FULL = {"errors": [{"code": "UNKNOWN", "detail": {"DriverName": "filesystem", "Enclosed": {"Op": "mkdir", "Err": 28}}}]}
 Answers = dict[tuple[str, str], tuple[int, object]]
-LISTED: Answers = {("GET", TAGS): (404, {})}
+LISTED: Answers = {("GET", CATALOG): (404, {})}
 WRITTEN: Answers = {("POST", UPLOADS): (202, {})}
 
 
@@ -68,10 +68,10 @@ def registry(tmp_path: Path) -> Iterator[Registry]:
     ("answers", "problem"),
     [
         ({**LISTED, **WRITTEN}, ""),
-        ({("GET", TAGS): (200, {}), **WRITTEN}, ""),
+        ({("GET", CATALOG): (200, {}), **WRITTEN}, ""),
         # One that is read-only, or passes pulls on.
         ({**LISTED, ("POST", UPLOADS): (405, {})}, ""),
-        ({**WRITTEN, ("GET", TAGS): (500, {})}, "it cannot read its storage (it answers 500)"),
+        ({**WRITTEN, ("GET", CATALOG): (500, {})}, "it cannot read its storage (it answers 500)"),
         ({**LISTED, ("POST", UPLOADS): (500, FULL)}, "it cannot write to its storage (No space left on device)"),
         ({**LISTED, ("POST", UPLOADS): (503, ["x", {"Err": "x"}])}, "it cannot write to its storage (it answers 503)"),
     ],
@@ -86,7 +86,7 @@ def test_what_a_registry_tells(
 def test_reading_changes_nothing(registry: Registry) -> None:
     registry.answers = LISTED
     assert check.read_problem(str(registry.server_address)) == ""
-    assert registry.asked == [("GET", TAGS)]
+    assert registry.asked == [("GET", CATALOG)]
 
 
 def test_nobody_answers(tmp_path: Path) -> None:

@@ -52,6 +52,14 @@ SETTINGS: dict[str, tuple[dict[str, Any], list[str]]] = {
     "no number": ({"web_port": "https"}, ["argument 'web_port' is of type str and we were unable to convert to int"]),
     "no choice": ({"web_port": 1, "web_mode": "ajar"}, ["value of web_mode must be one of: open, closed, got: ajar"]),
     "two at once": ({"web_port": "x", "web_mode": "ajar"}, ["unable to convert to int", "got: ajar"]),
+    "a text that is a mapping": (
+        {"web_port": 1, "web_mode": {"open": True}},
+        ["web_mode is a mapping", "got: {'open'"],
+    ),
+    "a text that is a list, deep down": (
+        {"web_port": 1, "web_users": [{"name": ["s3cret"]}], "web_storage": {"bucket": ["a"]}},
+        ["name is a list; write a text.", "bucket is a list; write a text."],
+    ),
     "a misspelt key": (
         {"web_port": 1, "web_users": [{"name": "a", "passwort": "s3cret"}]},
         ["unknown: web_users.passwort. Supported parameters include: cost, name, password."],
@@ -158,11 +166,15 @@ RUNS: dict[str, tuple[list[str], dict[str, Any], list[str]]] = {
         {"web_mode": "ajar", "web_port": 7, "mail_host": "a b"},
         ["value of web_mode must be one of: open, closed, got: ajar", "web_port is too low.", "a b is no name."],
     ),
-    # A wrong type is the reason why the role cannot go on, so only that is said.
+    # A wrong type is the reason why the role cannot go on, so of that only the type is said.
     "of a value that the role cannot read": (
         BOTH,
         {"mail_host": ["a"], "web_port": "x"},
-        ["argument 'web_port' is of type str and we were unable to convert to int", "web_port is too low."],
+        [
+            "argument 'web_port' is of type str and we were unable to convert to int",
+            "mail_host is a list; write a text.",
+            "web_port is too low.",
+        ],
     ),
     "the same of two": (["mail", "mail"], {"mail_host": "a b"}, ["a b is no name."]),
 }
