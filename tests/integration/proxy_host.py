@@ -241,7 +241,7 @@ class Site(Deployment):
         for found in form.finditer(text.replace("\r\n", "\n")):
             headers = dict(line.split(": ", 1) for line in found[3].split("\n") if ": " in line)
             requests.append(Recorded(found[1], found[2], {name.lower(): value for name, value in headers.items()}))
-        requests[:] = [one for one in requests if one.target != "/"]
+        requests[:] = [one for one in requests if one.target != "/" and "/storage-check/" not in one.target]
 
     @contextmanager
     def holding(self) -> Iterator[Callable[[], int]]:
