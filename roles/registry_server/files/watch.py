@@ -24,6 +24,7 @@ import shutil
 import signal
 import socket
 import struct
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -139,6 +140,24 @@ def say(text: str) -> None:
     print(text, flush=True)
 
 
+def watch_disk(storage: str, reserve: float, no_room: Path) -> None:
+    """See for ever that uploads leave room."""
+    swept = -SWEEP_SECONDS
+    while True:
+        try:
+            room = not storage or has_room(storage, reserve)
+            if mark(no_room, wanted=not room):
+                say(f"{storage}: {'there is room' if room else 'full or read-only, no room'} for uploads")
+            if storage and time.monotonic() - swept > SWEEP_SECONDS:
+                swept = time.monotonic()
+                count = sweep(storage, time.time() - IDLE_SECONDS)
+                if count:
+                    say(f"{storage}: {count} uploads that nobody went on with are removed")
+        except OSError as error:
+            say(f"{storage or no_room}: {error}")
+        time.sleep(PAUSE_SECONDS)
+
+
 def main() -> None:
     """Watch for ever."""
     parser = argparse.ArgumentParser(description="Watch the registries of this host, and their disk.")
@@ -147,24 +166,15 @@ def main() -> None:
     parser.add_argument("--storage", default="")
     parser.add_argument("--reserve", type=float, default=0.0)
     arguments = parser.parse_args()
+    disk = (arguments.storage, arguments.reserve, arguments.no_room)
+    # A disk may be slow, or hang as one on a network does.
+    threading.Thread(target=watch_disk, args=disk, daemon=True).start()
     registries = [Registry(path) for path in arguments.sockets]
-    swept = -SWEEP_SECONDS
     while True:
         for registry in registries:
             if registry.hangs():
                 say(f"{registry.path}: its registry does not answer; it is ended, and Docker starts it again")
                 registry.end()
-        try:
-            room = not arguments.storage or has_room(arguments.storage, arguments.reserve)
-            if mark(arguments.no_room, wanted=not room):
-                say(f"{arguments.storage}: {'there is room' if room else 'full or read-only, no room'} for uploads")
-            if arguments.storage and time.monotonic() - swept > SWEEP_SECONDS:
-                swept = time.monotonic()
-                count = sweep(arguments.storage, time.time() - IDLE_SECONDS)
-                if count:
-                    say(f"{arguments.storage}: {count} uploads that nobody went on with are removed")
-        except OSError as error:
-            say(f"{arguments.storage or arguments.no_room}: {error}")
         time.sleep(PAUSE_SECONDS)
 
 
