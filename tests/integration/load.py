@@ -284,7 +284,7 @@ class Load:
 
 @contextmanager
 def under_load(
-    address: str, name: str, asks: Iterable[Ask], pause_seconds: float = 0.05, pushes: Iterable[Push] = ()
+    address: str, name: str, asks: Iterable[Ask], pause_seconds: float = 0.1, pushes: Iterable[Push] = ()
 ) -> Iterator[Load]:
     """Run the clients for as long as the block takes."""
     load = Load(address, name, asks, pause_seconds, pushes)

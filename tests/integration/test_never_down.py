@@ -99,7 +99,7 @@ class Busy(Deployment):
     @contextmanager
     def loaded(self, record: Callable[[str, object], None]) -> Iterator[Load]:
         """Let all clients go on meanwhile; see that no pull failed, and tell what became of the pushes."""
-        with under_load(self.ip, ADDRESS, self.asks(), 0.1, self.pushes()) as load:
+        with under_load(self.ip, ADDRESS, self.asks(), pushes=self.pushes()) as load:
             yield load
         print(load.table())
         for idempotent, kind in ((True, "pulls"), (False, "pushes")):

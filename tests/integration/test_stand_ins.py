@@ -56,7 +56,8 @@ def eventually(question: Callable[[], Any], seconds: float = 10 * SECONDS) -> An
     deadline = time.monotonic() + seconds
     while not (answer := question()):
         assert time.monotonic() < deadline, "it took too long"
-        time.sleep(0.2)
+        # Each question takes the server a twentieth of a second.
+        time.sleep(0.5)
     return answer
 
 
