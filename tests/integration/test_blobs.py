@@ -121,7 +121,7 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Blobs]:
         {"name": "other", "password": made.passwords["other"], "repositories": ["theirs/**"]},
     ]
     with deployed_hosts(made):
-        made.play("site.yml")
+        made.play("configure.yml")
         yield made
 
 
