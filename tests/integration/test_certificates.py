@@ -15,8 +15,8 @@ from certified import EAB_KEY, IMAGE, MANIFEST, Certificates, certified_hosts, r
 from deployment import ADDRESS, MANIFEST_TYPE
 from load import CLOSED, Ask, Connection, Load, ask_once, under_load
 
-RENEWALS = 5
-REVOCATIONS = 20
+RENEWALS = 3
+REVOCATIONS = 10
 
 
 @pytest.fixture(scope="module")
