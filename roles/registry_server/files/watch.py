@@ -147,7 +147,7 @@ def watch_disk(storage: str, reserve: float, no_room: Path) -> None:
         try:
             room = not storage or has_room(storage, reserve)
             if mark(no_room, wanted=not room):
-                say(f"{storage}: {'there is room' if room else 'full or read-only, no room'} for uploads")
+                say(f"{storage or no_room}: {'there is room' if room else 'full or read-only, no room'} for uploads")
             if storage and time.monotonic() - swept > SWEEP_SECONDS:
                 swept = time.monotonic()
                 count = sweep(storage, time.time() - IDLE_SECONDS)
