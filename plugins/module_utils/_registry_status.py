@@ -585,6 +585,12 @@ def _containers(report: Report, found: Mapping[str, Any]) -> list[dict[str, Any]
             }
         )
         _container(report, one, status, is_proxy)
+    if found["watch"] not in {"", "active", "activating"}:
+        report.warning(
+            "watch",
+            f"drydock-watch on {report.host} is {found['watch']}, so nobody restarts a registry that hangs, and uploads may fill the "
+            "disk: run playbooks/site.yml.",
+        )
     return entries
 
 

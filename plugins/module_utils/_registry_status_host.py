@@ -328,6 +328,14 @@ def read_timer(name: str, run: Run) -> Timer:
     )
 
 
+# ---- what watches the registries -----------------------------------------------------------------------------------
+
+
+def read_service(name: str, run: Run) -> str:
+    """Return the state of a systemd service; nothing where systemd does not answer."""
+    return _properties(name, ("ActiveState",), run).get("ActiveState", "")
+
+
 # ---- storage -------------------------------------------------------------------------------------------------------
 
 

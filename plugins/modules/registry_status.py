@@ -73,6 +73,10 @@ options:
     description: The systemd timer that renews the certificate. When it is empty, none is asked for.
     type: str
     default: ""
+  watch:
+    description: The systemd service that watches the registries. When it is empty, none is asked for.
+    type: str
+    default: ""
   reload_program:
     description:
       - The program that makes nginx take what lies on the disk. With C(--check) it tells whether nginx has.
@@ -239,6 +243,10 @@ found:
                 - What it answered there, a C(status), a C(problem), and a C(storage_problem), why it cannot read its storage.
                 - V(none) where it was not asked.
               type: dict
+    watch:
+      description: The state of O(watch), empty where it was not asked for.
+      type: str
+      sample: active
     timer:
       description: The timer of the renewal; V(none) when O(timer) is empty, or systemd is not the host's service manager.
       type: dict
@@ -327,6 +335,7 @@ from ansible_collections.drydock.registry.plugins.module_utils._registry_status_
     read_containers,
     read_loaded,
     read_pem,
+    read_service,
     read_storage,
     read_timer,
     read_users,
@@ -382,6 +391,7 @@ def find(params: dict[str, Any], run: Runner, *, dry: bool) -> dict[str, Any]:
             else None
         )
         timer = read_timer(params["timer"], run) if params["timer"] and has_systemd() else None
+        watch = read_service(params["watch"], run) if params["watch"] and has_systemd() else ""
         loaded = read_loaded(params["reload_program"] or "", run)
         storage = measured.result() if measured else None
         # That a file system is read-only is known.
@@ -396,6 +406,7 @@ def find(params: dict[str, Any], run: Runner, *, dry: bool) -> dict[str, Any]:
             "users": read_users(params["auth_directory"]),
             "engine": engine,
             "timer": timer,
+            "watch": watch,
             "storage": storage,
         }
 
@@ -422,6 +433,7 @@ def main() -> None:
             "storage_directory": {"type": "path"},
             "storage_seconds": {"type": "float", "default": 3},
             "timer": {"type": "str", "default": ""},
+            "watch": {"type": "str", "default": ""},
             "reload_program": {"type": "path"},
             "timeout": {"type": "int", "default": 10},
         },

@@ -112,6 +112,7 @@ def healthy(leaf: Pair | None = None) -> Found:
             ],
         },
         "timer": None,
+        "watch": "active",
         "storage": {
             "directory": "/var/lib/drydock/registry",
             "problem": "",
@@ -601,6 +602,18 @@ def test_no_registry_behind_nginx() -> None:
     found = healthy()
     found["proxy"]["status"] = 503
     assert "nginx answers 503 at /healthz" in message(judge(found))
+
+
+@pytest.mark.parametrize(
+    ("state", "level"), [("", ""), ("activating", ""), ("failed", "warning"), ("inactive", "warning")]
+)
+def test_nobody_watches_the_registries(state: str, level: str) -> None:
+    found = healthy()
+    found["watch"] = state
+    made = judge(found)
+    assert problems(made) == ([(level, "watch")] if level else [])
+    if level:
+        assert f"drydock-watch on registry-1 is {state}" in message(made)
 
 
 # ---- storage ----

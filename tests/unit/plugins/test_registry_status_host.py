@@ -209,6 +209,13 @@ def test_no_timer(answer: tuple[int, str, str], problem: str) -> None:
     assert host.read_timer("certbot.timer", Programs(systemctl=answer))["problem"] == problem
 
 
+@pytest.mark.parametrize(
+    ("answer", "state"), [((0, "ActiveState=failed\n", ""), "failed"), ((1, "", "no systemd"), "")]
+)
+def test_service(answer: tuple[int, str, str], state: str) -> None:
+    assert host.read_service("drydock-watch.service", Programs(systemctl=answer)) == state
+
+
 # ---- what nginx has loaded ----
 
 
