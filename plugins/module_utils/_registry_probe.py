@@ -19,6 +19,7 @@ import secrets
 import tarfile
 import time
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 from urllib.parse import urlencode, urljoin, urlsplit, urlunsplit
@@ -354,8 +355,12 @@ class Probe:
         stranger = f"probe-{secrets.token_hex(8)}"
         wrong = basic(self.username or stranger, secrets.token_hex(16))
         unknown = basic(stranger, self.password or secrets.token_hex(16))
-        self._expect("GET /v2/ with a wrong password", 401, Request("GET", "/v2/", wrong), hint="forged")
-        self._expect("GET /v2/ as an unknown user", 401, Request("GET", "/v2/", unknown), hint="forged")
+        # Together, because a wrong password is answered when the next second has passed.
+        forged = {"GET /v2/ with a wrong password": wrong, "GET /v2/ as an unknown user": unknown}
+        steps = [self._step(name, "401") for name in forged]
+        requests = [Request("GET", "/v2/", headers) for headers in forged.values()]
+        with ThreadPoolExecutor(len(forged)) as pool:
+            list(pool.map(lambda step, request: self._answer(step, 401, request, "forged"), steps, requests))
         tries = [
             ("GET", self._path("manifests/latest"), "of a manifest"),
             ("GET", self._path(f"blobs/{_NO_DIGEST}"), "of a blob"),
@@ -531,8 +536,15 @@ class Probe:
 
     def _expect(self, name: str, status: int | None, request: Request, *, hint: str) -> Answer:
         """Send and record a step. With status None the caller judges by _judge_last()."""
-        step = Step(name, str(status) if status else "an answer")
+        return self._answer(self._step(name, str(status) if status else "an answer"), status, request, hint)
+
+    def _step(self, name: str, expected: str, got: str = "") -> Step:
+        step = Step(name, expected, got)
         self.steps.append(step)
+        return step
+
+    def _answer(self, step: Step, status: int | None, request: Request, hint: str) -> Answer:
+        """Send the request of a step, which may be under way with others."""
         start = self.clock()
         try:
             answer = self._send(request)
@@ -556,8 +568,7 @@ class Probe:
             raise ProbeFailedError(step, hint)
 
     def _judge(self, name: str, expected: str, got: str, right: bool, hint: str) -> None:
-        step = Step(name, expected, got)
-        self.steps.append(step)
+        step = self._step(name, expected, got)
         if not right:
             raise ProbeFailedError(step, hint)
 

@@ -53,6 +53,8 @@ class Fake(ThreadingHTTPServer):
         self.seen: list[tuple[str, str, bool]] = []
         self.scheme = "http"
         self.not_ready = 0
+        # Each guess at a password waits for another one.
+        self.two_guesses = threading.Barrier(2, timeout=60)
 
     @property
     def url(self) -> str:
@@ -90,7 +92,10 @@ class Handler(BaseHTTPRequestHandler):
             return True
         if "any user" in faults and password == PASSWORD:
             return True
-        return (user, password) == (USER, PASSWORD)
+        right = (user, password) == (USER, PASSWORD)
+        if "slow" in faults and not right:
+            self.server.two_guesses.wait()
+        return right
 
     def certified(self) -> bool:
         connection = self.connection
@@ -316,7 +321,7 @@ def test_urls_in_messages_and_uploads() -> None:
 # ------------------------------------------------------------------------------------------------- the steps
 
 
-@pytest.mark.parametrize("fault", ["", "relative"])
+@pytest.mark.parametrize("fault", ["", "relative", "slow"])
 def test_a_good_registry(fault: str) -> None:
     with serve(*filter(None, [fault])) as server:
         tried = probe(server)
