@@ -100,8 +100,10 @@ REFUSED: dict[str, tuple[dict[str, Any], list[str]]] = {
             "registry_proxy_quotas has quotas, but",
         ],
     ),
-    "maximum": ({"aws_autoscaling_max_hosts": 1}, ["aws_autoscaling_max_hosts"]),
-    "none": ({"aws_autoscaling_min_hosts": 0}, ["aws_autoscaling_min_hosts"]),
+    "none": (
+        {"aws_autoscaling_min_hosts": 0, "aws_autoscaling_max_hosts": 0},
+        ["aws_autoscaling_min_hosts is 0", "aws_autoscaling_max_hosts is 0"],
+    ),
 }
 
 
