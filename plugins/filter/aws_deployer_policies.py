@@ -23,7 +23,7 @@ options:
   buckets:
     description:
       - The names of the buckets by their use, C(images), C(configuration), C(clients), C(log) and C(balancer_log). Those that the
-        platform and the parts have.
+        platform and the parts have. Of roles that are used as they are, C(given_role) and C(given_execution_role).
     type: dict
     required: true
   region:
@@ -41,7 +41,7 @@ options:
       - What the deployment has that others have not.
     type: list
     elements: str
-    choices: [own_vpc, kms, log_bucket, balancer_log, dns, clients, golden_image]
+    choices: [own_vpc, kms, log_bucket, balancer_log, dns, clients, given_roles, golden_image]
     default: []
   permissions_boundary:
     description:

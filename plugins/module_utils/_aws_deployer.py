@@ -23,6 +23,7 @@ PARTS = {
     "balancer_log": "an access log of the load balancer (aws_load_balancer_log_bucket)",
     "dns": "records in Route 53 (aws_instance_zone, aws_load_balancer_zone)",
     "clients": "clients on AWS (playbooks/aws_clients.yml)",
+    "given_roles": "roles of others (aws_identity_instance_profile, aws_identity_role, aws_ecs_execution_role)",
     "golden_image": "a golden image for the hosts of a fleet (playbooks/golden_image.yml)",
 }
 # https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html#reference_iam-quotas-entity-length
@@ -78,8 +79,8 @@ def _via(*services: str) -> Mapping[str, Mapping[str, str]]:
     return {"StringLike": {"kms:ViaService": " ".join(f"{service}.*.{{suffix}}" for service in services)}}
 
 
-def _passed_to(service: str) -> Mapping[str, Mapping[str, str]]:
-    return {"StringEquals": {"iam:PassedToService": f"{service}.{{suffix}}"}}
+def _passed_to(*services: str) -> Mapping[str, Mapping[str, str]]:
+    return {"StringEquals": {"iam:PassedToService": " ".join(f"{service}.{{suffix}}" for service in services)}}
 
 
 STATEMENTS = (
@@ -89,8 +90,9 @@ STATEMENTS = (
         "LookAtNetwork",
         "ec2 autoscaling ecs",
         {
-            "ec2": "DescribeAvailabilityZones DescribeInternetGateways DescribeNetworkInterfaces DescribeRouteTables "
-            "DescribeSecurityGroups DescribeSubnets DescribeTags DescribeVpcAttribute DescribeVpcEndpoints DescribeVpcs"
+            "ec2": "DescribeAvailabilityZones DescribeInstanceTypeOfferings DescribeInternetGateways DescribeNatGateways "
+            "DescribeNetworkInterfaces DescribeRouteTables DescribeSecurityGroups DescribeSubnets DescribeTags DescribeVpcAttribute "
+            "DescribeVpcEndpoints DescribeVpcs"
         },
     ),
     Statement(
@@ -111,6 +113,16 @@ STATEMENTS = (
             "ec2": "CreateVpc ModifyVpcAttribute DeleteVpc CreateInternetGateway AttachInternetGateway DetachInternetGateway "
             "DeleteInternetGateway CreateSubnet ModifySubnetAttribute DeleteSubnet CreateRouteTable CreateRoute ReplaceRoute "
             "AssociateRouteTable DisassociateRouteTable DeleteRouteTable"
+        },
+    ),
+    # A NAT gateway with its address, or interface endpoints under the services' usual names.
+    Statement(
+        "network",
+        "OwnWayOut",
+        "ec2+own_vpc autoscaling+own_vpc ecs+own_vpc",
+        {
+            "ec2": "CreateNatGateway DeleteNatGateway DescribeAddresses AllocateAddress ReleaseAddress",
+            "route53": "AssociateVPCWithHostedZone",
         },
     ),
     Statement(
@@ -194,6 +206,27 @@ STATEMENTS = (
         {"iam": "PassRole"},
         ("iam::*:role/{thing}-*",),
         _passed_to("ecs-tasks"),
+    ),
+    # Roles that are used as they are, under any path.
+    Statement(
+        "storage",
+        "LookAtGivenRoles",
+        "ec2+given_roles autoscaling+given_roles ecs+given_roles",
+        {"iam": "GetInstanceProfile GetRole"},
+        ("iam::*:instance-profile/*", "iam::*:role/*"),
+    ),
+    Statement(
+        "storage",
+        "PassGivenRoles",
+        "ec2+given_roles autoscaling+given_roles ecs+given_roles",
+        {"iam": "PassRole"},
+        (
+            "iam::*:role/{given_role}",
+            "iam::*:role/*/{given_role}",
+            "iam::*:role/{given_execution_role}",
+            "iam::*:role/*/{given_execution_role}",
+        ),
+        _passed_to("ec2", "ecs-tasks"),
     ),
     # ----- the script for clients on AWS --------------------------------------------------------
     # They have a name of their own, since no teardown of the registry touches them.

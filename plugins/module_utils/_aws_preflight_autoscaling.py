@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Optional
 
-from ansible_collections.drydock.registry.plugins.module_utils import _aws_preflight_instance
+from ansible_collections.drydock.registry.plugins.module_utils import _aws_preflight_instance, _aws_preflight_network
 from ansible_collections.drydock.registry.plugins.module_utils._aws_account import (
     Account,
     Answer,
@@ -124,6 +124,13 @@ def _zones(account: Account, options: Mapping[str, Any]) -> list[str]:
         account.refuse(
             f"All subnets in aws_autoscaling_subnet_ids lie in {zones[0]}, and a fleet is to outlive a zone: write subnets of at least two "
             "zones."
+        )
+    having = _aws_preflight_network.zones_with(account, options["type"])
+    lacking = sorted(subnet["SubnetId"] for subnet in subnets if having and subnet["AvailabilityZone"] not in having)
+    if lacking:
+        account.refuse(
+            f"The zone of {' and '.join(lacking)} in aws_autoscaling_subnet_ids has no {options['type']}, so that no host would start "
+            "there: leave it out, or write a type that it has as aws_autoscaling_type."
         )
     return zones
 

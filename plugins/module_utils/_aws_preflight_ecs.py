@@ -59,7 +59,7 @@ def look(account: Account, options: Mapping[str, Any]) -> dict[str, Any]:
     with account.step():
         _log_group(account, found)
     with account.step():
-        _execution(account, found)
+        _execution(account, options, found)
     if found["service"]:
         with account.step():
             _scaling(account, found)
@@ -191,7 +191,15 @@ def _log_group(account: Account, found: dict[str, Any]) -> None:
         }
 
 
-def _execution(account: Account, found: dict[str, Any]) -> None:
+def _execution(account: Account, options: Mapping[str, Any], found: dict[str, Any]) -> None:
+    given = "" if account.removing else options["execution_role"].rpartition("/")[2]
+    if given:
+        answer = account.ask("iam", "get_role", missing=MISSING_IN_IAM, RoleName=given)
+        if answer is None:
+            account.refuse(f"IAM has no role {given} (aws_ecs_execution_role): correct it, or leave it out.")
+        else:
+            found["execution_role"] |= {"name": given, "arn": answer["Role"]["Arn"]}
+        return
     name = f"{account.iam_name}-exec"
     answer = account.ask("iam", "get_role", missing=MISSING_IN_IAM, RoleName=name)
     if answer:

@@ -28,6 +28,11 @@ def look(account: Account, options: Mapping[str, Any]) -> dict[str, Any]:
         "instance_profile": {"name": "", "arn": "", "ours": False},
         "acme_zone": {"id": "", "name": ""},
     }
+    if not account.removing and (options["given_role"] or options["given_instance_profile"]):
+        # Nothing is made, and what has our name is not looked at.
+        with account.step():
+            _given(account, options, found)
+        return found
     name, path = account.iam_name, options["path"]
     if not PATH.fullmatch(path):
         account.refuse(
@@ -57,6 +62,38 @@ def look(account: Account, options: Mapping[str, Any]) -> dict[str, Any]:
         with account.step():
             found["acme_zone"] = _acme_zone(account, options)
     return found
+
+
+def _given(account: Account, options: Mapping[str, Any], found: dict[str, Any]) -> None:
+    """A role or an instance profile of somebody else's."""
+    profile_name = options["given_instance_profile"].rpartition("/")[2]
+    role_name = options["given_role"].rpartition("/")[2]
+    if profile_name:
+        answer = account.ask("iam", "get_instance_profile", missing=MISSING, InstanceProfileName=profile_name)
+        if answer is None:
+            account.refuse(
+                f"IAM has no instance profile {profile_name} (aws_identity_instance_profile): correct it, or leave it out."
+            )
+            return
+        profile = answer["InstanceProfile"]
+        found["instance_profile"] = {"name": profile_name, "arn": profile["Arn"], "ours": False}
+        roles = [role["RoleName"] for role in profile.get("Roles", [])]
+        if not roles:
+            account.refuse(
+                f"The instance profile {profile_name} (aws_identity_instance_profile) holds no role, so hosts could do nothing: put one in."
+            )
+            return
+        if role_name and roles != [role_name]:
+            account.refuse(
+                f"The instance profile {profile_name} (aws_identity_instance_profile) holds the role {roles[0]}, not {role_name} "
+                "(aws_identity_role): leave the role out."
+            )
+        role_name = roles[0]
+    answer = account.ask("iam", "get_role", missing=MISSING, RoleName=role_name)
+    if answer is None:
+        account.refuse(f"IAM has no role {role_name} (aws_identity_role): correct it, or leave it out.")
+        return
+    found["role"] = {"name": role_name, "arn": answer["Role"]["Arn"], "ours": False}
 
 
 def _role(account: Account, name: str, path: str, found: dict[str, Any]) -> str:

@@ -83,6 +83,12 @@ def look(account: Account, options: Mapping[str, Any]) -> dict[str, Any]:
         "zone": {"id": "", "name": "", "record": {}},
     }
     _check(account, options)
+    if options["target_group_arn"] and not account.removing:
+        with account.step():
+            _given_balancer(account, options, found)
+        with account.step():
+            _zone(account, options, found)
+        return found
     with account.step():
         _check_subnets(account, options)
     # With certificates first: whether a listener is as it is to be depends on them.
@@ -242,6 +248,77 @@ def _check_policy(account: Account, options: Mapping[str, Any]) -> None:
 # ----- load balancer and target group -----------------------------------------------------------
 
 
+def _given_balancer(account: Account, options: Mapping[str, Any], found: dict[str, Any]) -> None:
+    """A target group and a load balancer of somebody else's, which have to fit and are not changed."""
+    arn = options["target_group_arn"]
+    label = f"The target group {arn.rpartition(':')[2]} in aws_load_balancer_target_group_arn"
+    answer = account.ask(
+        "elbv2", "describe_target_groups", missing=["TargetGroupNotFound", "ValidationError"], TargetGroupArns=[arn]
+    )
+    if not (answer or {}).get("TargetGroups"):
+        account.refuse(
+            f"There is no target group {arn} (aws_load_balancer_target_group_arn) in {account.region}: correct it or drydock_region."
+        )
+        return
+    group: Answer = (answer or {})["TargetGroups"][0]
+    fitting = {
+        "TargetType": (options["target_type"], "whose targets are of this type"),
+        "Protocol": (PROTOCOLS[options["type"]], "as aws_load_balancer_type says"),
+    }
+    if options["target_type"] == "instance":
+        fitting["Port"] = (options["target_port"], "where nginx listens (registry_proxy_https_port)")
+    for key, (wanted, why) in fitting.items():
+        if str(group[key]) != str(wanted):
+            account.refuse(f"{label} has the {key} {group[key]}: write one with {wanted}, {why}.")
+    if re.match(r"/+v2(/|$)", group.get("HealthCheckPath") or ""):
+        account.refuse(
+            f"{label} asks {group['HealthCheckPath']} whether hosts are well, which answers 401 to it: let it ask /healthz."
+        )
+    found["target_group"] = {"arn": arn, "name": group["TargetGroupName"], "tags": {}, "differences": []}
+    if not group.get("LoadBalancerArns"):
+        account.refuse(f"{label} is behind no load balancer, so no request would come: give it a listener of one.")
+        return
+    answer = account.ask("elbv2", "describe_load_balancers", LoadBalancerArns=group["LoadBalancerArns"][:1]) or {}
+    balancer = _described(answer["LoadBalancers"][0], {})
+    found["load_balancer"] = balancer
+    if balancer["type"] != options["type"]:
+        account.refuse(
+            f"The load balancer {balancer['name']} is of the type {balancer['type']}: write that as aws_load_balancer_type."
+        )
+    if balancer["internal"] != options["internal_enabled"]:
+        account.refuse(
+            f"The load balancer {balancer['name']} is {'internal' if balancer['internal'] else 'internet-facing'}: write "
+            f"aws_load_balancer_internal_enabled: {str(balancer['internal']).lower()}."
+        )
+    # nginx believes what these networks say of who asks.
+    if options["subnet_ids"] and sorted(set(options["subnet_ids"])) != balancer["subnet_ids"]:
+        account.refuse(
+            f"The load balancer {balancer['name']} is in {' and '.join(balancer['subnet_ids'])}: write these as "
+            "aws_network_load_balancer_subnet_ids, since hosts believe their networks."
+        )
+    if balancer["type"] == "application":
+        attributes = account.ask("elbv2", "describe_load_balancer_attributes", LoadBalancerArn=balancer["arn"])
+        _refuse_forged_addresses(account, balancer, tags_of((attributes or {}).get("Attributes")))
+
+
+def _described(balancer: Answer, tags: Mapping[str, str]) -> dict[str, Any]:
+    """A load balancer as the role has it."""
+    return {
+        "arn": balancer["LoadBalancerArn"],
+        "name": balancer["LoadBalancerName"],
+        "type": balancer["Type"],
+        "dns_name": balancer["DNSName"],
+        "canonical_zone_id": balancer["CanonicalHostedZoneId"],
+        "vpc_id": balancer["VpcId"],
+        "internal": balancer["Scheme"] == "internal",
+        "subnet_ids": sorted(zone["SubnetId"] for zone in balancer["AvailabilityZones"]),
+        "security_group_ids": sorted(balancer.get("SecurityGroups", [])),
+        "tags": tags,
+        "log_bucket": "",
+        "differences": [],
+    }
+
+
 def _load_balancer(account: Account, options: Mapping[str, Any], found: Mapping[str, Any]) -> Optional[dict[str, Any]]:
     """The load balancer of the deployment's name, and in what it differs from the settings."""
     answer = account.ask("elbv2", "describe_load_balancers", missing=["LoadBalancerNotFound"], Names=[account.name])
@@ -256,20 +333,7 @@ def _load_balancer(account: Account, options: Mapping[str, Any], found: Mapping[
             "aws_load_balancer_name."
         )
         return None
-    described = {
-        "arn": arn,
-        "name": balancer["LoadBalancerName"],
-        "type": balancer["Type"],
-        "dns_name": balancer["DNSName"],
-        "canonical_zone_id": balancer["CanonicalHostedZoneId"],
-        "vpc_id": balancer["VpcId"],
-        "internal": balancer["Scheme"] == "internal",
-        "subnet_ids": sorted(zone["SubnetId"] for zone in balancer["AvailabilityZones"]),
-        "security_group_ids": sorted(balancer.get("SecurityGroups", [])),
-        "tags": tags,
-        "log_bucket": "",
-        "differences": [],
-    }
+    described = _described(balancer, tags)
     if account.removing or _refuse_fixed(account, options, described):
         return described
     answer = account.ask("elbv2", "describe_load_balancer_attributes", LoadBalancerArn=arn)

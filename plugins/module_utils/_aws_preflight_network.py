@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Optional
 
 from ansible_collections.drydock.registry.plugins.module_utils._aws_account import Account, Answer, filters, tags_of
@@ -15,11 +15,31 @@ from ansible_collections.drydock.registry.plugins.module_utils._aws_checks impor
     subnet_parts,
     vpc_cidr_problem,
 )
+from ansible_collections.drydock.registry.plugins.module_utils._aws_routes import (
+    PUBLIC_ADDRESSES,
+    Place,
+    Wanted,
+    places,
+    problems,
+    table_of,
+)
 
 # How many zones a load balancer asks for, and an own VPC spans where none are named.
 # https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-subnets.html
 BALANCED_ZONES = 2
 GONE = {"deleted", "deleting", "failed", "rejected", "expired"}
+# Tells the private subnets of an own VPC, and their route table, from the public ones.
+PRIVATE_TAG = "drydock-subnet"
+# Zones where Fargate runs, of regions where it does not run in all; and those where it has no ARM processors.
+# https://docs.aws.amazon.com/AmazonECS/latest/developerguide/AWS_Fargate-Regions.html
+# https://docs.aws.amazon.com/AmazonECS/latest/developerguide/ecs-arm64.html
+FARGATE_ZONES = {
+    "us-west-1": {"usw1-az1", "usw1-az3"},
+    "ap-northeast-1": {"apne1-az1", "apne1-az2", "apne1-az4"},
+    "cn-north-1": {"cnn1-az1", "cnn1-az2"},
+}
+FARGATE_WITHOUT_ARM = {"use1-az3"}
+Launching = Callable[[str, str], bool]
 
 
 def look(account: Account, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -29,38 +49,54 @@ def look(account: Account, options: Mapping[str, Any]) -> dict[str, Any]:
         "vpc_cidr": "",
         "vpc_cidrs": [],
         "subnets": [],
+        "load_balancer_subnets": [],
         "plan": [],
         "route_table_ids": [],
+        "private_route_table_id": "",
         "zones": [],
         "security_group_id": "",
         "security_group_ids": [],
         "load_balancer_security_group_id": "",
         "default_security_group_id": "",
         "internet_gateway_id": "",
+        "nat_gateway_ids": [],
         "s3_endpoint": {"id": "", "ours": False, "tags": {}},
+        "endpoints": {},
     }
     if account.removing:
         # Whatever the settings say now, what was made once is marked.
-        options = {**options, "provider": "own", "vpc_id": "", "subnet_ids": [], "admin_security_group_id": ""}
+        options = {
+            **options,
+            "provider": "own",
+            "vpc_id": "",
+            "subnet_ids": [],
+            "load_balancer_subnet_ids": [],
+            "security_group_ids": [],
+            "load_balancer_security_group_ids": [],
+            "admin_security_group_id": "",
+        }
     else:
         _check(account, options)
     with account.step():
         vpc = _vpc(account, options)
-        subnets, everyones = _subnets(account, options, vpc) if vpc else ([], [])
-        found["subnets"] = [
-            {"id": subnet["SubnetId"], "zone": subnet["AvailabilityZone"], "cidr": subnet["CidrBlock"]}
-            for subnet in subnets
-        ]
+        launching = _launching(account, options)
+        subnets, everyones = _subnets(account, options, vpc, launching) if vpc else ([], [])
+        balancers = _balancer_subnets(account, options, vpc, subnets) if vpc else []
+        tables: list[Answer] = []
         if vpc:
             found["vpc_id"], found["vpc_cidr"] = vpc["VpcId"], vpc["CidrBlock"]
             found["vpc_cidrs"] = _cidrs(vpc)
         if vpc or options["provider"] == "own":
-            _inside(account, options, vpc or {"VpcId": ""}, subnets, found)
-        found["zones"] = _zones(account, options, subnets)
+            tables = _inside(account, options, vpc or {"VpcId": ""}, [*subnets, *balancers], found)
+        found["subnets"] = _described(subnets, tables, options)
+        found["load_balancer_subnets"] = _described(balancers, tables, options)
+        found["zones"] = _zones(account, options, subnets, launching)
         if options["provider"] == "own" and not account.removing:
-            found["plan"] = _plan(account, found, everyones, vpc["CidrBlock"] if vpc else options["cidr"])
+            found["plan"] = _plan(account, options, found, everyones, vpc["CidrBlock"] if vpc else options["cidr"])
         if options["load_balancer"] != "none" and found["zones"]:
             _check_balanced(account, options, found)
+        if options["provider"] != "own" and vpc and tables:
+            _check_routes(account, options, found, places(subnets, tables), places(balancers, tables))
     return found
 
 
@@ -70,7 +106,7 @@ def _check(account: Account, options: Mapping[str, Any]) -> None:
         problem = vpc_cidr_problem(options["cidr"])
         if problem:
             account.refuse(f"aws_network_cidr ({options['cidr']}) {problem}.")
-        for name in ("vpc_id", "subnet_ids"):
+        for name in ("vpc_id", "subnet_ids", "load_balancer_subnet_ids"):
             if options[name]:
                 account.refuse(
                     f"aws_network_{name} is set, but aws_network_provider is own: write given to use them, or leave them out."
@@ -96,14 +132,49 @@ def _check_balanced(account: Account, options: Mapping[str, Any], found: Mapping
             f"write {what}two zones or more as {variable}."
         )
     by_zone: dict[str, list[str]] = {}
-    for subnet in [] if own else found["subnets"]:
+    for subnet in [] if own else found["load_balancer_subnets"]:
         by_zone.setdefault(subnet["zone"], []).append(subnet["id"])
+    if len(by_zone) == 1 and len(found["zones"]) >= BALANCED_ZONES:
+        account.refuse(
+            f"The subnets in aws_network_load_balancer_subnet_ids are in {next(iter(by_zone))} alone, but a load balancer "
+            "(aws_network_load_balancer) asks for two availability zones: write a subnet of another zone as well."
+        )
     for zone, ids in by_zone.items():
         if len(ids) > 1:
             account.refuse(
                 f"{' and '.join(ids)} are all in {zone}, but a load balancer (aws_network_load_balancer) takes one subnet of each zone: "
-                "write as aws_network_subnet_ids those that it is to use."
+                "write as aws_network_load_balancer_subnet_ids those that it is to use."
             )
+
+
+def _check_routes(
+    account: Account,
+    options: Mapping[str, Any],
+    found: Mapping[str, Any],
+    hosts: Sequence[Place],
+    balancers: Sequence[Place],
+) -> None:
+    """Who is put into the subnets needs ways out, and ways in."""
+    wanted = Wanted(
+        options["load_balancer"],
+        options["load_balancer_internal_enabled"],
+        options["public_ip_enabled"],
+        options["way_out"],
+        options["services"],
+    )
+    # One host goes into the first of them.
+    for problem in problems(
+        hosts if options["load_balancer"] != "none" else hosts[:1], balancers, wanted, [*found["endpoints"]]
+    ):
+        account.refuse(problem)
+    endpoint = found["s3_endpoint"]["id"]
+    if options["s3_endpoint_enabled"] is None and not endpoint:
+        tables = " and ".join(found["route_table_ids"])
+        account.refuse(
+            f"{found['vpc_id']} has no gateway endpoint of S3: write aws_network_s3_endpoint_enabled: true to have one made, which is free "
+            f"and changes the way to S3 of all that {tables} route{'s' if len(found['route_table_ids']) == 1 else ''}, or false to leave "
+            "them as they are."
+        )
 
 
 def _cidrs(vpc: Answer) -> list[str]:
@@ -156,20 +227,20 @@ def _vpc(account: Account, options: Mapping[str, Any]) -> Optional[Answer]:
     return vpcs[0]
 
 
-def _subnets(account: Account, options: Mapping[str, Any], vpc: Answer) -> tuple[list[Answer], list[Answer]]:
-    """The subnets that the settings mean, by zone, and all that were seen in the VPC."""
+def _subnets(
+    account: Account, options: Mapping[str, Any], vpc: Answer, launching: Launching
+) -> tuple[list[Answer], list[Answer]]:
+    """The subnets of hosts that the settings mean, by zone, and all that were seen in the VPC."""
     wanted = options["subnet_ids"]
     if wanted and options["provider"] != "own":
-        subnets = account.ask_all("ec2", "describe_subnets", "Subnets", Filters=filters(subnet_id=wanted))
-        known = {subnet["SubnetId"]: subnet for subnet in subnets}
-        _refuse_unknown(account, [subnet_id for subnet_id in wanted if subnet_id not in known])
-        for subnet_id, subnet in known.items():
-            if subnet["VpcId"] != vpc["VpcId"]:
+        named = _named(account, "subnet_ids", wanted, vpc)
+        for subnet in named:
+            if not launching(subnet["AvailabilityZone"], subnet["AvailabilityZoneId"]):
                 account.refuse(
-                    f"{subnet_id} in aws_network_subnet_ids is in {subnet['VpcId']}, not in {vpc['VpcId']}: write subnets of one VPC."
+                    f"{subnet['SubnetId']} in aws_network_subnet_ids is in {subnet['AvailabilityZone']}, which has no {_what(options)}: "
+                    "write a subnet of another zone, or choose what that zone has."
                 )
-        # In the order in which they are given: the first is where an instance goes.
-        return [known[subnet_id] for subnet_id in wanted if subnet_id in known], []
+        return named, []
     everyones = account.ask_all("ec2", "describe_subnets", "Subnets", Filters=filters(vpc_id=vpc["VpcId"]))
     subnets = everyones
     if options["provider"] == "own":
@@ -177,7 +248,18 @@ def _subnets(account: Account, options: Mapping[str, Any], vpc: Answer) -> tuple
     elif options["provider"] == "default":
         # Somebody may have added private subnets to the default VPC.
         subnets = [subnet for subnet in subnets if subnet.get("DefaultForAz")] or subnets
-    if not subnets and options["provider"] != "own":
+    if options["provider"] != "own":
+        # Nothing is put where it could not be started, or has no IPv4 address.
+        subnets = [
+            subnet
+            for subnet in subnets
+            if subnet.get("CidrBlock") and launching(subnet["AvailabilityZone"], subnet["AvailabilityZoneId"])
+        ]
+        if not subnets and everyones:
+            account.refuse(
+                f"No subnet of {vpc['VpcId']} has IPv4 addresses in a zone with {_what(options)}: make one, or choose what its zones have."
+            )
+    if not everyones and options["provider"] != "own":
         account.refuse(
             f"{vpc['VpcId']} has no subnets: make one, write those of another VPC as aws_network_subnet_ids, or have a VPC made with "
             "aws_network_provider: own."
@@ -185,67 +267,147 @@ def _subnets(account: Account, options: Mapping[str, Any], vpc: Answer) -> tuple
     return sorted(subnets, key=lambda subnet: (subnet["AvailabilityZone"], subnet["SubnetId"])), everyones
 
 
-def _refuse_unknown(account: Account, subnet_ids: Sequence[str]) -> None:
+def _balancer_subnets(
+    account: Account, options: Mapping[str, Any], vpc: Answer, subnets: Sequence[Answer]
+) -> list[Answer]:
+    """The subnets of a load balancer: those of the hosts, unless others are named."""
+    if options["load_balancer"] == "none" or options["provider"] == "own":
+        return []
+    wanted = options["load_balancer_subnet_ids"]
+    return _named(account, "load_balancer_subnet_ids", wanted, vpc) if wanted else list(subnets)
+
+
+def _named(account: Account, option: str, wanted: Sequence[str], vpc: Answer) -> list[Answer]:
+    """Subnets by their ids, in the order in which they are given: the first is where an instance goes."""
+    subnets = account.ask_all("ec2", "describe_subnets", "Subnets", Filters=filters(subnet_id=wanted))
+    known = {subnet["SubnetId"]: subnet for subnet in subnets}
+    _refuse_unknown(account, [subnet_id for subnet_id in wanted if subnet_id not in known], option)
+    for subnet_id, subnet in known.items():
+        if subnet["VpcId"] != vpc["VpcId"]:
+            account.refuse(
+                f"{subnet_id} in aws_network_{option} is in {subnet['VpcId']}, not in {vpc['VpcId']}: write subnets of one VPC."
+            )
+        if not subnet.get("CidrBlock"):
+            account.refuse(
+                f"{subnet_id} in aws_network_{option} has IPv6 addresses alone, and registries and load balancers have IPv4 ones here: "
+                "write a subnet with IPv4 addresses."
+            )
+    return [known[subnet_id] for subnet_id in dict.fromkeys(wanted) if known.get(subnet_id, {}).get("CidrBlock")]
+
+
+def _described(subnets: Sequence[Answer], tables: Sequence[Answer], options: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Subnets as the role has them."""
+    own = options["provider"] == "own"
+    public = {place.id: place.public for place in places(subnets, tables)}
+    return [
+        {
+            "id": subnet["SubnetId"],
+            "zone": subnet["AvailabilityZone"],
+            "cidr": subnet.get("CidrBlock", ""),
+            # Those of an own VPC say what they are, also before they have routes.
+            "public": PRIVATE_TAG not in tags_of(subnet.get("Tags")) if own else public[subnet["SubnetId"]],
+        }
+        for subnet in subnets
+    ]
+
+
+def _launching(account: Account, options: Mapping[str, Any]) -> Launching:
+    """Tell by a zone's name and id whether what is to be started can be started there."""
+    region, architecture = account.region, options["fargate_architecture"]
+    if account.removing:
+        return lambda _name, _id: True
+    if architecture:
+        known = FARGATE_ZONES.get(region)
+        without = FARGATE_WITHOUT_ARM if architecture == "arm64" else set()
+        return lambda _name, zone_id: (known is None or zone_id in known) and zone_id not in without
+    if not options["instance_type"]:
+        return lambda _name, _id: True
+    having = zones_with(account, options["instance_type"])
+    # A type that the whole region lacks is for the role of the hosts to report.
+    return lambda name, _id: not having or name in having
+
+
+def zones_with(account: Account, instance_type: str) -> set[str]:
+    """The zones of the region that have an instance type.
+
+    https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instance-discovery.html
+    """
+    offerings = account.ask_all(
+        "ec2",
+        "describe_instance_type_offerings",
+        "InstanceTypeOfferings",
+        LocationType="availability-zone",
+        Filters=filters(instance_type=instance_type),
+    )
+    return {offering["Location"] for offering in offerings}
+
+
+def _what(options: Mapping[str, Any]) -> str:
+    """What is to be started."""
+    architecture = options["fargate_architecture"]
+    return f"Fargate for {architecture}" if architecture else options["instance_type"] or "anything"
+
+
+def _refuse_unknown(account: Account, subnet_ids: Sequence[str], option: str = "subnet_ids") -> None:
     for subnet_id in subnet_ids:
         account.refuse(
-            f"There is no subnet {subnet_id} in {account.region}: correct aws_network_subnet_ids or drydock_region."
+            f"There is no subnet {subnet_id} in {account.region}: correct aws_network_{option} or drydock_region."
         )
 
 
 def _inside(
     account: Account, options: Mapping[str, Any], vpc: Answer, subnets: Sequence[Answer], found: dict[str, Any]
-) -> None:
-    """What lies in the VPC; who removes looks for what is ours in all of them."""
+) -> list[Answer]:
+    """What lies in the VPC, its route tables as they are; who removes looks for what is ours in all of them."""
     vpc_id = vpc["VpcId"]
     own = options["provider"] == "own"
     where = filters(tag=account.deployment) if account.removing else filters(vpc_id=vpc_id)
+    tables: list[Answer] = []
     if vpc_id or account.removing:
         with account.step():
             tables = account.ask_all("ec2", "describe_route_tables", "RouteTables", Filters=where)
             if own:
-                tables = [table for table in tables if account.is_ours(tags_of(table.get("Tags")))]
-                found["route_table_ids"] = sorted(table["RouteTableId"] for table in tables)
+                ours = [table for table in tables if account.is_ours(tags_of(table.get("Tags")))]
+                private = [table["RouteTableId"] for table in ours if PRIVATE_TAG in tags_of(table.get("Tags"))]
+                found["private_route_table_id"] = next(iter(private), "")
+                found["route_table_ids"] = sorted(table["RouteTableId"] for table in ours)
             else:
-                found["route_table_ids"] = _route_tables_of([subnet["SubnetId"] for subnet in subnets], tables)
+                used = {table_of(subnet["SubnetId"], tables).get("RouteTableId", "") for subnet in subnets}
+                found["route_table_ids"] = sorted(used - {""})
         with account.step():
             _security_groups(account, options, vpc_id, found)
         with account.step():
-            _endpoint(account, where, found)
+            _endpoints(account, where, found)
     with account.step():
         # Before it is attached, and after it was detached, an own one is known by its tag alone.
         found["internet_gateway_id"] = (
             _gateway(account, tag=account.deployment) if own else _gateway(account, attachment__vpc_id=vpc_id)
         )
+    if own:
+        with account.step():
+            gateways = account.ask_all(
+                "ec2", "describe_nat_gateways", "NatGateways", Filter=filters(tag=account.deployment)
+            )
+            found["nat_gateway_ids"] = [gateway["NatGatewayId"] for gateway in gateways if gateway["State"] not in GONE]
+    return tables
 
 
-def _endpoint(account: Account, where: list[dict[str, Any]], found: dict[str, Any]) -> None:
-    """The way to S3 that does not leave AWS."""
-    service = f"com.amazonaws.{account.region}.s3"
-    endpoints = account.ask_all(
-        "ec2", "describe_vpc_endpoints", "VpcEndpoints", Filters=[*where, *filters(service_name=service)]
-    )
-    gateways = [
-        (account.is_ours(tags_of(endpoint.get("Tags"))), endpoint)
-        for endpoint in endpoints
-        if endpoint.get("VpcEndpointType", "Gateway") == "Gateway"
-        and str(endpoint.get("State", "available")).lower() not in GONE
-    ]
+def _endpoints(account: Account, where: list[dict[str, Any]], found: dict[str, Any]) -> None:
+    """The ways to services of AWS that do not leave it: to S3 by routes, to others by addresses in the VPC."""
+    prefix = f"com.amazonaws.{account.region}."
+    gateways = []
+    for endpoint in account.ask_all("ec2", "describe_vpc_endpoints", "VpcEndpoints", Filters=where):
+        service = str(endpoint["ServiceName"]).removeprefix(prefix)
+        if str(endpoint.get("State", "available")).lower() in GONE:
+            continue
+        ours = account.is_ours(tags_of(endpoint.get("Tags")))
+        if endpoint.get("VpcEndpointType", "Gateway") == "Interface":
+            found["endpoints"][service] = {"id": endpoint["VpcEndpointId"], "ours": ours}
+        elif service == "s3":
+            gateways.append((ours, endpoint))
     # Ours first, should there be two.
     for ours, endpoint in sorted(gateways, key=lambda gateway: not gateway[0])[:1]:
         found["s3_endpoint"] = {"id": endpoint["VpcEndpointId"], "ours": ours, "tags": tags_of(endpoint.get("Tags"))}
-
-
-def _route_tables_of(subnet_ids: Sequence[str], tables: Sequence[Answer]) -> list[str]:
-    """The tables that route these subnets; one without a table of its own has the VPC's main one."""
-    main = ""
-    by_subnet: dict[str, str] = {}
-    for table in tables:
-        for association in table.get("Associations", []):
-            if association.get("Main"):
-                main = table["RouteTableId"]
-            if association.get("SubnetId"):
-                by_subnet[association["SubnetId"]] = table["RouteTableId"]
-    return sorted({by_subnet.get(subnet_id, main) for subnet_id in subnet_ids} - {""})
 
 
 def _security_groups(account: Account, options: Mapping[str, Any], vpc_id: str, found: dict[str, Any]) -> None:
@@ -257,6 +419,10 @@ def _security_groups(account: Account, options: Mapping[str, Any], vpc_id: str, 
     tagged.sort(key=lambda group: (group["GroupName"] == balancer_name, group["GroupId"]))
     found["security_group_ids"] = [group["GroupId"] for group in tagged if group["GroupName"] != "default"]
     groups: list[Answer] = []
+    # Of those that are made, none is where others are given.
+    made = [] if options["security_group_ids"] else [account.name]
+    if options["load_balancer"] == "application" and not options["load_balancer_security_group_ids"]:
+        made.append(balancer_name)
     if vpc_id:
         groups = account.ask_all(
             "ec2",
@@ -270,22 +436,30 @@ def _security_groups(account: Account, options: Mapping[str, Any], vpc_id: str, 
         elif account.is_ours(tags_of(group.get("Tags"))):
             key = "security_group_id" if group["GroupName"] == account.name else "load_balancer_security_group_id"
             found[key] = group["GroupId"]
-        elif group["GroupName"] == account.name or options["load_balancer"] == "application":
+        elif group["GroupName"] in made:
             account.refuse(
                 f"{vpc_id} has a security group {group['GroupName']} ({group['GroupId']}) that is not this deployment's: delete it, or "
                 "write another aws_network_name."
             )
-    admin = options["admin_security_group_id"]
-    if admin:
-        groups = account.ask_all("ec2", "describe_security_groups", "SecurityGroups", Filters=filters(group_id=admin))
-        if not groups:
+    for option in ("security_group_ids", "load_balancer_security_group_ids", "admin_security_group_id"):
+        given = [options[option]] if isinstance(options[option], str) else options[option]
+        _given_groups(account, option, [each for each in given if each], vpc_id)
+
+
+def _given_groups(account: Account, option: str, given: Sequence[str], vpc_id: str) -> None:
+    """Security groups of others, which have to be in the VPC."""
+    if not given:
+        return
+    groups = account.ask_all("ec2", "describe_security_groups", "SecurityGroups", Filters=filters(group_id=given))
+    known = {group["GroupId"]: group["VpcId"] for group in groups}
+    for group_id in given:
+        if group_id not in known:
+            account.refuse(f"There is no security group {group_id} in {account.region}: correct aws_network_{option}.")
+        elif known[group_id] != vpc_id:
+            where = vpc_id or "the VPC that is made"
             account.refuse(
-                f"There is no security group {admin} in {account.region}: correct aws_network_admin_security_group_id."
-            )
-        elif groups[0]["VpcId"] != vpc_id:
-            account.refuse(
-                f"The security group {admin} in aws_network_admin_security_group_id is in {groups[0]['VpcId']}, not in {vpc_id}: write one "
-                "of the same VPC."
+                f"The security group {group_id} in aws_network_{option} is in {known[group_id]}, not in {where}: write one of the same "
+                "VPC."
             )
 
 
@@ -294,7 +468,7 @@ def _gateway(account: Account, **by: str) -> str:
     return str(gateways[0]["InternetGatewayId"]) if gateways else ""
 
 
-def _zones(account: Account, options: Mapping[str, Any], subnets: Sequence[Answer]) -> list[str]:
+def _zones(account: Account, options: Mapping[str, Any], subnets: Sequence[Answer], launching: Launching) -> list[str]:
     """The zones in which an own VPC has a subnet, or is to have one; those of the subnets for any other VPC."""
     taken = list(dict.fromkeys(subnet["AvailabilityZone"] for subnet in subnets))
     wanted = list(options["zones"])
@@ -303,38 +477,68 @@ def _zones(account: Account, options: Mapping[str, Any], subnets: Sequence[Answe
     answer = account.ask(
         "ec2", "describe_availability_zones", Filters=filters(zone_type="availability-zone", state="available")
     )
-    available = sorted(zone["ZoneName"] for zone in (answer or {}).get("AvailabilityZones", []))
+    zones = {zone["ZoneName"]: zone["ZoneId"] for zone in (answer or {}).get("AvailabilityZones", [])}
+    available = sorted(zone for zone, zone_id in zones.items() if launching(zone, zone_id))
     if wanted:
         for zone in wanted:
-            if zone not in available:
+            if zone not in zones:
                 account.refuse(
                     f"{zone} in aws_network_zones is no zone of {account.region}: write some of {', '.join(available)}."
+                )
+            elif zone not in available:
+                account.refuse(
+                    f"{zone} in aws_network_zones has no {_what(options)}: write some of {', '.join(available)}, or choose what it has."
                 )
         if len(set(wanted)) != len(wanted):
             account.refuse("aws_network_zones names a zone twice: keep one of them.")
         return wanted
     # Those that have a subnet come first, so that a zone that AWS adds changes nothing.
+    taken = [zone for zone in taken if zone in available]
     chosen = [*taken, *(zone for zone in available if zone not in taken)][: max(BALANCED_ZONES, len(taken))]
     return sorted(chosen)
 
 
-def _plan(account: Account, found: Mapping[str, Any], everyones: Sequence[Answer], cidr: str) -> list[dict[str, str]]:
-    """One subnet for each zone: the one that is there, or the next free part of the network."""
+def _plan(
+    account: Account,
+    options: Mapping[str, Any],
+    found: Mapping[str, Any],
+    everyones: Sequence[Answer],
+    cidr: str,
+) -> list[dict[str, Any]]:
+    """One subnet of each kind for each zone: the one that is there, or the next free part of the network."""
     try:
         free = subnet_parts(cidr)
     except ValueError:  # told already
         return []
-    taken = [ipaddress.ip_network(subnet["CidrBlock"]) for subnet in everyones]
+    kinds = _kinds(options)
+    there = {subnet["public"] for subnet in found["subnets"]}
+    if there and (False in there) != (False in kinds):
+        account.refuse(
+            f"{found['vpc_id']} was made {'with' if False in there else 'without'} private subnets, and this role does not move hosts "
+            f"between the two kinds: leave public addresses as they were ({PUBLIC_ADDRESSES}), or remove the deployment first."
+        )
+        return []
+    taken = [ipaddress.ip_network(subnet["CidrBlock"]) for subnet in everyones if subnet.get("CidrBlock")]
     free = [part for part in free if not any(part.overlaps(other) for other in taken)]
-    plan = []
-    for zone in found["zones"]:
-        there = [subnet for subnet in found["subnets"] if subnet["zone"] == zone]
-        if there:
-            plan.append(there[0])
-        elif free:
-            plan.append({"id": "", "zone": zone, "cidr": str(free.pop(0))})
-        else:
-            account.refuse(
-                f"{cidr} has no sixteenth part free for a subnet in {zone}: delete a subnet of the VPC, or write fewer aws_network_zones."
-            )
+    plan: list[dict[str, Any]] = []
+    for public in kinds:
+        for zone in found["zones"]:
+            has = [subnet for subnet in found["subnets"] if (subnet["zone"], subnet["public"]) == (zone, public)]
+            if has:
+                plan.append(has[0])
+            elif free:
+                plan.append({"id": "", "zone": zone, "cidr": str(free.pop(0)), "public": public})
+            else:
+                account.refuse(
+                    f"{cidr} has no sixteenth part free for a subnet in {zone}: delete a subnet of the VPC, or write fewer "
+                    "aws_network_zones."
+                )
     return plan
+
+
+def _kinds(options: Mapping[str, Any]) -> list[bool]:
+    """Whether an own VPC has public subnets, and private ones: hosts, a NAT gateway and a load balancer need some."""
+    faces_internet = options["load_balancer"] != "none" and not options["load_balancer_internal_enabled"]
+    if options["public_ip_enabled"]:
+        return [True]
+    return [True, False] if faces_internet or options["way_out"] == "nat" else [False]

@@ -102,6 +102,55 @@ options:
         type: str
         choices: [none, application, network]
         default: none
+      load_balancer_subnet_ids:
+        description: The subnets of the load balancer. When empty, those of the hosts.
+        type: list
+        elements: str
+        default: []
+      load_balancer_internal_enabled:
+        description: Whether the load balancer has private addresses only, for which no subnet has to be public.
+        type: bool
+        default: false
+      public_ip_enabled:
+        description: Whether hosts have public addresses, for which their subnets have to be public.
+        type: bool
+        default: true
+      security_group_ids:
+        description: Security groups of the same VPC that hosts have in place of one that is made.
+        type: list
+        elements: str
+        default: []
+      load_balancer_security_group_ids:
+        description: Security groups of the same VPC that the load balancer has in place of one that is made.
+        type: list
+        elements: str
+        default: []
+      way_out:
+        description:
+          - How hosts without public addresses reach what they need. By a route such as to a NAT gateway (V(nat)), by interface endpoints
+            of O(network.services) (V(endpoints)), or within the network (V(none)), so that nothing is asked for.
+        type: str
+        choices: [nat, endpoints, none]
+        default: nat
+      services:
+        description: The services of AWS that V(endpoints) have to serve, such as C(logs).
+        type: list
+        elements: str
+        default: []
+      instance_type:
+        description: The instance type of hosts. Subnets in zones that lack it are left out, or refused where they are named.
+        type: str
+        default: ""
+      fargate_architecture:
+        description: The architecture of tasks of Fargate, which does not run in all zones. When empty, none are started.
+        type: str
+        choices: ["", arm64, amd64]
+        default: ""
+      s3_endpoint_enabled:
+        description:
+          - Whether there is to be a gateway endpoint of S3. When not set, and the VPC is not the deployment's own and has none, that is a
+            problem, since one changes routes of others.
+        type: bool
   storage:
     description:
       - Ask what the role C(aws_storage) has to know.
@@ -143,6 +192,14 @@ options:
         default: /
       permissions_boundary:
         description: The ARN of a policy.
+        type: str
+        default: ""
+      given_role:
+        description: The name or ARN of a role that is used in place of one that is made.
+        type: str
+        default: ""
+      given_instance_profile:
+        description: The name or ARN of an instance profile that is used in place of one that is made.
         type: str
         default: ""
       acme_names:
@@ -235,6 +292,10 @@ options:
         type: str
         choices: [FARGATE, EC2]
         default: FARGATE
+      execution_role:
+        description: The name or ARN of the role with which ECS starts tasks, in place of one that is made.
+        type: str
+        default: ""
       capacity_provider:
         description: The name of a capacity provider of V(EC2). When empty, none is looked for.
         type: str
@@ -348,6 +409,10 @@ options:
         type: list
         elements: str
         default: []
+      target_group_arn:
+        description: A target group behind a load balancer that are used in place of those that are made.
+        type: str
+        default: ""
       internal_enabled:
         description: Whether it has private addresses only.
         type: bool
@@ -579,15 +644,21 @@ vpc_cidrs:
   sample: [10.60.0.0/16]
 subnets:
   description:
-    - The subnets, in the order of O(network.subnet_ids), else by zone. Each has C(id), C(zone) and C(cidr).
+    - The subnets of hosts, in the order of O(network.subnet_ids), else by zone. Each has C(id), C(zone), C(cidr) and C(public), which
+      says whether its default route leads to an internet gateway. Of an own VPC, all subnets of the deployment.
   returned: with O(network)
   type: list
   elements: dict
-  sample: [{id: subnet-0123456789abcdef0, zone: eu-central-1a, cidr: 10.60.0.0/24}]
+  sample: [{id: subnet-0123456789abcdef0, zone: eu-central-1a, cidr: 10.60.0.0/24, public: true}]
+load_balancer_subnets:
+  description: The subnets of the load balancer, likewise. Empty for an own VPC, where they are some of RV(plan).
+  returned: with O(network)
+  type: list
+  elements: dict
 plan:
   description:
-    - For an own VPC, one subnet for each of RV(zones), each with C(id), C(zone) and C(cidr). One that is there keeps its network. One
-      that is to be made has an empty C(id) and the next free sixteenth of the VPC's network.
+    - For an own VPC, one subnet of each kind for each of RV(zones), each with C(id), C(zone), C(cidr) and C(public). One that is there
+      keeps its network. One that is to be made has an empty C(id) and the next free sixteenth of the VPC's network.
   returned: with O(network)
   type: list
   elements: dict
@@ -596,6 +667,20 @@ route_table_ids:
   returned: with O(network)
   type: list
   elements: str
+private_route_table_id:
+  description: The route table of an own VPC's private subnets, or nothing.
+  returned: with O(network)
+  type: str
+nat_gateway_ids:
+  description: The deployment's NAT gateways.
+  returned: with O(network)
+  type: list
+  elements: str
+endpoints:
+  description: The VPC's interface endpoints by their service, each with C(id) and C(ours).
+  returned: with O(network)
+  type: dict
+  sample: {logs: {id: vpce-0123456789abcdef0, ours: true}}
 zones:
   description: The zones in which an own VPC has or is to have a subnet; of another, those of the subnets.
   returned: with O(network)
@@ -895,6 +980,16 @@ ARGUMENTS: dict[str, Any] = {
             "acme_cidrs": STRINGS,
             "admin_cidrs": STRINGS,
             "load_balancer": {"type": "str", "choices": ["none", "application", "network"], "default": "none"},
+            "load_balancer_subnet_ids": STRINGS,
+            "load_balancer_internal_enabled": {"type": "bool", "default": False},
+            "public_ip_enabled": {"type": "bool", "default": True},
+            "security_group_ids": STRINGS,
+            "load_balancer_security_group_ids": STRINGS,
+            "way_out": {"type": "str", "choices": ["nat", "endpoints", "none"], "default": "nat"},
+            "services": STRINGS,
+            "instance_type": TEXT,
+            "fargate_architecture": {"type": "str", "choices": ["", "arm64", "amd64"], "default": ""},
+            "s3_endpoint_enabled": {"type": "bool"},
         },
     },
     "storage": {
@@ -913,6 +1008,8 @@ ARGUMENTS: dict[str, Any] = {
         "options": {
             "path": {"type": "str", "default": "/"},
             "permissions_boundary": TEXT,
+            "given_role": TEXT,
+            "given_instance_profile": TEXT,
             "acme_names": STRINGS,
             "acme_zone": TEXT,
         },
@@ -943,6 +1040,7 @@ ARGUMENTS: dict[str, Any] = {
             "type": {"type": "str", "choices": ["application", "network"], "default": "application"},
             "vpc_id": TEXT,
             "subnet_ids": STRINGS,
+            "target_group_arn": TEXT,
             "internal_enabled": {"type": "bool", "default": False},
             "https_port": {"type": "int", "default": 443},
             "redirect_enabled": {"type": "bool", "default": True},
@@ -980,6 +1078,7 @@ ARGUMENTS: dict[str, Any] = {
         "options": {
             "launch_type": {"type": "str", "choices": ["FARGATE", "EC2"], "default": "FARGATE"},
             "capacity_provider": TEXT,
+            "execution_role": TEXT,
             "subnet_ids": STRINGS,
             "target_group_arn": TEXT,
         },

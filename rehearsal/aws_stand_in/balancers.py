@@ -20,6 +20,7 @@ from moto.elbv2.models import FakeListener, FakeLoadBalancer, elbv2_backends
 from moto.elbv2.ssl_policies import SSL_POLICIES
 from moto.iam.models import iam_backends
 
+from .ec2 import way_of
 from .haproxy import Frontend, Haproxy, Pool
 from .machines import Machines, run
 from .target_health import Target, TargetHealth
@@ -65,6 +66,8 @@ class Balancers:
         frontends: list[Frontend] = []
         pools: dict[str, Pool] = {}
         for arn, address in self._addresses.items():
+            if not is_reachable(present[arn]):
+                continue
             for listener in list(present[arn].listeners.values()):
                 frontend = self._frontend(present[arn], listener, address)
                 for group in forwarded_to(listener):
@@ -153,6 +156,15 @@ def balancers() -> Iterator[FakeLoadBalancer]:
     for account in list(elbv2_backends.values()):
         for backend in list(account.values()):
             yield from list(backend.load_balancers.values())
+
+
+def is_reachable(balancer: FakeLoadBalancer) -> bool:
+    """Tell whether clients get an answer: where one faces the internet, all its subnets have to be public.
+
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/application/application-load-balancers.html#load-balancer-scheme
+    """
+    ways = [way_of(subnet.ec2_backend, subnet) for subnet in balancer.subnets]
+    return balancer.scheme == "internal" or all(way.startswith("igw-") for way in ways)
 
 
 def short(arn: str) -> str:

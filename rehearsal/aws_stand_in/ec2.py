@@ -13,13 +13,14 @@ from moto.core.responses import ActionResult
 from moto.core.types import Base64EncodedString
 from moto.core.utils import utcnow
 from moto.ec2 import utils
-from moto.ec2.models import ec2_backends, elastic_ip_addresses, elastic_network_interfaces
+from moto.ec2.models import EC2Backend, ec2_backends, elastic_ip_addresses, elastic_network_interfaces
 from moto.ec2.models.amis import AmiBackend
 from moto.ec2.models.elastic_block_store import Volume
 from moto.ec2.models.elastic_ip_addresses import ElasticAddressBackend
 from moto.ec2.models.elastic_network_interfaces import NetworkInterface
 from moto.ec2.models.iam_instance_profile import IamInstanceProfileAssociationBackend
 from moto.ec2.models.instances import Instance, InstanceBackend, InstanceState, StateReason
+from moto.ec2.models.route_tables import RouteTable
 from moto.ec2.models.vpcs import VPCBackend
 from moto.ec2.responses.general import General
 from moto.ec2.responses.instances import InstanceResponse
@@ -35,6 +36,7 @@ STOPPING = ("stopping", 64)
 STOPPED = ("stopped", 80)
 # AWS keeps the last 64 KiB.
 CONSOLE_BYTES = 64 * 1024
+EVERYWHERE = "0.0.0.0/0"
 
 
 def all_instances() -> Iterator[Instance]:
@@ -58,8 +60,50 @@ class AfterAnswer(ActionResult):
         return answer
 
 
+def default_vpcs() -> None:
+    """Lead the default VPC's main route table to an internet gateway; moto's has neither.
+
+    https://docs.aws.amazon.com/vpc/latest/userguide/default-vpc.html
+    """
+
+    @instead_of(EC2Backend, "__init__")
+    def backend(original: Any, self: Any, *args: Any, **kwargs: Any) -> None:
+        original(self, *args, **kwargs)
+        gateway = self.create_internet_gateway()
+        self.attach_internet_gateway(gateway.id, self.default_vpc.id)
+        self.create_route(main_table(self, self.default_vpc.id).id, EVERYWHERE, None, gateway_id=gateway.id)
+
+
+def main_table(backend: Any, vpc_id: str) -> RouteTable:
+    """Return the route table of subnets that have none of their own."""
+    tables = backend.describe_route_tables(filters={"vpc-id": [vpc_id], "association.main": ["true"]})
+    found: RouteTable = tables[0]
+    return found
+
+
+def way_of(backend: Any, subnet: Any) -> str:
+    """Return where a subnet's default route leads: the gateway's id, or nothing."""
+    own = backend.describe_route_tables(filters={"association.subnet-id": [subnet.id]})
+    for route in (own or [main_table(backend, subnet.vpc_id)])[0].routes:
+        if route.destination_cidr_block == EVERYWHERE:
+            return str(route.gateway_id or route.nat_gateway_id or route.transit_gateway_id or "")
+    return ""
+
+
+def is_let_out(instance: Any) -> bool:
+    """Tell whether a machine reaches what is not in its VPC: an internet gateway serves those with a public address alone.
+
+    https://docs.aws.amazon.com/vpc/latest/userguide/VPC_Internet_Gateway.html
+    """
+    subnet = instance.ec2_backend.get_subnet(instance.subnet_id)
+    way = way_of(instance.ec2_backend, subnet)
+    return bool(way) and (not way.startswith("igw-") or bool(instance.public_ip))
+
+
 def gaps() -> None:
     """Close the gaps that have nothing to do with machines."""
+    default_vpcs()
+
     # The type of an Elastic IP when it is tagged; moto has a name of its own for it.
     utils.EC2_PREFIX_TO_RESOURCE["eipalloc"] = "elastic-ip"
 
@@ -301,6 +345,7 @@ class Instances:
         if instance is not None and instance.state == "running" and self.has_machine(instance):
             with self._lock:
                 self.machines.set_public_addresses(instance.id, [instance.public_ip] if instance.public_ip else [])
+                self.machines.set_way_out(instance.id, is_let_out(instance))
 
 
 def _in_state(instances: list[Instance], state: tuple[str, int]) -> None:

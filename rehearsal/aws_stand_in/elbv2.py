@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from moto.elbv2.models import FakeLoadBalancer, FakeTargetGroup
+from moto.elbv2.exceptions import ELBClientError
+from moto.elbv2.models import ELBv2Backend, FakeLoadBalancer, FakeTargetGroup
 
 from .patching import instead_of
 
@@ -52,6 +53,17 @@ def gaps() -> None:
     def load_balancer(original: Any, self: Any, *args: Any, **kwargs: Any) -> None:
         original(self, *args, **kwargs)
         self.attrs |= ATTRIBUTES.get(self.type, {})
+
+    # One that faces the internet needs a VPC that has a gateway to it; moto asks for none.
+    # https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_CreateLoadBalancer.html (InvalidSubnet)
+    @instead_of(ELBv2Backend, "create_load_balancer")
+    def create_load_balancer(original: Any, self: Any, *args: Any, **kwargs: Any) -> Any:
+        made = original(self, *args, **kwargs)
+        gateways = self.ec2_backend.describe_internet_gateways(filters={"attachment.vpc-id": [made.vpc_id]})
+        if made.scheme != "internal" and not gateways:
+            del self.load_balancers[made.arn]
+            raise ELBClientError("InvalidSubnet", f"VPC {made.vpc_id} has no internet gateway")
+        return made
 
     @instead_of(FakeTargetGroup, "__init__")
     def target_group(original: Any, self: Any, *args: Any, **kwargs: Any) -> None:

@@ -18,6 +18,7 @@ LABEL = "drydock.rehearsal"
 FIRST_BOOT = Path(__file__).parents[1] / "machine/first_boot"
 # systemd in the container has its services to stop, the Docker engine among them.
 STOP_SECONDS = 60
+METADATA_ADDRESS = "169.254.169.254"
 # How the first process of a container ends that called for a reboot: by this signal, as if the kernel had been restarted.
 REBOOT_STATUS = 128 + 1
 # What a company's own image brings along on a network of its own: CAs, and where pip finds packages.
@@ -122,6 +123,8 @@ class Machines:
         self.ca_certificate = ca_certificate
         # The images that were made of machines.
         self.captured: set[str] = set()
+        # The machines that reach nothing outside.
+        self.shut_in: set[str] = set()
         (found,) = json.loads(run("docker", "network", "inspect", network))
         self.subnet = ipaddress.IPv4Network(found["IPAM"]["Config"][0]["Subnet"])
         options: Mapping[str, str] = found.get("Options") or {}
@@ -222,6 +225,24 @@ class Machines:
                 run("docker", "exec", name, "ip", "address", verb, f"{address}/32", "dev", "eth0")
                 # This machine may still know the hardware address of who had it before.
                 run("ip", "neighbour", "flush", "to", address, "dev", self.bridge)
+
+    def set_way_out(self, instance_id: str, let_out: bool) -> None:
+        """Lead a machine out of its network, or nowhere but to the metadata service.
+
+        S3 and the other services stay within reach, as they lie in this network: as through endpoints of the VPC.
+        """
+        # One that boots is led out by Docker.
+        if let_out and instance_id not in self.shut_in:
+            return
+        name, gateway = self.name(instance_id), str(self.subnet.network_address + 1)
+        change = ("docker", "exec", name, "ip", "route")
+        if let_out:
+            run(*change, "replace", "default", "via", gateway, "dev", "eth0")
+            self.shut_in.discard(instance_id)
+        else:
+            run(*change, "replace", f"{METADATA_ADDRESS}/32", "via", gateway, "dev", "eth0")
+            run(*change, "flush", "exact", "default")
+            self.shut_in.add(instance_id)
 
     def ended(self) -> Iterator[tuple[str, int]]:
         """Yield the id and the exit status of each machine that ends, by itself or because it was stopped, as long as Docker runs."""

@@ -240,6 +240,10 @@ def test_tasks_of_this_account_may_take_the_role_and_need_no_profile(account: Ac
     assert trust["Principal"] == {"Service": "ecs-tasks.amazonaws.com"}
     assert trust["Condition"] == {"StringEquals": {"aws:SourceAccount": ACCOUNT_ID}}
     assert changed(account, "main", name="tasks", service="ecs_tasks") == []
+    # Another deployment takes it as it is.
+    guest = run(account, "main", name="guest", service="ecs_tasks", role=made["role_arn"], bucket="")
+    assert guest.changed[0] == []
+    assert guest.result(0) == {**made, "policy_arn": ""}
     assert len(changed(account, "remove", name="tasks", service="ecs_tasks")) == 2
     assert made["role_name"] not in things(account)
 

@@ -249,10 +249,16 @@ class TestApplication:
         assert record["ResourceRecords"] == [{"Value": proof["ResourceRecord"]["Value"]}]
 
     def test_a_second_run_changes_nothing(self, account: Account, balancers: Balancers) -> None:
-        steps = Steps(ROLE).run(application(balancers), "preflight").run(application(balancers))
+        # Another deployment takes what this one made, as if it were somebody's.
+        guest = {
+            **application(balancers, aws_load_balancer_name="guest", aws_load_balancer_zone=""),
+            "aws_load_balancer_target_group_arn": self.result["target_group_arn"],
+        }
+        steps = Steps(ROLE).run(application(balancers), "preflight").run(application(balancers)).run(guest)
         done = steps.play(account)
         assert changes(done) == 0, changed_tasks(done)
         assert steps.result(1) == self.result
+        assert steps.result(2) == {**self.result, "certificate_arn": ""}
         assert changes(Steps(ROLE).run(application(balancers)).play(account, "--check")) == 0
 
     def test_drift_is_put_right(self, account: Account, balancers: Balancers) -> None:

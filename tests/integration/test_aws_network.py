@@ -28,6 +28,7 @@ KINDS = {
     "route-table": ("describe_route_tables", "RouteTables", "RouteTableId"),
     "security-group": ("describe_security_groups", "SecurityGroups", "GroupId"),
     "vpc-endpoint": ("describe_vpc_endpoints", "VpcEndpoints", "VpcEndpointId"),
+    "nat-gateway": ("describe_nat_gateways", "NatGateways", "NatGatewayId"),
 }
 
 OWN = {
@@ -38,7 +39,12 @@ OWN = {
     "aws_network_admin_cidrs": [BASTION],
     "aws_network_tags": {"team": "build"},
 }
-SHARED = {"aws_network_name": "shared", "aws_network_client_cidrs": [EVERYBODY], "aws_network_https_port": 8443}
+SHARED = {
+    "aws_network_name": "shared",
+    "aws_network_client_cidrs": [EVERYBODY],
+    "aws_network_https_port": 8443,
+    "aws_network_s3_endpoint_enabled": True,
+}
 GIVEN = {"aws_network_name": "given", "aws_network_provider": "given", "aws_network_client_cidrs": ["10.0.0.0/8"]}
 
 
@@ -117,6 +123,31 @@ class Network:
     def make_group(self, name: str, vpc: str) -> str:
         return str(self.ec2.create_security_group(GroupName=name, Description=name, VpcId=vpc)["GroupId"])
 
+    def let_out(self, vpc: str) -> None:
+        """Lead the subnets of a VPC to an internet gateway."""
+        gateway = self.ec2.create_internet_gateway()["InternetGateway"]["InternetGatewayId"]
+        self.ec2.attach_internet_gateway(InternetGatewayId=gateway, VpcId=vpc)
+        for table in self.ec2.describe_route_tables(Filters=[{"Name": "vpc-id", "Values": [vpc]}])["RouteTables"]:
+            self.ec2.create_route(RouteTableId=table["RouteTableId"], DestinationCidrBlock=EVERYBODY, GatewayId=gateway)
+
+    def shut(self, vpc: str) -> None:
+        """Delete the gateway of such a VPC."""
+        attached = [{"Name": "attachment.vpc-id", "Values": [vpc]}]
+        (gateway,) = self.ec2.describe_internet_gateways(Filters=attached)["InternetGateways"]
+        self.ec2.detach_internet_gateway(InternetGatewayId=gateway["InternetGatewayId"], VpcId=vpc)
+        self.ec2.delete_internet_gateway(InternetGatewayId=gateway["InternetGatewayId"])
+
+    def ways(self, subnet: str) -> dict[str, str]:
+        """Return where the routes of a subnet's own table lead."""
+        (table,) = self.ec2.describe_route_tables(Filters=[{"Name": "association.subnet-id", "Values": [subnet]}])[
+            "RouteTables"
+        ]
+        return {
+            route["DestinationCidrBlock"]: route.get("GatewayId") or route.get("NatGatewayId")
+            for route in table["Routes"]
+            if "DestinationCidrBlock" in route
+        }
+
     def mark(self, deployment: str, *identities: str) -> None:
         self.ec2.create_tags(Resources=list(identities), Tags=[{"Key": "drydock-deployment", "Value": deployment}])
 
@@ -168,6 +199,7 @@ class TestDeployment:
         )
         table = ec2.create_route_table(VpcId=vpc)["RouteTable"]["RouteTableId"]
         ec2.associate_route_table(RouteTableId=table, SubnetId=first)
+        network.let_out(vpc)
         theirs = ec2.create_vpc_endpoint(VpcId=vpc, ServiceName=SERVICE, RouteTableIds=[table])
         given = {**GIVEN, "aws_network_vpc_id": vpc, "aws_network_subnet_ids": [first]}
         shared = {**SHARED, "aws_network_admin_security_group_id": Everything.bastion}
@@ -177,7 +209,13 @@ class TestDeployment:
         steps = Steps(ROLE)
         for settings in Everything.steps:
             steps.run(settings)
+        # All of it is theirs.
+        group = network.make_group("theirs", vpc)
+        steps.run({**given, "aws_network_name": "guest", "aws_network_security_group_ids": [group]})
         assert changes(steps.play(account))
+        assert steps.changed[3] == []
+        assert steps.result(3)["security_group_ids"] == [group]
+        assert network.tagged("guest") == {}
         for number, name in enumerate(("own", "shared", "given")):
             Everything.results[name] = steps.result(number)
 
@@ -222,6 +260,7 @@ class TestDeployment:
             "id": subnets[1]["SubnetId"],
             "zone": f"{REGION}b",
             "cidr": "10.60.16.0/20",
+            "public": True,
         }
 
         table = network.table(tagged["route-table"][0])
@@ -344,6 +383,7 @@ class TestLoadBalancer:
         "aws_network_admin_cidrs": [BASTION],
         "aws_network_target_port": 8443,
         "aws_network_load_balancer": "application",
+        "aws_network_public_ip_enabled": False,
     }
     result: ClassVar[dict[str, Any]] = {}
 
@@ -369,6 +409,22 @@ class TestLoadBalancer:
         assert network.tags(balancer)["drydock-deployment"] == self.NAME
         assert network.open(hosts) == {(8443, balancer, "The load balancer"), (22, BASTION, "Administration")}
         assert len({subnet["zone"] for subnet in self.result["subnets"]}) == 2
+
+    def test_hosts_get_out_and_nobody_gets_in(self, network: Network) -> None:
+        tagged = network.tagged(self.NAME)
+        (nat,), (gateway,) = tagged["nat-gateway"], tagged["internet-gateway"]
+        assert len(tagged["subnet"]) == 4
+        for subnet in self.result["load_balancer_subnets"]:
+            assert subnet["public"]
+            assert network.ways(subnet["id"])[EVERYBODY] == gateway
+        for subnet in self.result["subnets"]:
+            assert not subnet["public"]
+            assert network.ways(subnet["id"])[EVERYBODY] == nat
+        (found,) = network.ec2.describe_nat_gateways(NatGatewayIds=[nat])["NatGateways"]
+        assert found["SubnetId"] == self.result["load_balancer_subnet_ids"][0]
+        (endpoint,) = network.endpoints(self.result["vpc_id"])
+        assert sorted(endpoint["RouteTableIds"]) == sorted(tagged["route-table"])
+        assert len(tagged["route-table"]) == 2
 
     def test_a_second_run_changes_nothing(self, account: Account) -> None:
         steps = Steps(ROLE).run(self.SETTINGS)
@@ -405,9 +461,41 @@ class TestLoadBalancer:
         again = Steps(ROLE).run(passed_on).play(account)
         assert changes(again) == 0, changed_tasks(again)
 
-    def test_both_groups_go_with_the_deployment(self, account: Account, network: Network) -> None:
-        assert changes(Steps(ROLE).run(self.SETTINGS).play(account))
-        assert len(network.tagged(self.NAME)["security-group"]) == 2
+    def test_the_nat_gateway_goes_with_its_address(self, account: Account, network: Network) -> None:
+        assert network.ec2.describe_addresses()["Addresses"]
+        assert changes(Steps(ROLE).run({"aws_network_name": self.NAME}, "remove").play(account))
+        assert network.tagged(self.NAME) == {}
+        assert network.ec2.describe_addresses()["Addresses"] == []
+
+    def test_no_public_address_anywhere(self, account: Account, network: Network) -> None:
+        hidden = {
+            **self.SETTINGS,
+            "aws_network_load_balancer_internal_enabled": True,
+            "aws_network_way_out": "endpoints",
+            "aws_network_services": ["logs", "secretsmanager"],
+        }
+        steps = Steps(ROLE).run(hidden).run(hidden)
+        changes(steps.play(account))
+        assert steps.changed[1] == []
+        result, tagged = steps.result(0), network.tagged(self.NAME)
+        assert (
+            result["load_balancer_subnet_ids"]
+            == result["subnet_ids"]
+            == sorted(tagged["subnet"], key=result["subnet_ids"].index)
+        )
+        assert not {"internet-gateway", "nat-gateway"} & set(tagged)
+        for subnet in result["subnet_ids"]:
+            assert list(network.ways(subnet).values()) == ["local"]
+        endpoints = network.ec2.describe_vpc_endpoints(VpcEndpointIds=tagged["vpc-endpoint"])["VpcEndpoints"]
+        found = {endpoint["ServiceName"].rpartition(".")[2]: endpoint for endpoint in endpoints}
+        assert set(found) == {"s3", "logs", "secretsmanager"}
+        for service in ("logs", "secretsmanager"):
+            assert found[service]["VpcEndpointType"] == "Interface"
+            assert sorted(found[service]["SubnetIds"]) == sorted(result["subnet_ids"])
+            (group,) = found[service]["Groups"]
+            assert network.open(group["GroupId"]) == {(443, "10.70.0.0/16", "Hosts of the registry")}
+        # All groups go with the deployment, though one names another.
+        assert len(tagged["security-group"]) == 3
         assert changes(Steps(ROLE).run({"aws_network_name": self.NAME}, "remove").play(account))
         assert network.tagged(self.NAME) == {}
 
@@ -418,15 +506,35 @@ class TestLoadBalancer:
             ec2.create_subnet(VpcId=vpc, CidrBlock=f"10.8.{number}.0/24", AvailabilityZone=f"{REGION}{zone}")["Subnet"][
                 "SubnetId"
             ]
-            for number, zone in enumerate("aab")
+            for number, zone in enumerate("aabb")
         ]
-        here = {**GIVEN, "aws_network_load_balancer": "application", "aws_network_vpc_id": vpc}
+        network.let_out(vpc)
+        here = {
+            **GIVEN,
+            "aws_network_load_balancer": "application",
+            "aws_network_vpc_id": vpc,
+            "aws_network_s3_endpoint_enabled": False,
+        }
+        closed = ec2.create_route_table(VpcId=vpc)["RouteTable"]["RouteTableId"]
+        ec2.associate_route_table(RouteTableId=closed, SubnetId=subnets[3])
+        half = {**here, "aws_network_subnet_ids": subnets[1:3], "aws_network_load_balancer_subnet_ids": subnets[::3]}
         cases = [
             (
                 {**here, "aws_network_subnet_ids": subnets[:1]},
                 "write subnets of two zones or more as aws_network_subnet_ids.",
             ),
-            (here, f"are all in {REGION}a, but a load balancer"),
+            (
+                {**here, "aws_network_subnet_ids": subnets[1:3], "aws_network_load_balancer_subnet_ids": subnets[:3]},
+                f"are all in {REGION}a, but a load balancer",
+            ),
+            (
+                half,
+                f"{subnets[3]} has no route to an internet gateway, so that a load balancer that faces the internet",
+            ),
+            (
+                {**half, "aws_network_load_balancer_internal_enabled": True, "aws_network_s3_endpoint_enabled": None},
+                f"{vpc} has no gateway endpoint of S3",
+            ),
             ({**self.SETTINGS, "aws_network_zones": [f"{REGION}b"]}, "write two zones or more as aws_network_zones."),
             ({**self.SETTINGS, "aws_network_acme_cidrs": [EVERYBODY]}, "aws_network_acme_cidrs is set"),
             ({**self.SETTINGS, "aws_network_target_port": 22}, "aws_network_target_port is 22"),
@@ -441,6 +549,10 @@ class TestLoadBalancer:
         assert network.tagged(self.NAME) == {}
         for subnet in subnets:
             ec2.delete_subnet(SubnetId=subnet)
+        for association in ec2.describe_route_tables(RouteTableIds=[closed])["RouteTables"][0]["Associations"]:
+            ec2.disassociate_route_table(AssociationId=association["RouteTableAssociationId"])
+        ec2.delete_route_table(RouteTableId=closed)
+        network.shut(vpc)
         ec2.delete_vpc(VpcId=vpc)
 
 

@@ -63,6 +63,7 @@ REFUSED: dict[str, tuple[dict[str, Any], list[str]]] = {
             "registry_server_storage_provider": "filesystem",
             "registry_server_image_provider": "archive",
             "aws_autoscaling_bundle_bucket": "team-images",
+            "aws_load_balancer_target_group_arn": "arn:aws:elasticloadbalancing:eu-central-1:123456789012:targetgroup/x/1",
         },
         [
             "registry_proxy_client_certificates is required, but aws_load_balancer_type is application",
@@ -70,6 +71,7 @@ REFUSED: dict[str, tuple[dict[str, Any], list[str]]] = {
             "registry_server_storage_provider is filesystem",
             "is archive, a file that only this machine has",
             "aws_autoscaling_bundle_bucket is team-images, as aws_storage_bucket is",
+            "aws_network_load_balancer_security_group_ids is empty; write the security groups of that load balancer",
         ],
     ),
     # TLS that is passed through needs one certificate for all hosts.
@@ -99,6 +101,24 @@ REFUSED: dict[str, tuple[dict[str, Any], list[str]]] = {
             "registry_proxy_realm may hold",
             "registry_proxy_quotas has quotas, but",
         ],
+    ),
+    # The default VPC has public subnets alone, where nobody gets out without a public address.
+    "hidden": (
+        {"aws_autoscaling_public_ip_enabled": False},
+        ["no way out for hosts without public addresses", "aws_network_way_out"],
+    ),
+    # Where nothing leaves the network, hosts start from a golden image by default.
+    "shut-in": (
+        {"aws_autoscaling_public_ip_enabled": False, "aws_network_way_out": "endpoints"},
+        ["has no golden image of the deployment team"],
+    ),
+    "packages": (
+        {
+            "aws_autoscaling_public_ip_enabled": False,
+            "aws_network_way_out": "endpoints",
+            "aws_autoscaling_image_provider": "parameter",
+        },
+        ["aws_autoscaling_image_provider is parameter, on which a host installs packages"],
     ),
     "none": (
         {"aws_autoscaling_min_hosts": 0, "aws_autoscaling_max_hosts": 0},

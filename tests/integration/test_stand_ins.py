@@ -37,6 +37,7 @@ TRUSTS_EC2 = {
         {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": "ec2.amazonaws.com"}},
     ],
 }
+EVERYWHERE = "0.0.0.0/0"
 NAME = "stand-ins"
 DOMAIN = "stand-ins.rehearsal.test"
 ADDRESS = "172.31.0.1"
@@ -421,6 +422,20 @@ def test_an_image_of_a_machine_has_what_was_on_its_disk(rehearsed: Rehearsal, in
     ec2.deregister_image(ImageId=image)
 
 
+@contextlib.contextmanager
+def without_a_way_out(rehearsed: Rehearsal) -> Iterator[None]:
+    """Take the route to the internet gateway out of the default VPC's route table for a while."""
+    ec2 = rehearsed.administrator("ec2")
+    (table,) = ec2.describe_route_tables(Filters=[{"Name": "association.main", "Values": ["true"]}])["RouteTables"]
+    (route,) = (route for route in table["Routes"] if route.get("DestinationCidrBlock") == EVERYWHERE)
+    way = {"RouteTableId": table["RouteTableId"], "DestinationCidrBlock": EVERYWHERE}
+    ec2.delete_route(**way)
+    try:
+        yield
+    finally:
+        ec2.create_route(**way, GatewayId=route["GatewayId"])
+
+
 def test_stop_start_reboot_and_terminate(rehearsed: Rehearsal, instance: str) -> None:
     ec2 = rehearsed.administrator("ec2")
     address = described(rehearsed, instance)["PublicIpAddress"]
@@ -428,13 +443,19 @@ def test_stop_start_reboot_and_terminate(rehearsed: Rehearsal, instance: str) ->
     ec2.stop_instances(InstanceIds=[instance])
     eventually(lambda: state(rehearsed, instance) == "stopped")
     assert rehearsed.ssh(instance, "true", check=False).returncode == 255
-    ec2.start_instances(InstanceIds=[instance])
-    eventually(lambda: state(rehearsed, instance) == "running")
+    with without_a_way_out(rehearsed):
+        ec2.start_instances(InstanceIds=[instance])
+        eventually(lambda: state(rehearsed, instance) == "running")
+        # It reaches its network and the metadata service, and nothing else.
+        eventually(lambda: not answers(rehearsed, instance, "ip route show default").strip())
+        question = f'curl -s -H "X-aws-ec2-metadata-token: {TOKEN}" {METADATA}/meta-data/instance-id'
+        assert answers(rehearsed, instance, question) == instance
     assert described(rehearsed, instance)["PublicIpAddress"] == address
     assert answers(rehearsed, instance, "cat /var/lib/kept").strip() == "kept"
     boot = answers(rehearsed, instance, "stat --format %Y /proc/1")
     ec2.reboot_instances(InstanceIds=[instance])
     assert answers(rehearsed, instance, "stat --format %Y /proc/1") != boot
+    assert "via 172.31.0.1" in answers(rehearsed, instance, "ip route show default")
     ec2.terminate_instances(InstanceIds=[instance])
     eventually(lambda: state(rehearsed, instance) == "terminated")
     assert rehearsed.containers() == []

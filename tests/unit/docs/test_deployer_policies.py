@@ -33,6 +33,8 @@ BUCKETS = {
     "clients": "example-prod-registry-clients",
     "log": "example-log-bucket",
     "balancer_log": "example-log-bucket",
+    "given_role": "example-role",
+    "given_execution_role": "example-execution-role",
 }
 EVERYTHING = {platform: deployer_policies(platform, BUCKETS, parts=PARTS) for platform in PLATFORMS}
 POLICIES = {f"{platform}/{name}": policy for platform, made in EVERYTHING.items() for name, policy in made.items()}

@@ -7,8 +7,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from aws_stand_in.ec2 import default_vpcs
 from moto import mock_aws
 from moto.ec2.models import amis
+
+# Each account's default VPC has a way out.
+default_vpcs()
 
 
 @pytest.fixture

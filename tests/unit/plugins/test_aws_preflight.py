@@ -6,6 +6,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import boto3
@@ -17,6 +18,7 @@ from ansible_collections.drydock.registry.plugins.module_utils._aws_policy impor
 from ansible_collections.drydock.registry.plugins.module_utils._aws_preflight import SECTIONS, look
 from ansible_collections.drydock.registry.plugins.modules.aws_preflight import ARGUMENTS
 from botocore.exceptions import ClientError, EndpointConnectionError
+from moto.ec2.models import instance_types
 
 REGION = "eu-central-1"
 NAME = "drydock-registry"
@@ -87,11 +89,15 @@ def client(service: str, region: str = REGION) -> Any:
     return SESSION.client(service, region_name=region)
 
 
+# What a VPC of others is asked about.
+ANSWERED: dict[str, dict[str, Any]] = {"network": {"s3_endpoint_enabled": False}}
+
+
 def ask(section: str, removing: bool = False, deployment: str = "drydock", tags: Any = None, **options: Any) -> Answer:
     account = Account(client, REGION, deployment, removing=removing)
     defaults = {name: option.get("default") for name, option in ARGUMENTS[section]["options"].items()}
     assert set(options) <= set(defaults)
-    found = look(account, section, {**defaults, **options}, tags or {})
+    found = look(account, section, {**defaults, **ANSWERED.get(section, {}), **options}, tags or {})
     return Answer(found, account.problems)
 
 
@@ -112,18 +118,22 @@ EMPTY: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
             "vpc_cidr": "",
             "vpc_cidrs": [],
             "subnets": [],
+            "load_balancer_subnets": [],
             "plan": [
-                {"id": "", "zone": "eu-central-1a", "cidr": "10.60.0.0/20"},
-                {"id": "", "zone": "eu-central-1b", "cidr": "10.60.16.0/20"},
+                {"id": "", "zone": "eu-central-1a", "cidr": "10.60.0.0/20", "public": True},
+                {"id": "", "zone": "eu-central-1b", "cidr": "10.60.16.0/20", "public": True},
             ],
             "route_table_ids": [],
+            "private_route_table_id": "",
             "zones": ["eu-central-1a", "eu-central-1b"],
             "security_group_id": "",
             "security_group_ids": [],
             "load_balancer_security_group_id": "",
             "default_security_group_id": "",
             "internet_gateway_id": "",
+            "nat_gateway_ids": [],
             "s3_endpoint": {"id": "", "ours": False, "tags": {}},
+            "endpoints": {},
         },
     ),
     "storage": (
@@ -269,7 +279,7 @@ def error(code: str, operation: str, message: str = "no") -> ClientError:
 def refusing(section: str, errors: dict[str, Exception], removing: bool = False, **options: Any) -> Answer:
     account = Account(lambda service: Refusing(client(service), errors), REGION, "drydock", removing=removing)
     defaults = {name: option.get("default") for name, option in ARGUMENTS[section]["options"].items()}
-    return Answer(look(account, section, {**defaults, **options}, {}), account.problems)
+    return Answer(look(account, section, {**defaults, **ANSWERED.get(section, {}), **options}, {}), account.problems)
 
 
 CALLERS = {
@@ -322,9 +332,26 @@ def test_a_missing_permission_is_named(section: str, call: str, operation: str, 
 # ----- network ----------------------------------------------------------------------------------
 
 
+def gateway(vpc_id: str) -> str:
+    ec2 = client("ec2")
+    made = str(ec2.create_internet_gateway()["InternetGateway"]["InternetGatewayId"])
+    ec2.attach_internet_gateway(InternetGatewayId=made, VpcId=vpc_id)
+    return made
+
+
+def main_table(vpc_id: str) -> str:
+    tables = client("ec2").describe_route_tables(Filters=[{"Name": "vpc-id", "Values": [vpc_id]}])["RouteTables"]
+    return str(tables[0]["RouteTableId"])
+
+
+def route(table: str, **target: str) -> None:
+    client("ec2").create_route(RouteTableId=table, DestinationCidrBlock="0.0.0.0/0", **target)
+
+
 def vpc(cidr: str = "10.60.0.0/16", tags: Any = None, *zones: str) -> tuple[str, list[str]]:
     ec2 = client("ec2")
     vpc_id = ec2.create_vpc(CidrBlock=cidr)["Vpc"]["VpcId"]
+    route(main_table(vpc_id), GatewayId=gateway(vpc_id))
     subnets = []
     for number, zone in enumerate(zones):
         made = ec2.create_subnet(VpcId=vpc_id, CidrBlock=f"10.60.{number * 16}.0/20", AvailabilityZone=zone)
@@ -371,6 +398,7 @@ def test_a_given_vpc() -> None:
     vpc_id, subnets = vpc("10.60.0.0/16", None, "eu-central-1b", "eu-central-1a")
     table = ec2.create_route_table(VpcId=vpc_id)["RouteTable"]["RouteTableId"]
     ec2.associate_route_table(RouteTableId=table, SubnetId=subnets[0])
+    route(table, GatewayId=settled("network", provider="given", vpc_id=vpc_id)["internet_gateway_id"])
     admin = group("admins", vpc_id)
     ours = group(NAME, vpc_id, OURS)
     endpoint = ec2.create_vpc_endpoint(
@@ -396,6 +424,220 @@ def test_a_given_vpc() -> None:
     assert settled("network", provider="given", vpc_id=vpc_id)["s3_endpoint"]["ours"] is True
 
 
+def nat(subnet: str) -> str:
+    ec2 = client("ec2")
+    address = ec2.allocate_address(Domain="vpc")["AllocationId"]
+    return str(ec2.create_nat_gateway(SubnetId=subnet, AllocationId=address)["NatGateway"]["NatGatewayId"])
+
+
+def two_kinds() -> tuple[str, list[str], list[str], str]:
+    """A VPC with a public and a private subnet in each of two zones, the latter without a way out."""
+    ec2 = client("ec2")
+    vpc_id, subnets = vpc("10.60.0.0/16", None, "eu-central-1a", "eu-central-1b", "eu-central-1a", "eu-central-1b")
+    table = ec2.create_route_table(VpcId=vpc_id)["RouteTable"]["RouteTableId"]
+    for subnet in subnets[2:]:
+        ec2.associate_route_table(RouteTableId=table, SubnetId=subnet)
+    return vpc_id, subnets[:2], subnets[2:], table
+
+
+def test_a_load_balancer_and_its_hosts_have_subnets_of_their_own() -> None:
+    vpc_id, public, private, table = two_kinds()
+    options: dict[str, Any] = {
+        "provider": "given",
+        "load_balancer": "application",
+        "subnet_ids": private,
+        "load_balancer_subnet_ids": public,
+        "public_ip_enabled": False,
+    }
+    (problem,) = ask("network", **options).problems
+    assert problem.startswith(f"{private[0]} and {private[1]} have no way out for hosts without public addresses")
+
+    route(table, NatGatewayId=nat(public[0]))
+    found = settled("network", **options)
+    assert [subnet["id"] for subnet in found["subnets"]] == private
+    assert [subnet["public"] for subnet in found["subnets"]] == [False, False]
+    assert [subnet["cidr"] for subnet in found["load_balancer_subnets"]] == ["10.60.0.0/20", "10.60.16.0/20"]
+    assert [subnet["public"] for subnet in found["load_balancer_subnets"]] == [True, True]
+    assert found["route_table_ids"] == sorted([table, main_table(vpc_id)])
+
+    # The same subnets for both, as before there were two inputs.
+    problems = ask("network", **{**options, "load_balancer_subnet_ids": []}).problems
+    assert len(problems) == 1
+    assert "a load balancer that faces the internet answers nobody there" in problems[0]
+    assert settled("network", **{**options, "load_balancer_subnet_ids": [], "load_balancer_internal_enabled": True})
+    problems = ask("network", **{**options, "subnet_ids": public}).problems
+    assert "whom an internet gateway does not serve" in problems[0]
+
+
+def test_a_route_to_a_gateway_that_is_gone_leads_nowhere() -> None:
+    vpc_id, public, _, _ = two_kinds()
+
+    class Blackhole:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(client("ec2"), name)
+
+        def get_paginator(self, operation: str) -> Any:
+            pages = client("ec2").get_paginator(operation)
+            if operation != "describe_route_tables":
+                return pages
+            answer = pages.paginate().build_full_result()
+            for each in answer["RouteTables"]:
+                for route_of_it in each["Routes"]:
+                    route_of_it["State"] = "blackhole"
+            return SimpleNamespace(paginate=lambda **_: [answer])
+
+    account = Account(lambda service: Blackhole() if service == "ec2" else client(service), REGION, "drydock")
+    defaults = {name: option.get("default") for name, option in ARGUMENTS["network"]["options"].items()}
+    look(account, "network", {**defaults, "provider": "given", "subnet_ids": public, "s3_endpoint_enabled": False}, {})
+    (problem,) = account.problems
+    assert problem.startswith(f"{public[0]} has no route to an internet gateway")
+    assert vpc_id
+
+
+def test_a_vpc_of_others_is_asked_about_before_its_routes_change() -> None:
+    vpc_id, public, private, table = two_kinds()
+    options: dict[str, Any] = {"provider": "given", "subnet_ids": public[:1], "s3_endpoint_enabled": None}
+    (problem,) = ask("network", **options).problems
+    assert problem.startswith(
+        f"{vpc_id} has no gateway endpoint of S3: write aws_network_s3_endpoint_enabled: true to have one made"
+    )
+    assert f"changes the way to S3 of all that {main_table(vpc_id)} routes" in problem
+    assert table not in problem
+    for answer in (True, False):
+        assert settled("network", **{**options, "s3_endpoint_enabled": answer})
+    # One that is there settles it.
+    client("ec2").create_vpc_endpoint(VpcId=vpc_id, ServiceName=f"com.amazonaws.{REGION}.s3", RouteTableIds=[table])
+    assert settled("network", **options)
+    assert settled("network", provider="own", s3_endpoint_enabled=None)
+    assert private
+
+
+def test_subnets_without_ipv4() -> None:
+    ec2 = client("ec2")
+    vpc_id = ec2.create_vpc(CidrBlock="10.60.0.0/16", AmazonProvidedIpv6CidrBlock=True)["Vpc"]["VpcId"]
+    route(main_table(vpc_id), GatewayId=gateway(vpc_id))
+    six = ec2.describe_vpcs(VpcIds=[vpc_id])["Vpcs"][0]["Ipv6CidrBlockAssociationSet"][0]["Ipv6CidrBlock"]
+    native = ec2.create_subnet(VpcId=vpc_id, Ipv6CidrBlock=six.replace("/56", "/64"), Ipv6Native=True)
+    native_id = native["Subnet"]["SubnetId"]
+    four = ec2.create_subnet(VpcId=vpc_id, CidrBlock="10.60.0.0/20")["Subnet"]["SubnetId"]
+
+    found = settled("network", provider="given", vpc_id=vpc_id)
+    assert [subnet["id"] for subnet in found["subnets"]] == [four]
+    (problem,) = ask("network", provider="given", subnet_ids=[native_id, four]).problems
+    assert problem.startswith(f"{native_id} in aws_network_subnet_ids has IPv6 addresses alone")
+    # Where nothing else is left.
+    ec2.delete_subnet(SubnetId=four)
+    (problem,) = ask("network", provider="given", vpc_id=vpc_id).problems
+    assert problem.startswith(f"No subnet of {vpc_id} has IPv4 addresses")
+    # Among the subnets of an own VPC, and when that is removed.
+    ec2.create_tags(Resources=[vpc_id, native_id], Tags=OURS)
+    assert len(settled("network", provider="own", removing=True)["subnets"]) == 1
+    ec2.create_tags(Resources=[native_id], Tags=THEIRS)
+    assert [part["cidr"] for part in settled("network", provider="own")["plan"]] == ["10.60.0.0/20", "10.60.16.0/20"]
+
+
+@pytest.fixture
+def scarce(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A zone of the region lacks a type, as use1-az3 does all of Graviton."""
+    offerings = instance_types.INSTANCE_TYPE_OFFERINGS["availability-zone"]
+    left = [
+        each for each in offerings[REGION] if (each["InstanceType"], each["Location"]) != ("t4g.small", f"{REGION}a")
+    ]
+    assert len(left) == len(offerings[REGION]) - 1
+    monkeypatch.setitem(offerings, REGION, left)
+
+
+@pytest.mark.usefixtures("scarce")
+def test_zones_that_lack_the_instance_type_are_not_counted() -> None:
+    here: dict[str, Any] = {"instance_type": "t4g.small"}
+    assert settled("network", **here)["zones"] == [f"{REGION}b", f"{REGION}c"]
+    assert settled("network", instance_type="t3.small")["zones"] == [f"{REGION}a", f"{REGION}b", f"{REGION}c"]
+    # What the region lacks, another role reports.
+    assert len(settled("network", instance_type="t99.small")["zones"]) == 3
+    found = settled("network", provider="own", load_balancer="application", **here)
+    assert [part["zone"] for part in found["plan"]] == [f"{REGION}b", f"{REGION}c"]
+    (problem,) = ask("network", provider="own", zones=[f"{REGION}a", f"{REGION}b"], **here).problems
+    assert problem == (
+        f"{REGION}a in aws_network_zones has no t4g.small: write some of {REGION}b, {REGION}c, or choose what it has."
+    )
+    _, subnets = vpc("10.60.0.0/16", None, f"{REGION}a", f"{REGION}b")
+    (problem,) = ask("network", provider="given", subnet_ids=subnets, **here).problems
+    assert problem.startswith(f"{subnets[0]} in aws_network_subnet_ids is in {REGION}a, which has no t4g.small")
+    # A load balancer is not started in a zone that hosts cannot use, and needs two that they can.
+    vpc_id, _ = vpc("10.60.0.0/16", None, f"{REGION}a", f"{REGION}b")
+    (problem,) = ask("network", provider="given", vpc_id=vpc_id, load_balancer="application", **here).problems
+    assert problem.startswith(f"The network has {REGION}b alone")
+
+
+@pytest.mark.parametrize(
+    ("region", "architecture", "zone_ids"),
+    [
+        ("us-east-1", "arm64", ["use1-az1", "use1-az2", "use1-az4", "use1-az5", "use1-az6"]),
+        ("us-east-1", "amd64", ["use1-az1", "use1-az2", "use1-az3", "use1-az4", "use1-az5", "use1-az6"]),
+        ("ap-northeast-1", "amd64", ["apne1-az1", "apne1-az2", "apne1-az4"]),
+        ("us-west-1", "arm64", ["usw1-az1", "usw1-az3"]),
+    ],
+)
+def test_zones_that_lack_fargate_are_not_counted(region: str, architecture: str, zone_ids: list[str]) -> None:
+    account = Account(lambda service: client(service, region), region, "drydock")
+    defaults = {name: option.get("default") for name, option in ARGUMENTS["network"]["options"].items()}
+    options = {**defaults, "s3_endpoint_enabled": False, "fargate_architecture": architecture}
+    found = look(account, "network", options, {})
+    assert account.problems == []
+    zones = client("ec2", region).describe_availability_zones()["AvailabilityZones"]
+    names = {zone["ZoneName"]: zone["ZoneId"] for zone in zones}
+    assert sorted(names[zone] for zone in found["zones"]) == [each for each in zone_ids if each in names.values()]
+
+
+def test_security_groups_of_others_are_used_as_they_are() -> None:
+    vpc_id, subnets = vpc("10.60.0.0/16", None, "eu-central-1a", "eu-central-1b")
+    elsewhere = group("elsewhere", default_vpc())
+    theirs = [group(name, vpc_id) for name in (NAME, "drydock-load-balancer")]
+    here: dict[str, Any] = {"provider": "given", "subnet_ids": subnets, "load_balancer": "application"}
+    # Groups of our names that are not ours are in the way, unless none of ours is made.
+    assert len(ask("network", **here).problems) == 2
+    given: dict[str, Any] = {"security_group_ids": theirs[:1], "load_balancer_security_group_ids": theirs[1:]}
+    found = settled("network", **here, **given)
+    assert found["security_group_id"] == found["load_balancer_security_group_id"] == ""
+    for option in given:
+        (problem,) = ask("network", **here, **{**given, option: [elsewhere]}).problems
+        assert problem.startswith(
+            f"The security group {elsewhere} in aws_network_{option} is in {default_vpc()}, not in {vpc_id}"
+        )
+        (problem,) = ask("network", **here, **{**given, option: ["sg-00000000"]}).problems
+        assert problem.startswith("There is no security group sg-00000000 in")
+
+
+def test_an_own_vpc_with_private_subnets() -> None:
+    ec2 = client("ec2")
+    balanced: dict[str, Any] = {"provider": "own", "load_balancer": "application", "public_ip_enabled": False}
+
+    def kinds(**more: Any) -> list[tuple[str, bool]]:
+        return [(part["zone"][-1], part["public"]) for part in settled("network", **balanced, **more)["plan"]]
+
+    assert kinds() == [("a", True), ("b", True), ("a", False), ("b", False)]
+    # No public address anywhere.
+    hidden: dict[str, Any] = {"way_out": "endpoints", "load_balancer_internal_enabled": True}
+    assert kinds(**hidden) == [("a", False), ("b", False)]
+    assert kinds(way_out="endpoints") == kinds()
+    assert kinds(way_out="nat", load_balancer_internal_enabled=True) == kinds()
+
+    vpc_id, subnets = vpc("10.60.0.0/16", OURS, "eu-central-1a", "eu-central-1b", "eu-central-1a", "eu-central-1b")
+    ec2.create_tags(Resources=subnets[2:], Tags=[{"Key": "drydock-subnet", "Value": "private"}])
+    table = ec2.create_route_table(VpcId=vpc_id)["RouteTable"]["RouteTableId"]
+    ec2.create_tags(Resources=[table], Tags=[*OURS, {"Key": "drydock-subnet", "Value": "private"}])
+    gateway_id = nat(subnets[0])
+    ec2.create_tags(Resources=[gateway_id], Tags=OURS)
+    found = settled("network", **balanced)
+    assert [part["id"] for part in found["plan"]] == subnets
+    assert found["private_route_table_id"] == table
+    assert found["nat_gateway_ids"] == [gateway_id]
+    # Hosts that are there are not moved.
+    (problem,) = ask("network", provider="own").problems
+    assert problem.startswith(f"{vpc_id} was made with private subnets")
+    assert settled("network", provider="own", removing=True)["nat_gateway_ids"] == [gateway_id]
+
+
 def test_an_own_vpc_is_found_by_its_tag() -> None:
     ec2 = client("ec2")
     vpc("10.60.0.0/16", THEIRS, "eu-central-1a")
@@ -413,8 +655,8 @@ def test_an_own_vpc_is_found_by_its_tag() -> None:
     # A zone more gets the next free part, whatever the order; one less changes nothing in those that are there.
     found = settled("network", provider="own", zones=["eu-central-1c", "eu-central-1b"])
     assert found["plan"] == [
-        {"id": "", "zone": "eu-central-1c", "cidr": "10.60.32.0/20"},
-        {"id": subnets[1], "zone": "eu-central-1b", "cidr": "10.60.16.0/20"},
+        {"id": "", "zone": "eu-central-1c", "cidr": "10.60.32.0/20", "public": True},
+        {"id": subnets[1], "zone": "eu-central-1b", "cidr": "10.60.16.0/20", "public": True},
     ]
     assert settled("network", provider="own", removing=True)["plan"] == []
 
@@ -874,6 +1116,34 @@ def test_identities_that_are_refused(name: str) -> None:
     assert any(all(word in problem for word in words) for problem in problems), problems
 
 
+def test_roles_of_others_are_used_as_they_are() -> None:
+    iam = client("iam")
+    made = iam.create_role(RoleName="registry", Path="/team/", AssumeRolePolicyDocument=TRUST)
+    role_arn = made["Role"]["Arn"]
+    # What has our name is of no interest then.
+    somebodys()
+    profile = f"arn:aws:iam::123456789012:instance-profile/team/{IAM_NAME}"
+    identity_of_hosts = iam.get_instance_profile(InstanceProfileName=IAM_NAME)["InstanceProfile"]
+    for given in (IAM_NAME, profile):
+        found = settled("identity", given_instance_profile=given)
+        assert found["instance_profile"] == {"name": IAM_NAME, "arn": identity_of_hosts["Arn"], "ours": False}
+        assert found["role"]["name"] == identity_of_hosts["Roles"][0]["RoleName"]
+    for given in ("registry", role_arn):
+        assert settled("identity", given_role=given)["role"] == {"name": "registry", "arn": role_arn, "ours": False}
+    assert settled("identity", given_role="registry", removing=True)["role"]["name"] == IAM_NAME
+
+    iam.create_instance_profile(InstanceProfileName="empty")
+    cases: list[tuple[dict[str, Any], str]] = [
+        ({"given_role": "nobody"}, "IAM has no role nobody (aws_identity_role)"),
+        ({"given_instance_profile": "nobody"}, "IAM has no instance profile nobody (aws_identity_instance_profile)"),
+        ({"given_instance_profile": "empty"}, "holds no role"),
+        ({"given_instance_profile": IAM_NAME, "given_role": "registry"}, f"holds the role {IAM_NAME}, not registry"),
+    ]
+    for options, words in cases:
+        (problem,) = ask("identity", **options).problems
+        assert words in problem
+
+
 # ----- instance ---------------------------------------------------------------------------------
 
 
@@ -1187,6 +1457,6 @@ def test_few_questions_are_asked() -> None:
         asked.clear()
         account = Account(counting, REGION, "drydock")
         defaults = {name: option.get("default") for name, option in ARGUMENTS[section]["options"].items()}
-        look(account, section, {**defaults, **options}, {})
+        look(account, section, {**defaults, **ANSWERED.get(section, {}), **options}, {})
         assert account.problems == []
         assert len(asked) <= most, asked

@@ -16,7 +16,7 @@ from ansible_collections.drydock.registry.plugins.modules.aws_preflight import A
 from moto.autoscaling.responses import AutoScalingResponse
 from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.core.responses import ActionResult
-from moto.ec2.models import ec2_backends
+from moto.ec2.models import ec2_backends, instance_types
 
 REGION = "eu-central-1"
 NAME = "drydock-registry"
@@ -180,6 +180,18 @@ def test_capacity_of_nothing_names_both_limits() -> None:
 def test_one_zone_is_not_enough() -> None:
     assert "All subnets in aws_autoscaling_subnet_ids lie in eu-central-1a" in refusal(subnet_ids=subnets()[:1])
     assert ask(subnet_ids=subnets()[:2]).found["zones"] == ["eu-central-1a", "eu-central-1b"]
+
+
+def test_a_zone_that_lacks_the_type_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    offerings = instance_types.INSTANCE_TYPE_OFFERINGS["availability-zone"]
+    left = [
+        each for each in offerings[REGION] if (each["InstanceType"], each["Location"]) != ("t4g.small", f"{REGION}a")
+    ]
+    monkeypatch.setitem(offerings, REGION, left)
+    ids = subnets()
+    sentence = refusal(subnet_ids=ids)
+    assert sentence.startswith("The zone of subnet-")
+    assert "has no t4g.small" in sentence
 
 
 def test_the_newest_golden_image_is_taken() -> None:

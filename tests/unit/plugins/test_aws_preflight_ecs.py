@@ -172,6 +172,17 @@ def test_the_execution_role_with_what_it_may_do() -> None:
     assert ask()[0]["execution_role"]["boundary"] == arn
 
 
+def test_an_execution_role_of_others_is_used_as_it_is() -> None:
+    client("iam").create_role(RoleName="starts-tasks", Path="/team/", AssumeRolePolicyDocument="{}")
+    arn = "arn:aws:iam::123456789012:role/team/starts-tasks"
+    for given in ("starts-tasks", arn):
+        found, problems = ask(execution_role=given)
+        assert problems == []
+        assert (found["execution_role"]["arn"], found["execution_role"]["ours"]) == (arn, False)
+    _, problems = ask(execution_role="nobody")
+    assert problems == ["IAM has no role nobody (aws_ecs_execution_role): correct it, or leave it out."]
+
+
 def test_how_it_scales() -> None:
     make_service(OURS)
     where = {

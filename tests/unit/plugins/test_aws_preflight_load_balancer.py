@@ -46,6 +46,7 @@ CERTIFICATE = f"arn:aws:acm:{REGION}:{ACCOUNT}:certificate/12345678-1234-1234-12
 DEFAULTS = {name: option.get("default") for name, option in ARGUMENTS["load_balancer"]["options"].items()}
 SCHEME = {"Scheme": "internet-facing"}
 OURS = [{"Key": "drydock-deployment", "Value": "drydock"}]
+THEIRS = [{"Key": "team", "Value": "network"}]
 
 
 class Pair:
@@ -514,6 +515,43 @@ def test_what_is_refused(name: str) -> None:
     assert len(problems) == 1
     assert "aws_load_balancer_" in problems[0]
     assert problems[0].endswith(".")
+
+
+def test_a_target_group_of_others_is_used_as_it_is() -> None:
+    arn = group(THEIRS, Name="theirs")
+    given: dict[str, Any] = {"target_group_arn": arn}
+    (problem,) = ask(**given).problems
+    assert "is behind no load balancer" in problem
+    balancer_arn = balancer(THEIRS, Name="theirs")
+    client("elbv2").create_listener(
+        LoadBalancerArn=balancer_arn,
+        Protocol="TCP",
+        Port=443,
+        DefaultActions=[{"Type": "forward", "TargetGroupArn": arn}],
+    )
+    # One of our name that is somebody's, which is of no interest then.
+    balancer(THEIRS)
+    found = settled(**given, subnet_ids=subnets()[:2])
+    assert (found["load_balancer"]["arn"], found["load_balancer"]["name"]) == (balancer_arn, "theirs")
+    assert found["target_group"] == {"arn": arn, "name": "theirs", "tags": {}, "differences": []}
+    assert found["certificate"]["arn"] == ""
+    # It is never removed.
+    assert ask(removing=True, **given).found["load_balancer"] is None
+
+    for options, words in (
+        ({"target_group_arn": f"{arn}0"}, "There is no target group"),
+        ({"target_type": "ip"}, "has the TargetType instance: write one with ip"),
+        ({"target_port": 8443}, "has the Port 443: write one with 8443, where nginx listens"),
+        ({"internal_enabled": True}, "is internet-facing: write aws_load_balancer_internal_enabled: false"),
+        ({"subnet_ids": subnets()[1:3]}, "write these as aws_network_load_balancer_subnet_ids"),
+    ):
+        (problem,) = ask(**{**given, **options}).problems
+        assert words in problem
+    problems = ask(**given, type="application").problems
+    assert [words in problem for words, problem in zip(("Protocol TCP", "of the type network"), problems, strict=True)]
+    client("elbv2").modify_target_group(TargetGroupArn=arn, HealthCheckProtocol="HTTPS", HealthCheckPath="/v2/")
+    (problem,) = ask(**given).problems
+    assert "let it ask /healthz" in problem
 
 
 def test_what_is_not_refused() -> None:
