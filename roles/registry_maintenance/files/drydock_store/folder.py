@@ -1,0 +1,321 @@
+# Copyright: The drydock authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A storage in a folder. Each folder on the way is opened by itself, so that no symbolic link is ever followed."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import re
+import stat as modes
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Optional
+
+from drydock_store.layout import BLOBS, OURS, REPOSITORIES, ROOT
+from drydock_store.store import SMALL, Item, Locked, Store, StoreError
+
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_TRASH = f"{OURS}/trash"
+_SETTLED = f"{OURS}/settled"
+# A folder that held one link or one blob. Others make up a repository, which registries list by its folders.
+_EMPTIED = re.compile(r"/[0-9a-f]{64,128}$")
+_CHUNK = 1 << 20
+
+
+class Folder(Store):
+    """The files of a registry with the filesystem driver."""
+
+    def __init__(self, folder: str) -> None:
+        self.name = folder
+        # The folder itself may be reached through a link; nothing below it may.
+        self._base = os.path.realpath(folder)
+        self.shown = f"{self._base}/{ROOT}"
+        self._root = -1
+        self._empty: list[tuple[str, float]] = []
+
+    def now(self) -> float:
+        return time.time()
+
+    # ----- opening ---------------------------------------------------------------------------------------------------
+
+    def open(self) -> None:
+        try:
+            fd = os.open(self._base, _FOLDER)
+        except OSError as error:
+            raise StoreError(f"{self.name} cannot be opened ({error.strerror}): is storage.folder right?") from error
+        try:
+            for part in ROOT.split("/"):
+                below = os.open(part, _FOLDER, dir_fd=fd)
+                os.close(fd)
+                fd = below
+        except OSError as error:
+            os.close(fd)
+            raise StoreError(f"{self.name} holds no registry's storage: {self.shown} {_why(error)}.") from error
+        if self._root >= 0:
+            os.close(self._root)
+        self._root = fd
+        for part in (BLOBS, REPOSITORIES):
+            try:
+                os.close(self._folder(part))
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise StoreError(f"{self.shown}/{part} {_why(error)}.") from error
+        if not {BLOBS, REPOSITORIES} & set(self.top()):
+            raise StoreError(
+                f"{self.name} holds no registry's storage: {self.shown} has neither `blobs` nor `repositories`."
+            )
+
+    def open_to_change(self) -> None:
+        self.open()
+        try:
+            os.close(self._folder(_TRASH, make=True))
+            os.close(self._folder(_SETTLED, make=True))
+        except OSError as error:
+            raise StoreError(
+                f"{self.shown}/{OURS} cannot be written ({error.strerror}): run this as the account that owns {self.shown}."
+            ) from error
+        trash = os.stat(_TRASH, dir_fd=self._root, follow_symlinks=False).st_dev
+        for part in (BLOBS, REPOSITORIES):
+            with suppress(FileNotFoundError):
+                if os.stat(part, dir_fd=self._root, follow_symlinks=False).st_dev != trash:
+                    raise StoreError(
+                        f"{self.shown}/{part} is on another file system than {self.shown}, so nothing can be moved from it."
+                    )
+
+    def _folder(self, path: str, *, make: bool = False) -> int:
+        fd = os.dup(self._root)
+        try:
+            for part in path.split("/") if path else ():
+                if make:
+                    with suppress(FileExistsError):
+                        os.mkdir(part, dir_fd=fd)
+                below = os.open(part, _FOLDER, dir_fd=fd)
+                os.close(fd)
+                fd = below
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd
+
+    @contextmanager
+    def _parent(self, path: str, *, make: bool = False) -> Iterator[tuple[int, str]]:
+        folder, _, name = path.rpartition("/")
+        fd = self._folder(folder, make=make)
+        try:
+            yield fd, name
+        finally:
+            os.close(fd)
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        with self._parent(f"{OURS}/lock", make=True) as (folder, name):
+            fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640, dir_fd=folder)
+        try:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise Locked(f"Another run is at work on {self.name}: try again later.") from error
+            yield
+        finally:
+            os.close(fd)
+
+    def hold(self) -> None:
+        """The kernel holds it as long as this process lives."""
+
+    # ----- reading ---------------------------------------------------------------------------------------------------
+
+    def top(self) -> list[str]:
+        with os.scandir(self._root) as entries:
+            return [entry.name for entry in entries]
+
+    def files(self, under: str) -> Iterator[Item]:
+        self._empty = [entry for entry in self._empty if not entry[0].startswith(f"{under}/")]
+        try:
+            fd = self._folder(under)
+        except FileNotFoundError:
+            return
+        yield from self._walk(fd, under)
+
+    def _walk(self, fd: int, path: str) -> Iterator[Item]:
+        """Yield what is below a folder, which this closes."""
+        folders = []
+        try:
+            empty = True
+            with os.scandir(fd) as entries:
+                for entry in entries:
+                    empty = False
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(entry.name)
+                        continue
+                    try:
+                        found = entry.stat(follow_symlinks=False)
+                    except FileNotFoundError:
+                        continue
+                    special = not modes.S_ISREG(found.st_mode)
+                    yield Item(f"{path}/{entry.name}", found.st_size, found.st_mtime, special)
+            if empty and _EMPTIED.search(path):
+                self._empty.append((path, os.fstat(fd).st_mtime))
+            for name in folders:
+                try:
+                    below = os.open(name, _FOLDER, dir_fd=fd)
+                except FileNotFoundError:
+                    continue
+                yield from self._walk(below, f"{path}/{name}")
+        finally:
+            os.close(fd)
+
+    def stat(self, path: str) -> Optional[Item]:
+        try:
+            with self._parent(path) as (folder, name):
+                found = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return Item(path, found.st_size, found.st_mtime, not modes.S_ISREG(found.st_mode))
+
+    def read(self, path: str) -> Optional[bytes]:
+        content = b""
+        try:
+            for chunk in self.chunks(path):
+                content += chunk
+                if len(content) > SMALL:
+                    break
+        except FileNotFoundError:
+            return None
+        return content[: SMALL + 1]
+
+    def read_many(self, paths: Iterable[str]) -> Iterator[tuple[str, Optional[bytes]]]:
+        for path in paths:
+            yield path, self.read(path)
+
+    def chunks(self, path: str) -> Iterator[bytes]:
+        with self._parent(path) as (folder, name):
+            try:
+                fd = os.open(name, _FILE, dir_fd=folder)
+            except OSError as error:
+                if error.errno == errno.ELOOP:
+                    raise StoreError(
+                        f"{self.shown}/{path} is a symbolic link, which is never followed: remove it."
+                    ) from error
+                raise
+        try:
+            while True:
+                chunk = os.read(fd, _CHUNK)
+                if not chunk:
+                    return
+                yield chunk
+        finally:
+            os.close(fd)
+
+    # ----- the trash -------------------------------------------------------------------------------------------------
+
+    def discard(self, run: str, paths: Iterable[str]) -> None:
+        for path in paths:
+            # The whole folder of a blob: an empty one would stay, and nobody writes into one that has a blob.
+            self._rename(run, path.rpartition("/")[0] if path.startswith(f"{BLOBS}/") else path)
+
+    def discard_folder(self, run: str, path: str) -> None:
+        self._rename(run, path)
+
+    def _rename(self, run: str, path: str) -> None:
+        try:
+            with self._parent(path) as (source, name), self._parent(f"{_TRASH}/{run}/{path}", make=True) as (target, _):
+                os.rename(name, name, src_dir_fd=source, dst_dir_fd=target)
+        except FileNotFoundError:
+            return
+        except PermissionError as error:
+            raise StoreError(
+                f"{self.shown}/{path} cannot be moved: run this as the account that owns {self.shown}."
+            ) from error
+
+    def runs(self) -> list[str]:
+        try:
+            fd = self._folder(_TRASH)
+        except FileNotFoundError:
+            return []
+        try:
+            with os.scandir(fd) as entries:
+                return sorted(entry.name for entry in entries)
+        finally:
+            os.close(fd)
+
+    def discarded(self, run: str) -> Iterator[str]:
+        under = f"{_TRASH}/{run}"
+        with suppress(FileNotFoundError):
+            for item in self._walk(self._folder(under), under):
+                yield item.path[len(under) + 1 :]
+
+    def look_into_trash(self, run: str, path: str) -> Optional[Item]:
+        found = self.stat(f"{_TRASH}/{run}/{path}")
+        return found and found._replace(path=path)
+
+    def restore(self, run: str, path: str) -> bool:
+        try:
+            with self._parent(f"{_TRASH}/{run}/{path}") as (source, name), self._parent(path, make=True) as (target, _):
+                # A link, since a rename would put the old one in the place of one that was pushed meanwhile.
+                done = True
+                try:
+                    os.link(name, name, src_dir_fd=source, dst_dir_fd=target, follow_symlinks=False)
+                except FileExistsError:
+                    done = os.path.samestat(
+                        os.stat(name, dir_fd=source, follow_symlinks=False),
+                        os.stat(name, dir_fd=target, follow_symlinks=False),
+                    )
+                if done:
+                    os.unlink(name, dir_fd=source)
+                return done
+        except FileNotFoundError:
+            return False
+
+    def settle(self, run: str) -> None:
+        with self._parent(f"{_SETTLED}/{run}", make=True) as (folder, name):
+            os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o640, dir_fd=folder))
+
+    def settled(self, run: str) -> bool:
+        return self.stat(f"{_SETTLED}/{run}") is not None
+
+    def forget(self, run: str) -> tuple[int, int]:
+        files = size = 0
+        with suppress(FileNotFoundError), self._parent(f"{_TRASH}/{run}") as (folder, name):
+            files, size = _remove(folder, name)
+        with suppress(FileNotFoundError), self._parent(f"{_SETTLED}/{run}") as (folder, name):
+            os.unlink(name, dir_fd=folder)
+        return files, size
+
+    def tidy(self, before: float) -> None:
+        for path, since in self._empty:
+            if since < before:
+                with suppress(OSError), self._parent(path) as (folder, name):
+                    os.rmdir(name, dir_fd=folder)
+        self._empty = []
+
+
+def _remove(parent: int, name: str) -> tuple[int, int]:
+    """Remove a folder with all that is in it; returns files and bytes."""
+    files = size = 0
+    fd = os.open(name, _FOLDER, dir_fd=parent)
+    try:
+        with os.scandir(fd) as entries:
+            found = list(entries)
+            for entry in found:
+                if entry.is_dir(follow_symlinks=False):
+                    more = _remove(fd, entry.name)
+                    files, size = files + more[0], size + more[1]
+                else:
+                    files, size = files + 1, size + entry.stat(follow_symlinks=False).st_size
+                    os.unlink(entry.name, dir_fd=fd)
+    finally:
+        os.close(fd)
+    os.rmdir(name, dir_fd=parent)
+    return files, size
+
+
+def _why(error: OSError) -> str:
+    if error.errno in (errno.ENOTDIR, errno.ELOOP):
+        return "is no folder, or a symbolic link, which is never followed"
+    return f"cannot be opened ({error.strerror})"

@@ -1,0 +1,241 @@
+# Copyright: The drydock authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a storage holds: a look at all of it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from drydock_store import layout
+from drydock_store.layout import (
+    Blob,
+    Foreign,
+    Layer,
+    Revision,
+    Tag,
+    TagIndex,
+    Temporary,
+    Upload,
+    blob_path,
+    parse,
+    tag_path,
+)
+from drydock_store.manifests import Manifest, read_manifest
+from drydock_store.memory import Memory
+from drydock_store.store import Item, Store
+
+# Files of the future say that the clock was changed: ages mean nothing then.
+CLOCK_SECONDS = 600
+
+
+class Tagged(NamedTuple):
+    """What a tag means, and since when."""
+
+    digest: str
+    time: float
+
+
+class Repository:
+    """What a repository holds."""
+
+    __slots__ = ("indexed", "layers", "revisions", "tags", "targets", "uploads", "uploads_size")
+
+    def __init__(self) -> None:
+        # Digest to the time when its link was written.
+        self.layers: dict[str, float] = {}
+        self.revisions: dict[str, float] = {}
+        self.tags: dict[str, Tagged] = {}
+        # Names of all tags that have any file.
+        self.indexed: set[str] = set()
+        # Where a link leads whose name is not the blob's own digest: sha512 to sha256.
+        self.targets: dict[str, str] = {}
+        self.uploads: dict[str, float] = {}
+        self.uploads_size = 0
+
+
+class Inventory:
+    """What a storage held at a time."""
+
+    def __init__(self, time: float) -> None:
+        self.time = time
+        self.repositories: dict[str, Repository] = {}
+        # Size and time of each.
+        self.blobs: dict[str, tuple[int, float]] = {}
+        self.manifests: dict[str, Manifest] = {}
+        # Manifests that cannot be read, and why.
+        self.unreadable: dict[str, str] = {}
+        # Links that hold no digest.
+        self.unreadable_links: set[str] = set()
+        self.foreign: list[Item] = []
+        self.links = 0
+        self.newest = 0.0
+
+    def repository(self, name: str) -> Repository:
+        """Return a repository, a new one where there was none."""
+        found = self.repositories.get(name)
+        if found is None:
+            found = self.repositories[name] = Repository()
+        return found
+
+    # ----- what is needed --------------------------------------------------------------------------------------------
+
+    def knows_all(self, repository: Repository) -> bool:
+        """Tell whether it is known what each image of a repository refers to."""
+        return all(digest in self.manifests for digest in repository.revisions)
+
+    def needed_layers(self, repository: Repository) -> set[str]:
+        """Return the digests that images of a repository refer to, by whatever name."""
+        needed = set(repository.revisions)
+        for digest in repository.revisions:
+            manifest = self.manifests.get(digest)
+            if manifest:
+                needed.update(manifest.blobs, manifest.children)
+                needed.add(manifest.subject)
+        needed.update([repository.targets[digest] for digest in needed if digest in repository.targets])
+        return needed
+
+    def needed_blobs(self) -> set[str]:
+        """Return the digests of blobs that anything leads to: a link, a tag, an image."""
+        needed: set[str] = set()
+        for repository in self.repositories.values():
+            needed.update(repository.layers, repository.revisions, repository.targets.values())
+            needed.update(tagged.digest for tagged in repository.tags.values())
+            for digest in repository.revisions:
+                manifest = self.manifests.get(digest)
+                if manifest:
+                    needed.update(manifest.blobs, manifest.children)
+        return needed
+
+    def stays(self, repository: Repository) -> set[str]:
+        """Return the images that a tag or an index of a repository leads to."""
+        led = {tagged.digest for tagged in repository.tags.values()}
+        for digest in repository.revisions:
+            manifest = self.manifests.get(digest)
+            if manifest:
+                led.update(manifest.children)
+        return led
+
+
+def look(store: Store, memory: Memory) -> Inventory:
+    """Look at all of a storage: links before blobs, since registries write them in the other order."""
+    found = Inventory(store.now())
+    _links(store, found)
+    _tags(store, found)
+    read_manifests(store, found, memory)
+    for item in store.files(layout.BLOBS):
+        thing = parse(item.path)
+        if isinstance(thing, Blob) and not item.special:
+            found.blobs[thing.digest] = (item.size, item.time)
+            found.newest = max(found.newest, item.time)
+        else:
+            _other(found, item, thing)
+    return found
+
+
+def _other(found: Inventory, item: Item, thing: layout.Thing) -> None:
+    # What is being written is nobody's business; a day later it was left behind.
+    if not isinstance(thing, Temporary) or item.special or found.time - item.time > 86400:
+        found.foreign.append(item)
+
+
+def _links(store: Store, found: Inventory) -> None:
+    other: dict[str, Layer | Revision] = {}
+    for item in store.files(layout.REPOSITORIES):
+        thing = parse(item.path)
+        if item.special or isinstance(thing, (Foreign, Temporary, Blob)):
+            _other(found, item, thing)
+            continue
+        found.newest = max(found.newest, item.time)
+        repository = found.repository(thing.repository)
+        if isinstance(thing, Upload):
+            repository.uploads[thing.upload] = max(item.time, repository.uploads.get(thing.upload, 0))
+            repository.uploads_size += item.size
+            continue
+        found.links += 1
+        if isinstance(thing, Tag):
+            repository.indexed.add(thing.tag)
+            # What it leads to is read below.
+            repository.tags[thing.tag] = Tagged("", item.time)
+            continue
+        if isinstance(thing, TagIndex):
+            repository.indexed.add(thing.tag)
+            continue
+        (repository.layers if isinstance(thing, Layer) else repository.revisions)[thing.digest] = item.time
+        if not thing.digest.startswith("sha256:"):
+            other[item.path] = thing
+        elif item.size != len(thing.digest):
+            found.unreadable_links.add(item.path)
+    for path, content in store.read_many(other):
+        target = _target(content)
+        if target:
+            found.repository(other[path].repository).targets[other[path].digest] = target
+        elif content is not None:
+            found.unreadable_links.add(path)
+
+
+def _target(content: bytes | None) -> str:
+    text = (content or b"").decode("ascii", "replace")
+    return sys.intern(text) if layout.is_digest(text) else ""
+
+
+def _tags(store: Store, found: Inventory) -> None:
+    paths = {tag_path(name, tag): (name, tag) for name, one in found.repositories.items() for tag in one.tags}
+    for path, content in store.read_many(paths):
+        name, tag = paths[path]
+        tags = found.repositories[name].tags
+        target = _target(content)
+        if target:
+            tags[tag] = Tagged(target, tags[tag].time)
+            continue
+        del tags[tag]
+        if content is not None:
+            found.unreadable_links.add(path)
+
+
+def read_manifests(store: Store, found: Inventory, memory: Memory) -> None:
+    """Read the manifests that no earlier run has read."""
+    wanted = {digest: "" for repository in found.repositories.values() for digest in repository.revisions}
+    for repository in found.repositories.values():
+        wanted.update((digest, target) for digest, target in repository.targets.items() if digest in wanted)
+    new = {}
+    for digest, target in wanted.items():
+        known = memory.manifests.get(digest)
+        if known:
+            found.manifests[digest] = known
+        elif digest not in found.manifests:
+            new[blob_path(target or digest)] = digest
+    for path, content in store.read_many(new):
+        digest = new[path]
+        manifest = "its blob is missing" if content is None else read_manifest(digest, content)
+        if isinstance(manifest, Manifest):
+            found.manifests[digest] = manifest
+        else:
+            found.unreadable[digest] = manifest
+    memory.manifests.update(found.manifests)
+
+
+def images_of(found: Inventory, digests: Iterable[str]) -> dict[str, list[str]]:
+    """Return which images need each of some blobs, as `repository:tag` or `repository@digest`."""
+    wanted = {digest: set[str]() for digest in digests}
+    for name, repository in found.repositories.items():
+        names: dict[str, set[str]] = {}
+        for tag, tagged in repository.tags.items():
+            names.setdefault(tagged.digest, set()).add(f"{name}:{tag}")
+        for digest in sorted(repository.revisions, key=lambda one: not _children(found, one)):
+            for child in _children(found, digest):
+                names.setdefault(child, set()).update(names.get(digest, {f"{name}@{digest}"}))
+        for digest in {*repository.revisions, *names}:
+            manifest = found.manifests.get(digest)
+            for needed in {digest, *(manifest.blobs if manifest else ())}:
+                for one in {needed, repository.targets.get(needed, needed)}:
+                    if one in wanted:
+                        wanted[one] |= names.get(digest, {f"{name}@{digest}"})
+    return {digest: sorted(images) for digest, images in wanted.items()}
+
+
+def _children(found: Inventory, digest: str) -> tuple[str, ...]:
+    manifest = found.manifests.get(digest)
+    return manifest.children if manifest else ()

@@ -1,0 +1,81 @@
+# Copyright: The drydock authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is remembered between runs, in files that may be lost: without them more is read, and waiting times begin anew."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Optional
+
+from drydock_store.manifests import Manifest, as_line, from_lines
+from drydock_store.store import StoreError
+
+
+class Memory:
+    """A folder on this machine."""
+
+    def __init__(self, directory: str, storage: str) -> None:
+        self._directory = Path(directory)
+        # Figures of another storage mean nothing for this one.
+        self._storage = storage
+        self.manifests: dict[str, Manifest] = {}
+        # Since when nothing refers to a blob, and since when an image (`repository@digest`) has no tag.
+        self.unreferenced: dict[str, float] = {}
+        self.untagged: dict[str, float] = {}
+        self.report: Optional[dict[str, Any]] = None
+        self._read()
+
+    def _read(self) -> None:
+        # What two storages have in common is one and the same.
+        body = self._checked("manifests")
+        self.manifests = from_lines(body.splitlines()) if body else {}
+        kept = self._json("seen")
+        self.unreferenced = kept.get("unreferenced", {})
+        self.untagged = kept.get("untagged", {})
+        self.report = self._json("report").get("report")
+
+    def _checked(self, name: str) -> str:
+        """Return a file's content, or nothing unless it is exactly what was written."""
+        try:
+            head, _, body = (self._directory / name).read_text(encoding="utf-8").partition("\n")
+        except (OSError, UnicodeDecodeError):
+            return ""
+        return body if head == _sum(body) else ""
+
+    def _json(self, name: str) -> dict[str, Any]:
+        body = self._checked(name)
+        found = json.loads(body) if body else {}
+        return found if found.get("storage") == self._storage else {}
+
+    def _write(self, name: str, body: str) -> None:
+        try:
+            self._directory.mkdir(mode=0o750, parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=self._directory, delete=False) as file:
+                file.write(f"{_sum(body)}\n{body}")
+            Path(file.name).replace(self._directory / name)
+        except OSError as error:
+            raise StoreError(f"state_directory: {self._directory} cannot be written ({error.strerror}).") from error
+
+    def keep_manifests(self, manifests: Mapping[str, Manifest]) -> None:
+        """Write what the manifests that there are refer to."""
+        self._write("manifests", "\n".join(as_line(digest, manifest) for digest, manifest in manifests.items()))
+
+    def keep_seen(self) -> None:
+        """Write since when something is not needed."""
+        self._write(
+            "seen",
+            json.dumps({"storage": self._storage, "unreferenced": self.unreferenced, "untagged": self.untagged}),
+        )
+
+    def keep_report(self, report: dict[str, Any]) -> None:
+        """Write the figures that the next report compares with."""
+        self._write("report", json.dumps({"storage": self._storage, "report": report}))
+
+
+def _sum(body: str) -> str:
+    return hashlib.sha256(body.encode()).hexdigest()

@@ -1,0 +1,128 @@
+# Copyright: The drydock authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a storage can do. A folder and a bucket are the two that there are."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
+from typing import NamedTuple, Optional
+
+# Registries take no manifest above 4 MiB.
+SMALL = 8 << 20
+
+
+class StoreError(Exception):
+    """The storage cannot be used; the text is a sentence for the user."""
+
+
+class Locked(Exception):
+    """Another run is at work; the text is a sentence for the user."""
+
+
+class Item(NamedTuple):
+    """A file or an object."""
+
+    path: str
+    size: int
+    # When it was written, in seconds since 1970, by the storage's own clock.
+    time: float
+    # A symbolic link, a socket or the like: something that is never opened.
+    special: bool = False
+
+
+class Store(ABC):
+    """A storage. All paths are relative to `docker/registry/v2`."""
+
+    # What the user calls it.
+    name: str
+    # Where the registry's files begin, for sentences.
+    shown: str
+
+    @abstractmethod
+    def now(self) -> float:
+        """Return the time by the storage's own clock, which is the one that its files are dated by."""
+
+    @abstractmethod
+    def open(self) -> None:
+        """Check that there is a storage of distribution, or raise StoreError."""
+
+    @abstractmethod
+    def open_to_change(self) -> None:
+        """Check, too, that what goes can be brought back, or raise StoreError."""
+
+    @abstractmethod
+    def lock(self) -> AbstractContextManager[None]:
+        """Keep other runs out, or raise Locked. A run that is killed leaves no lock behind for long."""
+
+    @abstractmethod
+    def hold(self) -> None:
+        """Raise Locked where the lock was lost meanwhile, since this process slept for too long."""
+
+    @abstractmethod
+    def top(self) -> list[str]:
+        """Return the names of what lies beside `blobs` and `repositories`."""
+
+    @abstractmethod
+    def files(self, under: str) -> Iterator[Item]:
+        """Yield all files below a folder, in any order."""
+
+    @abstractmethod
+    def stat(self, path: str) -> Optional[Item]:
+        """Return what there is to know about a file."""
+
+    @abstractmethod
+    def read(self, path: str) -> Optional[bytes]:
+        """Return a file, of a large one the first SMALL bytes and one more; None where it is gone."""
+
+    @abstractmethod
+    def read_many(self, paths: Iterable[str]) -> Iterator[tuple[str, Optional[bytes]]]:
+        """Read many small files, in any order."""
+
+    @abstractmethod
+    def chunks(self, path: str) -> Iterator[bytes]:
+        """Yield the content of a large file; raises FileNotFoundError where it is gone."""
+
+    # ----- the trash -------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def discard(self, run: str, paths: Iterable[str]) -> None:
+        """Move files into the trash of a run. What is gone already is no error."""
+
+    @abstractmethod
+    def discard_folder(self, run: str, path: str) -> None:
+        """Move all that is below a folder into the trash of a run; the link that says what a tag means goes last."""
+
+    @abstractmethod
+    def runs(self) -> list[str]:
+        """Return the runs that have something in the trash, oldest first."""
+
+    @abstractmethod
+    def discarded(self, run: str) -> Iterator[str]:
+        """Yield the paths of the files that went in a run, and may have come back since."""
+
+    @abstractmethod
+    def look_into_trash(self, run: str, path: str) -> Optional[Item]:
+        """Return what there is to know about a file in the trash, with the time at which it had been written."""
+
+    @abstractmethod
+    def restore(self, run: str, path: str) -> bool:
+        """Bring a file back. False where there is one in its place already, or none in the trash."""
+
+    @abstractmethod
+    def settle(self, run: str) -> None:
+        """Note that a run has looked a second time at what it took."""
+
+    @abstractmethod
+    def settled(self, run: str) -> bool:
+        """Tell whether a run has."""
+
+    @abstractmethod
+    def forget(self, run: str) -> tuple[int, int]:
+        """Empty the trash of a run for good; returns how many files and bytes that were."""
+
+    @abstractmethod
+    def tidy(self, before: float) -> None:
+        """Remove folders that have been empty since before a time."""

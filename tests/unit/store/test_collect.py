@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Garbage goes, images stay, and undo brings back what went, byte by byte."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from drydock_store.layout import blob_path, layer_path, parse
+
+from tests.unit.store.model import digest_of, done, image, index, push, push_index
+from tests.unit.store.places import DAY, Place
+
+
+def garbage(place: Place, repository: str, *contents: bytes) -> None:
+    """Upload what no image needs."""
+    for content in contents:
+        done(place.registry.upload(repository, content))
+
+
+def populate(place: Place) -> dict[str, list[str]]:
+    """Push one image of each kind; returns them by repository."""
+    registry = place.registry
+    base = b"base layer"
+    subject = image(base, b"app")
+    signed = push(registry, "team-a/app", "1.0", base, b"app")
+    push(registry, "team-a/app", f"sha256-{signed[7:]}.sig", b"signature")
+    done(registry.push("team-a/app", [b"{}", b"sbom"], image(b"sbom", subject=subject)))
+    several, platforms = push_index(registry, "team_b/a.b-c/multi", "latest", b"amd64", b"arm64")
+    # One blob in two repositories, mounted; and the same blob under two digests.
+    done(registry.mount("other", "team-a/app", digest_of(base)))
+    mounted = push(registry, "other", "1", base)
+    for content in (b"{}", b"twice"):
+        done(registry.upload("alias", content))
+    done(registry.upload("alias", b"twice", digest_of(b"twice", "sha512")))
+    alias = done(registry.put_manifest("alias", image(b"twice", algorithm="sha512"), "1"))
+    untagged = done(registry.push("untagged", [b"{}", b"nobody"], image(b"nobody")))
+    return {
+        "team-a/app": [signed, "1.0", f"sha256-{signed[7:]}.sig"],
+        "team_b/a.b-c/multi": [several, "latest", *platforms],
+        "other": [mounted, "1"],
+        "alias": [alias, "1"],
+        "untagged": [untagged],
+    }
+
+
+def lost(place: Place, images: dict[str, list[str]]) -> list[str]:
+    found = (place.registry.missing(name, one) for name, several in images.items() for one in several)
+    return [one for one in found if one]
+
+
+def blobs(place: Place) -> set[str]:
+    return {path for path in place.images() if path.startswith("blobs/")}
+
+
+def test_images_of_each_kind_stay_and_garbage_goes(place: Place) -> None:
+    images = populate(place)
+    clean = blobs(place)
+    garbage(place, "team-a/app", b"left behind", b"left behind too")
+    garbage(place, "nothing-else", b"alone")
+    upload = place.registry.upload("team-a/app", b"in flight")
+    assert "received" in upload
+    place.driver.age(3 * DAY)
+    result = place.collect_all()
+    assert result["problems"] == ["The registry was not asked for the images that stay: no `registry` is set."]
+    assert not result["undone"]
+    assert lost(place, images) == []
+    assert blobs(place) == clean
+    # The upload goes on as if nothing had been.
+    done(upload)
+    assert done(place.registry.has_blob("team-a/app", digest_of(b"in flight")))
+    assert place.check() == []
+
+
+def test_links_go_before_blobs_and_both_wait(place: Place) -> None:
+    push(place.registry, "app", "1", b"layer")
+    garbage(place, "app", b"garbage")
+    link, blob = layer_path("app", digest_of(b"garbage")), blob_path(digest_of(b"garbage"))
+    young, _ = place.collect()
+    assert young["links"] == young["blobs"] == []
+    assert young["waiting"] == {"links": 1, "blobs": 0, "size": 0}
+    place.driver.age(2 * DAY)
+    first, _ = place.collect()
+    assert [one["digest"] for one in first["links"]] == [digest_of(b"garbage")]
+    assert link not in place.images()
+    assert blob in place.images()
+    # It was seen without a link in the second look, and waits from then on.
+    second, _ = place.collect()
+    assert second["blobs"] == []
+    assert second["waiting"] == {"links": 0, "blobs": 1, "size": len(b"garbage")}
+    result = place.collect_all()
+    assert [one["digest"] for one in result["blobs"]] == [digest_of(b"garbage")]
+    assert result["size"] == len(b"garbage")
+    assert blob not in place.images()
+
+
+def test_a_plan_changes_nothing(place: Place) -> None:
+    push(place.registry, "app", "1", b"layer")
+    garbage(place, "app", b"garbage")
+    place.driver.age(2 * DAY)
+    before = place.driver.tree()
+    result, status = place.collect(apply=False)
+    assert status == 0
+    assert [one["repository"] for one in result["links"]] == ["app"]
+    assert place.driver.tree() == before
+
+
+def test_undo_gives_everything_back(place: Place) -> None:
+    populate(place)
+    garbage(place, "team-a/app", b"left behind")
+    place.driver.age(3 * DAY)
+    before = place.images()
+    first, _ = place.collect()
+    memory = place.memory()
+    memory.unreferenced = dict.fromkeys(memory.unreferenced, 0.0)
+    memory.keep_seen()
+    place.collect()
+    assert place.images() != before
+    result = place.undo()
+    assert result["skipped"] == []
+    assert result["files"] == 2
+    assert place.images() == before
+    assert first["run"]
+    assert place.undo()["runs"] == []
+
+
+def test_a_tag_that_was_pushed_again_stays_as_it_is(place: Place) -> None:
+    push(place.registry, "app", "1", b"old")
+    place.delete(tags=["app:1"])
+    new = push(place.registry, "app", "1", b"new")
+    result = place.undo()
+    assert [one["reason"] for one in result["skipped"]] == ["the tag was pushed again since, and stays as it is"]
+    assert place.driver.get("repositories/app/_manifests/tags/1/current/link") == new.encode()
+
+
+def test_an_image_that_cannot_be_read_keeps_all_layers_of_its_repository(place: Place) -> None:
+    push(place.registry, "app", "1", b"layer")
+    digest = push(place.registry, "app", "2", b"other")
+    garbage(place, "app", b"garbage")
+    place.driver.age(2 * DAY)
+    place.driver.delete(blob_path(digest))
+    result, _ = place.collect()
+    assert result["links"] == []
+    assert result["problems"][0] == "app keeps all its layers: an image of it cannot be read; `check` says which."
+
+
+def test_the_trash_is_emptied_after_its_time(place: Place) -> None:
+    push(place.registry, "app", "1", b"layer")
+    garbage(place, "app", b"garbage")
+    place.driver.age(2 * DAY)
+    place.collect()
+    place.document["trash_seconds"] = 0
+    store = place.store()
+    store.open()
+    assert len(store.runs()) == 1
+    result, _ = later(place, 60)
+    assert result["emptied"]["runs"] == 1
+    assert [path for path in place.driver.tree() if "/trash/" in path] == []
+    assert place.undo()["runs"] == []
+
+
+def later(place: Place, seconds: float) -> tuple[dict[str, Any], int]:
+    """Collect when some time has gone by."""
+    store = place.store()
+    now = store.now
+    store.now = lambda: now() + seconds  # type: ignore[method-assign]
+    return place.collect(store=store)
+
+
+def test_files_of_the_future_stop_everything(place: Place) -> None:
+    push(place.registry, "app", "1", b"layer")
+    place.driver.age(-7200)
+    with pytest.raises(Exception, match="holds files of the future: the clock of this machine is behind"):
+        place.collect()
+
+
+@pytest.mark.parametrize("renames", [True, False])
+def test_every_path_of_the_layout_is_known(tmp_path: Any, renames: bool) -> None:
+    from tests.unit.store.places import folder  # noqa: PLC0415
+
+    place = folder(tmp_path, renames=renames)
+    populate(place)
+    assert {type(parse(path)).__name__ for path in place.driver.tree()} == {
+        "Blob",
+        "Layer",
+        "Revision",
+        "Tag",
+        "TagIndex",
+    }
+    assert index(b"")
