@@ -112,6 +112,8 @@ def main(words: Sequence[str]) -> int:
     for problem in [result["error"]] if "error" in result else result["problems"]:
         print(problem, file=sys.stderr)
     if as_json:
+        if "error" not in result:
+            result["screen"] = screen.shown(result).splitlines()
         print(json.dumps(result))
     elif "error" not in result:
         print(screen.shown(result))

@@ -52,7 +52,9 @@ def report(store: Store, memory: Memory, settings: Config) -> Outcome:
             "repositories": {name: entry["size"] for name, entry in result["repositories"].items()},
         }
     )
-    return {"time": iso(found.time), "problems": [], **result}, FINE
+    answer = {"command": "report", "time": iso(found.time), "problems": [], **result}
+    memory.publish(answer)
+    return answer, FINE
 
 
 def check_store(

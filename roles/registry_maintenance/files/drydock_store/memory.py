@@ -52,11 +52,19 @@ class Memory:
         found = json.loads(body) if body else {}
         return found if found.get("storage") == self._storage else {}
 
+    def publish(self, answer: dict[str, Any]) -> None:
+        """Write the last report where others read it: the status, and quotas."""
+        self._replace("report.json", json.dumps(answer), 0o640)
+
     def _write(self, name: str, body: str) -> None:
+        self._replace(name, f"{_sum(body)}\n{body}", 0o600)
+
+    def _replace(self, name: str, text: str, mode: int) -> None:
         try:
             self._directory.mkdir(mode=0o750, parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=self._directory, delete=False) as file:
-                file.write(f"{_sum(body)}\n{body}")
+                file.write(text)
+                Path(file.name).chmod(mode)
             Path(file.name).replace(self._directory / name)
         except OSError as error:
             raise StoreError(f"state_directory: {self._directory} cannot be written ({error.strerror}).") from error
