@@ -149,6 +149,10 @@ def _repository(found: Inventory, name: str, repository: Repository, say: Callab
             _missing(repository.targets.get(digest, digest), say)
         if not manifest:
             continue
+        lies = found.blobs.get(repository.targets.get(digest, digest))
+        if lies and lies[0] != manifest.size:
+            what = f"has {lies[0]} bytes in place of {manifest.size}{{images}}: remove the file and {_PUSH}"
+            say("truncated_blob", blob_path(repository.targets.get(digest, digest)), what, digest)
         for child in manifest.children:
             if child not in repository.revisions:
                 say(

@@ -220,22 +220,29 @@ def read_manifests(store: Store, found: Inventory, memory: Memory) -> None:
 def images_of(found: Inventory, digests: Iterable[str]) -> dict[str, list[str]]:
     """Return which images need each of some blobs, as `repository:tag` or `repository@digest`."""
     wanted = {digest: set[str]() for digest in digests}
-    for name, repository in found.repositories.items():
+    for name, repository in found.repositories.items() if wanted else ():
         names: dict[str, set[str]] = {}
         for tag, tagged in repository.tags.items():
             names.setdefault(tagged.digest, set()).add(f"{name}:{tag}")
-        for digest in sorted(repository.revisions, key=lambda one: not _children(found, one)):
-            for child in _children(found, digest):
-                names.setdefault(child, set()).update(names.get(digest, {f"{name}@{digest}"}))
-        for digest in {*repository.revisions, *names}:
-            manifest = found.manifests.get(digest)
-            for needed in {digest, *(manifest.blobs if manifest else ())}:
-                for one in {needed, repository.targets.get(needed, needed)}:
-                    if one in wanted:
-                        wanted[one] |= names.get(digest, {f"{name}@{digest}"})
-    return {digest: sorted(images) for digest, images in wanted.items()}
-
-
-def _children(found: Inventory, digest: str) -> tuple[str, ...]:
-    manifest = found.manifests.get(digest)
-    return manifest.children if manifest else ()
+        for digest in repository.revisions:
+            # All that is below an image, through indexes of indexes.
+            of_it = names.get(digest)
+            queue, below = [digest], set[str]()
+            while queue:
+                one = queue.pop()
+                below.add(one)
+                manifest = found.manifests.get(one)
+                if manifest:
+                    below.update(manifest.blobs)
+                    queue += [child for child in manifest.children if child not in below]
+            for one in below | {repository.targets.get(one, one) for one in below}:
+                if one in wanted:
+                    wanted[one] |= of_it or {f"{name}@{digest}"}
+        for digest, tags in names.items():
+            if digest in wanted:
+                wanted[digest] |= tags
+    # A platform without a tag is named by what has one.
+    return {
+        digest: sorted({one for one in images if ":" in one.partition("@")[0]} or images)
+        for digest, images in wanted.items()
+    }

@@ -76,6 +76,7 @@ class Bucket(Store):
         self._unversioned_enabled = unversioned_enabled
         self._versioned = True
         self._batches = 0
+        self._page = 1000
         # Until when the lock is ours, by the clock that nobody sets.
         self._held_until = 0.0
         try:
@@ -232,21 +233,23 @@ class Bucket(Store):
     def files(self, under: str) -> Iterator[Item]:
         # Where a page does not hold all of a folder, the folders in it are listed side by side.
         with ThreadPoolExecutor(self._threads) as pool:
-            running = {pool.submit(self._page, f"{self._key(under)}/", "")}
+            running = {pool.submit(self._listed, f"{self._key(under)}/", "")}
             try:
                 while running:
                     done, running = wait(running, return_when=FIRST_COMPLETED)
                     for one in done:
                         items, more = one.result()
-                        running |= {pool.submit(self._page, *of) for of in more}
+                        running |= {pool.submit(self._listed, *of) for of in more}
                         yield from items
             finally:
                 for one in running:
                     one.cancel()
 
-    def _page(self, prefix: str, token: str) -> tuple[list[Item], list[tuple[str, str]]]:
+    def _listed(self, prefix: str, token: str) -> tuple[list[Item], list[tuple[str, str]]]:
         """Return a page, and which pages to ask for next, each by a prefix and a token."""
-        answer = self._call("list_objects_v2", Prefix=prefix, **({"ContinuationToken": token} if token else {}))
+        answer = self._call(
+            "list_objects_v2", Prefix=prefix, MaxKeys=self._page, **({"ContinuationToken": token} if token else {})
+        )
         more: list[tuple[str, str]] = []
         contents = answer.get("Contents", ())
         if answer.get("IsTruncated"):
@@ -266,7 +269,7 @@ class Bucket(Store):
         more: list[tuple[str, str]] = []
         token: dict[str, str] = {}
         while True:
-            answer = self._call("list_objects_v2", Prefix=prefix, Delimiter="/", **token)
+            answer = self._call("list_objects_v2", Prefix=prefix, MaxKeys=self._page, Delimiter="/", **token)
             contents += answer.get("Contents", ())
             more += [(entry["Prefix"], "") for entry in answer.get("CommonPrefixes", ())]
             if not answer.get("IsTruncated"):

@@ -1,0 +1,272 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Runs that are killed, that meet another run, or a storage that they cannot use; and the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from drydock_store import commands
+from drydock_store.__main__ import main
+from drydock_store.layout import blob_path, layer_path
+from drydock_store.store import Locked, Store, StoreError
+
+from tests.unit.store.model import Files, digest_of, done, image, push
+from tests.unit.store.places import DAY, Place, bucket, folder
+
+PACKAGE = Path(commands.__file__).parent.parent
+
+
+class Killed(BaseException):
+    """What SIGKILL does to a run: nothing of it happens any more."""
+
+
+CHANGES = ("discard", "discard_folder", "restore", "settle", "forget", "tidy")
+
+
+def killed_at(store: Store, step: int) -> Store:
+    """End a run before its step of that number; a list of paths is a step for each."""
+    left = [step]
+
+    def count() -> None:
+        left[0] -= 1
+        if left[0] < 0:
+            raise Killed
+
+    for name in CHANGES:
+        original = getattr(store, name)
+
+        def counted(*arguments: Any, _name: str = name, _original: Any = original) -> Any:
+            if _name != "discard":
+                count()
+                return _original(*arguments)
+            for path in arguments[1]:
+                count()
+                _original(arguments[0], [path])
+            return None
+
+        setattr(store, name, counted)
+    return store
+
+
+def prepared(directory: Path, **settings: Any) -> Place:
+    """Make garbage in both phases, an image that goes by a rule, and trash that is old enough to be emptied."""
+    rule = {"repositories": ["**"], "tags": ["old"], "keep_pushed_within_days": 1}
+    place = folder(directory, retention=[rule], **settings)
+    push(place.registry, "app", "1", b"layer")
+    push(place.registry, "app", "old", b"old layer")
+    done(place.registry.upload("app", b"garbage"))
+    done(place.registry.upload("app", b"blob without a link"))
+    place.driver.age(9 * DAY)
+    place.driver.delete(layer_path("app", digest_of(b"blob without a link")))
+    memory = place.memory()
+    memory.unreferenced = {digest_of(b"blob without a link"): 0.0}
+    memory.keep_seen()
+    return place
+
+
+@pytest.mark.parametrize("command", ["collect", "retention"])
+def test_a_run_may_be_killed_at_every_step(tmp_path: Path, command: str) -> None:
+    step = 0
+    while True:
+        place = prepared(tmp_path / str(step), trash_seconds=0)
+        run = place.collect if command == "collect" else place.retention
+        try:
+            run(store=killed_at(place.store(), step))
+            break
+        except Killed:
+            pass
+        # Somebody pushes what it had taken, in the state in which it was left.
+        pushed = push(place.registry, "app", "new", b"garbage", b"blob without a link")
+        again = push(place.registry, "app", "old", b"old layer")
+        run()
+        assert place.registry.missing("app", "1") == ""
+        assert place.registry.missing("app", pushed) == ""
+        assert place.registry.missing("app", again) == ""
+        assert place.check() == []
+        place.collect_all()
+        assert {path for path in place.images() if path.startswith("blobs/")} == {
+            blob_path(digest)
+            for digest in map(digest_of, (b"{}", b"layer", b"garbage", b"blob without a link", b"old layer"))
+        } | {blob_path(digest) for digest in (pushed, again, digest_of(image(b"layer")))}
+        step += 1
+    assert step >= 3
+
+
+@pytest.mark.parametrize("steps", range(4))
+def test_undo_may_be_killed_at_every_step(tmp_path: Path, steps: int) -> None:
+    place = prepared(tmp_path)
+    before = place.images()
+    place.retention()
+    place.collect()
+    with pytest.raises(Killed):
+        commands.undo_runs(killed_at(place.store(), steps), place.settings, (), apply=True)
+    assert place.undo()["skipped"] == []
+    assert place.images() == before
+
+
+def test_one_run_at_a_time_on_a_folder_and_no_lock_stays_of_a_killed_one(tmp_path: Path) -> None:
+    place = prepared(tmp_path)
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps({**place.document, "second_look_seconds": 600}))
+    words = [sys.executable, "-m", "drydock_store", "--config", str(config), "collect", "--apply"]
+    with subprocess.Popen(words, env={**os.environ, "PYTHONPATH": str(PACKAGE)}) as running:
+        gone = place.driver.folder / "docker/registry/v2" / layer_path("app", digest_of(b"garbage"))  # type: ignore[attr-defined]
+        while gone.exists():
+            assert running.poll() is None
+        with pytest.raises(Locked, match="Another run is at work"):
+            place.collect()
+        running.kill()
+    assert place.collect()[1] == commands.FINE
+
+
+@pytest.mark.usefixtures("aws")
+def test_one_run_at_a_time_on_a_bucket_until_its_lease_ends(tmp_path: Path) -> None:
+    place = bucket(tmp_path)
+    push(place.registry, "app", "1", b"layer")
+    place.registry.driver.get("x")
+    store = place.store()
+    with store.lock():
+        with pytest.raises(Locked, match=r"If it was killed, its lock ends in 10 minutes"), place.store().lock():
+            pass
+        other = place.store()
+        now = other.now
+        other.now = lambda: now() + 601  # type: ignore[method-assign]
+        with other.lock():
+            pass
+        # The first was away for so long: it must not go on.
+        store._held_until = 0.0  # type: ignore[attr-defined]
+        with pytest.raises(Locked, match=r"its lock .* ended"):
+            store.discard("run", ["blobs/x"])
+    assert place.collect()[1] == commands.FINE
+
+
+@pytest.mark.usefixtures("aws")
+def test_a_bucket_without_versions_is_refused(tmp_path: Path) -> None:
+    place = bucket(tmp_path, versioned=False)
+    place.document["storage"]["s3"]["unversioned_enabled"] = False
+    push(place.registry, "app", "1", b"layer")
+    with pytest.raises(StoreError, match=r"keeps no versions.*set storage.s3.unversioned_enabled"):
+        place.collect()
+    assert place.collect(apply=False)[1] == commands.FINE
+
+
+@pytest.mark.usefixtures("aws")
+def test_a_bucket_with_another_name_is_named(tmp_path: Path) -> None:
+    place = bucket(tmp_path)
+    place.document["storage"]["s3"]["bucket"] = "nobodys"
+    with pytest.raises(StoreError, match="there is no such bucket"):
+        place.collect()
+
+
+@pytest.mark.usefixtures("aws")
+def test_many_objects_are_listed_by_folders(tmp_path: Path) -> None:
+    place = bucket(tmp_path)
+    for number in range(4):
+        push(place.registry, f"team/r{number}", "1", f"layer {number}".encode())
+    store = place.store()
+    store._page = 3  # type: ignore[attr-defined]
+    found = [item.path for under in ("blobs", "repositories") for item in store.files(under)]
+    assert sorted(found) == sorted(place.images())
+
+
+def test_symbolic_links_are_never_followed(tmp_path: Path) -> None:
+    place = folder(tmp_path)
+    push(place.registry, "app", "1", b"layer")
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "precious").write_text("kept")
+    assert isinstance(place.driver, Files)
+    (place.driver.root / "blobs/sha256/00").symlink_to(outside)
+    (place.driver.root / "repositories/evil").symlink_to(outside)
+    place.driver.age(0)
+    place.collect_all()
+    assert [one["path"] for one in place.check()] == ["blobs/sha256/00", "repositories/evil"]
+    assert (outside / "precious").read_text() == "kept"
+    store = place.store()
+    store.open()
+    with pytest.raises(OSError, match=r"Not a directory|Too many levels"):
+        store.discard("run", ["repositories/evil/precious"])
+    (place.driver.root / "drydock").rename(tmp_path / "away")
+    (place.driver.root / "drydock").symlink_to(outside)
+    with pytest.raises(StoreError, match="cannot be written"):
+        place.collect()
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"storage": {"folder": "images"}}, "storage.folder: images is no absolute path: begin it with /."),
+        ({"storage": {"folder": "/a", "s3": {"bucket": "b"}}}, "storage needs exactly one of `folder` and `s3`."),
+        (
+            {"storage": {"s3": {"bucket": "b", "prefix": "/x/"}}},
+            "storage.s3.prefix: write 'x', without slashes at its ends.",
+        ),
+        ({"state_directory": None}, "state_directory is missing: set it."),
+        ({"blob_wait_days": 1}, "the configuration has the key blob_wait_days, which is unknown"),
+        ({"blob_wait_seconds": "1"}, "the configuration: blob_wait_seconds is not a whole number."),
+        ({"retention": [{"repositories": [], "keep_newest": 1}]}, "retention, rule 1 names no repositories"),
+        ({"retention": [{"repositories": ["a"]}]}, "retention, rule 1 says what to keep of nothing"),
+        ({"retention": [{"repositories": ["Team/*"], "keep_newest": 1}]}, "'Team/*' can fit no repository's name"),
+        ({"retention": [{"repositories": ["a"], "keep_newest": 0}]}, "keep_newest is 0: write 1 or more"),
+        (
+            {"retention": [{"repositories": ["a"], "keep_newest": 1, "order": "age"}]},
+            "order is 'age': write one of pushed, semver, date.",
+        ),
+        ({"registry": {"socket": "/a", "url": "http://b"}}, "registry needs either `socket` or `url`."),
+    ],
+)
+def test_a_wrong_configuration_is_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], change: dict[str, Any], sentence: str
+) -> None:
+    file = tmp_path / "config.json"
+    file.write_text(
+        json.dumps({"storage": {"folder": "/nowhere"}, "state_directory": str(tmp_path / "state"), **change})
+    )
+    assert main(["--config", str(file), "report"]) == commands.WRONG
+    assert sentence in capsys.readouterr().err
+    assert not (tmp_path / "state").exists()
+
+
+def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    place = prepared(tmp_path)
+    place.document["second_look_seconds"] = 0
+    place.document["retention"].append({"repositories": ["app"], "tags": ["old"], "keep_newest": 1})
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps(place.document))
+
+    def run(*words: str) -> tuple[int, str]:
+        status = main(["--config", str(file), *words])
+        return status, capsys.readouterr().out
+
+    assert run("validate", "--json")[0] == commands.FINE
+    status, screen = run("report")
+    assert status == commands.FINE
+    assert screen.startswith("1 repositories, 2 tags, 2 images, 7 blobs: ")
+    assert "`collect` would free 19 B now" in screen
+    figures = json.loads(run("report", "--json")[1])
+    assert figures["totals"]["growth"] == 0
+    entry = figures["repositories"]["app"]
+    assert (entry["tags"], entry["images"], entry["shared"]) == (2, 2, 0)
+    assert entry["size"] == entry["alone"] == figures["totals"]["size"] - len(b"blob without a link")
+    assert json.loads((tmp_path / "state/report.json").read_text())["totals"] == figures["totals"]
+    assert "Nothing was changed: add --apply to do it." in run("collect")[1]
+    taken = json.loads(run("--json", "collect", "--apply")[1])
+    assert len(taken["links"]) == len(taken["blobs"]) == 1
+    assert "would come back" in run("undo")[1]
+    assert run("undo", "--apply", taken["run"])[0] == commands.FINE
+    assert run("undo", "nonsense")[0] == commands.UNUSABLE
+    assert run("delete", "--repository", "app:1")[0] == commands.WRONG
+    assert "1 tags and 1 images would go" in run("retention")[1]
+    assert run("delete", "--tag", "app:1", "--apply")[0] == commands.FINE
+    assert run("check", "--digests")[0] == commands.FINE
+    (tmp_path / "images/docker/registry/v2/x").write_text("?")
+    assert run("check")[0] == commands.FOUND
+    place.document["storage"] = {"folder": str(tmp_path / "none")}
+    file.write_text(json.dumps(place.document))
+    assert run("check")[0] == commands.UNUSABLE
