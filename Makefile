@@ -117,7 +117,7 @@ newest: $(VENV)/.unit ## Test the plugins and one deployment with the newest Ans
 .PHONY: bench
 bench: $(VENV)/.test ## Measure against a bare registry, into docs/benchmarks; PARTS, ROUNDS and HOSTS choose what
 	@tests/hosts/build debian12 debian12-ready
-	@PYTHONPATH=tests/integration:tests/hosts PATH="$(BIN):$$PATH" $(BIN)/python -m tests.bench \
+	@PYTHONPATH=tests/integration:tests/hosts:roles/registry_maintenance/files PATH="$(BIN):$$PATH" $(BIN)/python -m tests.bench \
 	  $(if $(PARTS),--parts $(PARTS)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(HOSTS),--hosts $(HOSTS))
 
 .PHONY: test

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from deployment import ROOT
 
-from tests.bench import blobs, certificates, crowd, fleet, report, runs, small
+from tests.bench import blobs, certificates, crowd, fleet, report, runs, small, storage
 from tests.bench.stage import Stage, say, staged
 
 ON_STAGE: dict[str, Callable[[Stage, int], report.Section]] = {
@@ -31,7 +31,7 @@ ON_FLEET: dict[str, Callable[[fleet.Fleet, int], report.Section]] = {
 }
 # These take as long as all others: several hosts, memory on a slow disk, and certificates.
 USUAL = ("small", "blobs", "crowd", "runs")
-ORDER = (*USUAL, *ON_FLEET, "memory", "certificates")
+ORDER = (*USUAL, *ON_FLEET, "memory", "certificates", "storage")
 
 
 def main() -> None:
@@ -69,6 +69,8 @@ def main() -> None:
         keep("runs", runs.measure(asked.hosts), versions)
     if "certificates" in asked.parts:
         keep("certificates", *certificates.measure())
+    if "storage" in asked.parts:
+        keep("storage", *storage.measure())
 
 
 if __name__ == "__main__":

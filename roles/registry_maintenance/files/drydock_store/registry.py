@@ -82,13 +82,16 @@ class Registry:
                     return answer.status
                 trouble = f"it answered {answer.status}"
             except (OSError, http.client.HTTPException) as error:
-                self._connection = None
+                self._close()
                 trouble = str(error)
         raise Unreachable(f"The registry at {self.name} cannot be asked: {trouble}.")
 
     def greet(self) -> None:
         """Check that it answers, and takes the password."""
-        status = self._status("GET", "/v2/")
+        try:
+            status = self._status("GET", "/v2/")
+        finally:
+            self._close()
         if status != 200:
             raise Unreachable(
                 f"The registry at {self.name} answered {status} to GET /v2/: are the user and its password right?"
@@ -97,13 +100,21 @@ class Registry:
     def missed(self, images: Iterable[tuple[str, str]]) -> tuple[int, list[tuple[str, str]]]:
         """Ask for tags; returns how many were asked for, and which there are not."""
         asked, gone = 0, []
-        for repository, tag in images:
-            status = self._status("HEAD", f"/v2/{repository}/manifests/{tag}")
-            asked += 1
-            if status == 404:
-                gone.append((repository, tag))
-            elif status != 200:
-                raise Unreachable(
-                    f"The registry at {self.name} answered {status} for {repository}:{tag}: may its user pull everything?"
-                )
+        try:
+            for repository, tag in images:
+                status = self._status("HEAD", f"/v2/{repository}/manifests/{tag}")
+                asked += 1
+                if status == 404:
+                    gone.append((repository, tag))
+                elif status != 200:
+                    raise Unreachable(
+                        f"The registry at {self.name} answered {status} for {repository}:{tag}: may its user pull everything?"
+                    )
+        finally:
+            self._close()
         return asked, gone
+
+    def _close(self) -> None:
+        if self._connection:
+            self._connection.close()
+        self._connection = None
