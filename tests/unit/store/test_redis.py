@@ -6,6 +6,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -31,7 +32,8 @@ class Server:
                 connection, _ = self._socket.accept()
             except OSError:
                 return
-            with connection, connection.makefile("rb") as asked:
+            # A client that was refused hangs up.
+            with suppress(OSError), connection, connection.makefile("rb") as asked:
                 while line := asked.readline():
                     words = []
                     for _ in range(int(line[1:])):
