@@ -737,6 +737,7 @@ class Rendered:
             "registry_proxy_domain": "registry.test",
             "registry_proxy_names": [ADDRESS, OTHER_ADDRESS],
             "registry_proxy_https_port": 8443,
+            "registry_proxy_immutable_tags": [{"repositories": ["team/*"], "tags": ["*"]}],
         }
         for name in ("aws_ecs_files", "aws_ecs_registry_version"):
             del self.settings[name]
@@ -955,6 +956,8 @@ class TestTask:
         pushed = skopeo(rendered.folder, "copy", f"docker-daemon:{REGISTRY_IMAGE}", there, f"--dest-creds={login}")
         assert pushed.returncode == 0, pushed.stderr
         assert account.client("s3").list_objects_v2(Bucket=BUCKET)["KeyCount"] > 0
+        moved = skopeo(rendered.folder, "copy", f"docker-daemon:{PROXY_IMAGE}", there, f"--dest-creds={login}")
+        assert "the tag team/registry:1 exists" in moved.stderr
         pulled = skopeo(rendered.folder, "copy", there, f"dir:{tmp_path}", f"--src-creds={login}")
         assert pulled.returncode == 0, pulled.stderr
         assert (tmp_path / "manifest.json").exists()

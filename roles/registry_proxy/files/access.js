@@ -250,21 +250,20 @@ function quotasOf(settings, repository) {
 }
 
 function quotaOf(setting, repository) {
-    const patterns = setting.repositories;
-    if (patterns) {
-        return listed(patterns, repository) ? quota(setting, patterns.join(', '), (other) => listed(patterns, other)) : null;
+    if (setting.repositories) {
+        const has = (other) => listed(setting.repositories, other);
+        return has(repository) ? sharedBy(setting.repositories.join(', '), has, setting) : null;
     }
     // Each namespace has it by itself: as many parts of the name as the pattern has.
-    const parts = repository.split('/');
-    const namespaces = setting.namespaces
-        .filter((pattern) => matches(pattern, parts.slice(0, pattern.split('/').length).join('/')))
-        .map((pattern) => parts.slice(0, pattern.split('/').length).join('/'));
-    const own = namespaces[0];
-    return own ? quota(setting, own + '/', (other) => other === own || other.startsWith(own + '/')) : null;
+    const beginning = (pattern) => repository.split('/').slice(0, pattern.split('/').length).join('/');
+    const fits = setting.namespaces.find((pattern) => matches(pattern, beginning(pattern)));
+    const own = fits ? beginning(fits) + '/' : '';
+    return fits ? sharedBy(own, (other) => (other + '/').startsWith(own), setting) : null;
 }
 
-function quota(setting, name, has) {
-    return {name: name, limit: setting.quota_gib * GIB, has: has, key: crypto.createHash('sha256').update(name).digest('hex').slice(0, 32)};
+function sharedBy(name, has, setting) {
+    const key = crypto.createHash('sha256').update(name).digest('hex').slice(0, 32);
+    return {name: name, has: has, limit: setting.quota_gib * GIB, key: key};
 }
 
 function readable(bytes) {
@@ -285,7 +284,7 @@ function refusalOfQuota(quota, used, length) {
 // What the last report says: when it began, and what the repositories of a quota hold together.
 function reported(text, quota) {
     const report = JSON.parse(text);
-    const began = Date.parse(report.time) - report.seconds * 1000;
+    const began = Date.parse(report.time) - (report.seconds || 0) * 1000;
     const size = Object.keys(report.repositories).filter(quota.has).reduce((sum, name) => sum + report.repositories[name].size, 0);
     if (!Number.isFinite(began) || !Number.isFinite(size)) {
         throw new Error('the report has no time or no sizes');
