@@ -105,6 +105,9 @@ def cases() -> dict[str, Case]:
                 ),
                 "drydock_domain": "https://registry.example.com",
                 "registry_proxy_https_port": 70000,
+                # Nobody says how much there is.
+                "registry_proxy_quotas": [{"repositories": ["**"], "quota_gib": 1}],
+                "registry_maintenance_daily": [],
                 "registry_server_filesystem_reserve_percent": 51,
             },
             [
@@ -117,6 +120,7 @@ def cases() -> dict[str, Case]:
                 ("pat", "Team/*", "upper-case"),
                 ("registry_tls_domain", "https"),
                 ("registry_proxy_https_port", "65535"),
+                ("registry_proxy_quotas", "registry_proxy_storage_report is empty"),
             ],
         ),
         "no-users": Case(
