@@ -1054,6 +1054,8 @@ def test_errors_are_the_apis_while_no_registry_answers(site: Site, layers: dict[
         ):
             assert refusal(site.answer(path, method, user="alice", headers=headers), 502, "UNAVAILABLE")
         assert site.answer("/v2/", "HEAD", user="alice").headers["content-type"] == "application/json"
+        # Nobody says whether there is such a tag.
+        assert refusal(put(site, "release", "unknown", b"{}"), 503, "UNAVAILABLE")
         # Whose request failed, the log says all the same.
         site.answer("/v2/team-a/app/tags/list?n=502", user="alice")
         assert (site.logged("?n=502")["user"], site.logged("?n=502")["status"]) == ("alice", 502)
