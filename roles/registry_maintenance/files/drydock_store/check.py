@@ -48,7 +48,7 @@ _PUSH = "push them again"
 
 def check(store: Store, memory: Memory, *, digests: bool, wait: Callable[[], None]) -> dict[str, Any]:
     """Return the defects, and how much was looked at."""
-    found = look(store, memory)
+    found = look(store, memory, foreign=True)
     checked = {
         "blobs": len(found.blobs),
         "links": found.links,
@@ -60,7 +60,7 @@ def check(store: Store, memory: Memory, *, digests: bool, wait: Callable[[], Non
         defects.update(_contents(store, found, defects, checked))
     if defects:
         wait()
-        found = look(store, memory)
+        found = look(store, memory, foreign=True)
         again = _defects(store, found)
         suspects = {path: defect for path, defect in defects.items() if path not in again}
         for path, defect in suspects.items():

@@ -119,13 +119,13 @@ class Inventory:
         return led
 
 
-def look(store: Store, memory: Memory) -> Inventory:
+def look(store: Store, memory: Memory, *, foreign: bool = False) -> Inventory:
     """Look at all of a storage: links before blobs, since registries write them in the other order."""
     found = Inventory(store.now())
-    _links(store, found)
+    _links(store, found, foreign=foreign)
     _tags(store, found)
     read_manifests(store, found, memory)
-    for item in store.files(layout.BLOBS):
+    for item in store.files(layout.BLOBS, foreign=foreign):
         thing = parse(item.path)
         if isinstance(thing, Blob) and not item.special:
             found.blobs[thing.digest] = (item.size, item.time)
@@ -141,9 +141,9 @@ def _other(found: Inventory, item: Item, thing: layout.Thing) -> None:
         found.foreign.append(item)
 
 
-def _links(store: Store, found: Inventory) -> None:
+def _links(store: Store, found: Inventory, *, foreign: bool) -> None:
     other: dict[str, Layer | Revision] = {}
-    for item in store.files(layout.REPOSITORIES):
+    for item in store.files(layout.REPOSITORIES, foreign=foreign):
         thing = parse(item.path)
         if item.special or isinstance(thing, (Foreign, Temporary, Blob)):
             _other(found, item, thing)

@@ -230,7 +230,7 @@ class Bucket(Store):
         found += [entry["Key"] for entry in answer.get("Contents", ())]
         return [name for name in (self._path(one).rstrip("/") for one in found) if name]
 
-    def files(self, under: str) -> Iterator[Item]:
+    def files(self, under: str, *, foreign: bool = True) -> Iterator[Item]:  # noqa: ARG002
         # Where a page does not hold all of a folder, the folders in it are listed side by side.
         with ThreadPoolExecutor(self._threads) as pool:
             running = {pool.submit(self._listed, f"{self._key(under)}/", "")}

@@ -66,8 +66,8 @@ class Store(ABC):
         """Return the names of what lies beside `blobs` and `repositories`."""
 
     @abstractmethod
-    def files(self, under: str) -> Iterator[Item]:
-        """Yield all files below a folder, in any order."""
+    def files(self, under: str, *, foreign: bool = True) -> Iterator[Item]:
+        """Yield all files below a folder, in any order; without `foreign` it may leave out what lies beside a blob or a link."""
 
     @abstractmethod
     def stat(self, path: str) -> Optional[Item]:
