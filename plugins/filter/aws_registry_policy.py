@@ -63,6 +63,12 @@ options:
       - The ARN of the KMS key that encrypts O(configuration_bucket).
     type: str
     default: ""
+  autoscaling_group:
+    description:
+      - The region, account and name of the Auto Scaling group that the host is of, as V(eu-central-1:123456789012:team-registry). The host
+        may complete its lifecycle actions, and no other group's. Empty when there is none.
+    type: str
+    default: ""
 seealso:
   - name: Actions and condition keys of Amazon S3
     description: Which condition keys an action knows.
@@ -103,6 +109,7 @@ def aws_registry_policy(
     acme_names: Sequence[str] = (),
     configuration_bucket: str = "",
     configuration_kms_key_arn: str = "",
+    autoscaling_group: str = "",
 ) -> dict[str, Any]:
     """The policy of the registry's role."""
     from ansible_collections.drydock.registry.plugins.module_utils._aws_policy import PolicyError, registry_policy
@@ -118,6 +125,7 @@ def aws_registry_policy(
             names,
             str(configuration_bucket or ""),
             str(configuration_kms_key_arn or ""),
+            str(autoscaling_group or ""),
         )
     except PolicyError as error:
         raise AnsibleFilterError(f"drydock.registry.aws_registry_policy: {error}") from error

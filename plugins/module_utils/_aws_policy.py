@@ -23,6 +23,8 @@ TLS_SID = "DrydockDenyInsecureTransport"
 # The same in every partition.
 LOG_SERVICE = "logging.s3.amazonaws.com"
 KMS_ARN = re.compile(r"arn:(?P<partition>aws[\w-]*):kms:(?P<region>[a-z0-9-]+):\d{12}:key/[A-Za-z0-9-]+")
+# One group in one region of one account, without a wildcard.
+GROUP = re.compile(r"[a-z0-9-]+:\d{12}:[A-Za-z0-9._-]+")
 ZONE_ID = re.compile(r"[A-Z0-9]{1,32}")
 # What Route 53 tells conditions about a change of records.
 CHANGE = "route53:ChangeResourceRecordSets"
@@ -47,8 +49,9 @@ def registry_policy(
     acme_names: Iterable[str] = (),
     configuration_bucket: str = "",
     configuration_kms_key_arn: str = "",
+    autoscaling_group: str = "",
 ) -> Policy:
-    """What a registry calls, what its host reads to set itself up, what certbot calls to answer ACME's challenges; nothing else."""
+    """What a registry calls, what its host reads to set itself up and tells its group, what certbot calls to answer ACME's challenges."""
     _check_bucket(bucket)
     prefix = prefix.strip("/")
     if prefix_problem(prefix):
@@ -92,9 +95,26 @@ def registry_policy(
         )
         if configuration_kms_key_arn:
             statements.append(_use_of_key("UseKeyOfConfiguration", ["kms:Decrypt"], configuration_kms_key_arn))
+    if autoscaling_group:
+        statements.append(_word_to_group(autoscaling_group, partition))
     if acme_zone_id:
         statements += _challenges(acme_zone_id, acme_names, partition)
     return {"Version": VERSION, "Statement": statements}
+
+
+def _word_to_group(group: str, partition: str) -> dict[str, Any]:
+    """Allow a host to tell its group that it serves, or has finished. The id in the ARN, AWS makes up with the group."""
+    if not GROUP.fullmatch(group):
+        raise PolicyError(
+            f"{group} names no Auto Scaling group: write its region, account and name, such as eu-central-1:123456789012:team-registry."
+        )
+    region, account, name = group.split(":")
+    return {
+        "Sid": "TellGroup",
+        "Effect": "Allow",
+        "Action": ["autoscaling:CompleteLifecycleAction"],
+        "Resource": [f"arn:{partition}:autoscaling:{region}:{account}:autoScalingGroup:*:autoScalingGroupName/{name}"],
+    }
 
 
 def _use_of_key(sid: str, actions: list[str], key_arn: str) -> dict[str, Any]:

@@ -27,6 +27,11 @@ VERSION_TAG = "drydock-collection-version"
 BASE_TAG = "drydock-base-image"
 # States of an instance refresh that has not come to its end.
 REFRESHING = ("Pending", "InProgress", "Cancelling", "RollbackInProgress", "Baking")
+# The hooks at which hosts wait: a new one until it serves, one that is taken out until it has finished. One that does not become a
+# registry is no host of the fleet, and one that does not finish is ended.
+LAUNCH, TERMINATE = "launch", "terminate"
+TRANSITIONS = {LAUNCH: "autoscaling:EC2_INSTANCE_LAUNCHING", TERMINATE: "autoscaling:EC2_INSTANCE_TERMINATING"}
+ABANDON_OR_CONTINUE = {LAUNCH: "ABANDON", TERMINATE: "CONTINUE"}
 NO_TEMPLATE = ("InvalidLaunchTemplateName.NotFoundException", "InvalidLaunchTemplateId.NotFound")
 
 
@@ -49,7 +54,6 @@ def look(account: Account, options: Mapping[str, Any]) -> dict[str, Any]:
         found["golden_images"] = _golden_images(account)
     if not account.removing:
         _check_capacity(account, options)
-        _check_patience(account, options)
         with account.step():
             found["zones"] = _zones(account, options)
         _machine(account, options, found)
@@ -96,16 +100,6 @@ def _check_capacity(account: Account, options: Mapping[str, Any]) -> None:
         account.refuse(
             f"aws_autoscaling_desired_hosts is {wanted}, which is not between aws_autoscaling_min_hosts ({least}) and "
             f"aws_autoscaling_max_hosts ({most}): correct it, or write 0 to leave the number to scaling."
-        )
-
-
-def _check_patience(account: Account, options: Mapping[str, Any]) -> None:
-    """How long hosts may take."""
-    grace, boot = options["health_grace_seconds"], options["boot_timeout_seconds"]
-    if grace < boot:
-        account.refuse(
-            f"aws_autoscaling_health_grace_seconds is {grace}, and aws_autoscaling_boot_timeout_seconds {boot}, so that hosts would be "
-            f"replaced that may still boot: write a grace of {boot} or more, or a shorter timeout."
         )
 
 
@@ -319,6 +313,7 @@ def _group(account: Account) -> Optional[dict[str, Any]]:
         (mixed.get("LaunchTemplate") or {}).get("LaunchTemplateSpecification") or group.get("LaunchTemplate") or {}
     )
     distribution = mixed.get("InstancesDistribution") or {}
+    machines = _machines(account, [instance["InstanceId"] for instance in group.get("Instances", [])])
     return {
         "ours": account.is_ours(tags),
         "deleting": bool(group.get("Status")),
@@ -332,6 +327,9 @@ def _group(account: Account) -> Optional[dict[str, Any]]:
             "target_group_arns": sorted(group.get("TargetGroupARNs", [])),
             "health_check": group["HealthCheckType"],
             "grace_seconds": group.get("HealthCheckGracePeriod", 0),
+            "warmup_seconds": group.get("DefaultInstanceWarmup", -1),
+            "capacity_rebalance": bool(group.get("CapacityRebalance")),
+            "hooks": {name: found for name, found in hooks(account, account.name).items() if name in TRANSITIONS},
             "suspended": sorted(process["ProcessName"] for process in group.get("SuspendedProcesses", [])),
             "metrics": bool(group.get("EnabledMetrics")),
             "tags": tags,
@@ -350,9 +348,43 @@ def _group(account: Account) -> Optional[dict[str, Any]]:
                 "state": instance["LifecycleState"],
                 "health": instance["HealthStatus"],
                 "template_version": str((instance.get("LaunchTemplate") or {}).get("Version", "")),
+                **machines[instance["InstanceId"]],
             }
             for instance in group.get("Instances", [])
+            # One that has just ended is no host any more.
+            if instance["InstanceId"] in machines
         ],
+    }
+
+
+def _machines(account: Account, ids: list[str]) -> dict[str, dict[str, Any]]:
+    """The tags of each host, and the ids of what has them: the host itself and its volumes."""
+    # As a filter, since one that is gone would be an error.
+    reservations = (
+        account.ask_all("ec2", "describe_instances", "Reservations", Filters=filters(instance_id=ids)) if ids else []
+    )
+    return {
+        machine["InstanceId"]: {
+            "tags": tags_of(machine.get("Tags")),
+            "resource_ids": [
+                machine["InstanceId"],
+                *(each["Ebs"]["VolumeId"] for each in machine.get("BlockDeviceMappings", []) if "Ebs" in each),
+            ],
+        }
+        for reservation in reservations
+        for machine in reservation["Instances"]
+    }
+
+
+def hooks(account: Account, group: str) -> dict[str, int]:
+    """The group's hooks, and how many seconds hosts may wait at each; those that are ours and differ in more have -1."""
+    answer = account.ask("autoscaling", "describe_lifecycle_hooks", AutoScalingGroupName=group)
+    return {
+        hook["LifecycleHookName"]: hook["HeartbeatTimeout"]
+        if TRANSITIONS.get(hook["LifecycleHookName"]) == hook["LifecycleTransition"]
+        and ABANDON_OR_CONTINUE.get(hook["LifecycleHookName"]) == hook["DefaultResult"]
+        else -1
+        for hook in (answer or {}).get("LifecycleHooks", [])
     }
 
 

@@ -378,14 +378,6 @@ options:
         description: The number of hosts, or 0.
         type: int
         default: 0
-      health_grace_seconds:
-        description: How long a new host may be unhealthy before it is replaced.
-        type: int
-        default: 1200
-      boot_timeout_seconds:
-        description: How long a host may take to boot.
-        type: int
-        default: 900
       bucket:
         description: The bucket of the bundles. One that does not exist is no problem.
         type: str
@@ -558,8 +550,9 @@ notes:
     with O(removing=true) C(ecs:ListTaskDefinitions).
   - for O(autoscaling) C(ec2:DescribeSubnets), C(ec2:DescribeInstanceTypes), C(ec2:DescribeImages), C(ec2:DescribeKeyPairs),
     C(ec2:DescribeLaunchTemplates), C(ec2:DescribeLaunchTemplateVersions), C(autoscaling:DescribeAutoScalingGroups),
-    C(autoscaling:DescribeInstanceRefreshes), C(autoscaling:DescribePolicies), C(cloudwatch:DescribeAlarms), C(s3:ListBucket),
-    C(s3:GetObject), C(s3:GetEncryptionConfiguration), and where it is used C(ssm:GetParameter).
+    C(autoscaling:DescribeInstanceRefreshes), C(autoscaling:DescribeLifecycleHooks), C(autoscaling:DescribePolicies),
+    C(cloudwatch:DescribeAlarms), C(ec2:DescribeInstances), C(s3:ListBucket), C(s3:GetObject),
+    C(s3:GetEncryptionConfiguration), and where it is used C(ssm:GetParameter).
 seealso:
   - name: Rules for the names of buckets
     description: What O(storage.bucket) may be.
@@ -1101,8 +1094,6 @@ ARGUMENTS: dict[str, Any] = {
             "min_hosts": {"type": "int", "default": 2},
             "max_hosts": {"type": "int", "default": 4},
             "desired_hosts": {"type": "int", "default": 0},
-            "health_grace_seconds": {"type": "int", "default": 1200},
-            "boot_timeout_seconds": {"type": "int", "default": 900},
             "bucket": TEXT,
         },
     },

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Auto Scaling where moto's differs from AWS's: what groups keep, what their instances are made of, instance refresh."""
+"""Auto Scaling where moto's differs from AWS's: what groups keep, what their instances are made of, lifecycle hooks, instance refresh."""
 
 from __future__ import annotations
 
@@ -27,6 +27,9 @@ KEPT = {
     "TerminationPolicies": "termination_policies",
 }
 UNFINISHED = {"Pending", "InProgress", "Cancelling"}
+PENDING_STATE, IN_SERVICE, TERMINATING = "Pending", "InService", "Terminating"
+WAIT, PROCEED = ":Wait", ":Proceed"
+LAUNCHING, ENDING = "autoscaling:EC2_INSTANCE_LAUNCHING", "autoscaling:EC2_INSTANCE_TERMINATING"
 
 
 def specification(group: FakeAutoScalingGroup) -> dict[str, Any]:
@@ -78,10 +81,34 @@ def launch(group: FakeAutoScalingGroup, count: int, lifecycle_state: str) -> lis
     return made
 
 
+def hook_of(group: FakeAutoScalingGroup, transition: str) -> Any:
+    """Return the hook at which the group's instances wait; there is one for each transition at most."""
+    hooks = group.autoscaling_backend.describe_lifecycle_hooks(group.name)
+    return next((hook for hook in hooks if hook.lifecycle_transition == transition), None)
+
+
+def is_of(member: InstanceState, state: str) -> bool:
+    """Tell whether an instance is in this state, or waits in it."""
+    return member.lifecycle_state.partition(":")[0] == state
+
+
+def target_state(instance: Any) -> str:
+    """Return where an instance's group wants it to be; nothing for one of no group.
+
+    https://docs.aws.amazon.com/autoscaling/ec2/userguide/retrieving-target-lifecycle-state-through-imds.html
+    """
+    group = getattr(instance, "autoscaling_group", None)
+    for member in list(group.instance_states) if group else []:
+        if member.instance.id == instance.id:
+            return "Terminated" if is_of(member, TERMINATING) else IN_SERVICE
+    return ""
+
+
 def gaps() -> None:
     """Close the gaps that have nothing to do with machines."""
     _groups()
     _instances()
+    _hooks()
     _calls()
 
 
@@ -151,7 +178,7 @@ def _instances() -> None:
         if self.ec2_launch_template is None:
             original(self, count_needed, propagated_tags)
         else:
-            launch(self, count_needed, "InService")
+            launch(self, count_needed, PENDING_STATE + WAIT if hook_of(self, LAUNCHING) else IN_SERVICE)
 
     # An instance is of the version that it was made from; moto says the default one.
     @property  # type: ignore[misc]
@@ -161,6 +188,52 @@ def _instances() -> None:
         return {**specification(self.auto_scaling_group), "Version": version_of(self.instance)}
 
     InstanceState.launch_template = launch_template  # type: ignore[method-assign]
+
+
+def _hooks() -> None:
+    """Let an instance wait at a hook until somebody completes it; to moto, hooks are entries.
+
+    A launched instance is no target of the load balancer while it waits, and one that waits counts as one that is there.
+    https://docs.aws.amazon.com/autoscaling/ec2/userguide/lifecycle-hooks-overview.html
+    """
+
+    @instead_of(FakeAutoScalingGroup, "active_instances")
+    def active_instances(_original: Any, self: Any) -> list[InstanceState]:
+        return [member for member in self.instance_states if not is_of(member, TERMINATING)]
+
+    @instead_of(AutoScalingBackend, "delete_auto_scaling_group")
+    def delete(original: Any, self: Any, group_name: str) -> None:
+        original(self, group_name)
+        forget_hooks(self, group_name)
+
+    @added_to(AutoScalingResponse, "complete_lifecycle_action")
+    def complete(self: Any) -> EmptyResult:
+        group, instance_id = _group(self), self._get_param("InstanceId")
+        name = self._get_param("LifecycleHookName")
+        for member in group.instance_states:
+            waits_for = hook_of(group, LAUNCHING if is_of(member, PENDING_STATE) else ENDING)
+            if member.instance_id == instance_id and member.lifecycle_state.endswith(WAIT) and waits_for.name == name:
+                proceed(member, self._get_param("LifecycleActionResult"))
+                self.drydock_proceed(group, member)
+                return EmptyResult()
+        raise ValidationError(f"No active Lifecycle Action found with instance ID {instance_id}")
+
+    # Where instances are no machines, nobody but the caller sees what becomes of them.
+    @added_to(AutoScalingResponse, "drydock_proceed")
+    def carry_out(_self: Any, _group: Any, member: InstanceState) -> None:
+        member.lifecycle_state = IN_SERVICE
+
+
+def forget_hooks(backend: Any, name: str) -> None:
+    """Let a group's hooks end with it."""
+    for hook in backend.describe_lifecycle_hooks(name):
+        backend.delete_lifecycle_hook(name, hook.name)
+
+
+def proceed(member: InstanceState, result: str) -> None:
+    """End an instance's wait. What is abandoned while it is launched ends; what is terminated ends in any case."""
+    member.lifecycle_state = member.lifecycle_state.removesuffix(WAIT) + PROCEED
+    member.drydock_abandoned = result == "ABANDON"  # type: ignore[attr-defined]
 
 
 def _found(backend: Any, name: str) -> FakeAutoScalingGroup:

@@ -46,6 +46,34 @@ def all_instances() -> Iterator[Instance]:
             yield from list(backend.all_instances())
 
 
+def _credits() -> None:
+    """Keep how an instance has its CPU credits; moto says `standard` of all.
+
+    `standard` gets no launch credits on T3, T3a and T4g, which are `unlimited` where a launch says nothing.
+    https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/burstable-performance-instances-unlimited-mode-concepts.html
+    """
+
+    @instead_of(InstanceResponse, "run_instances")
+    def run_instances(original: Any, self: Any) -> Any:
+        answer = original(self)
+        given = (self._get_param("CreditSpecification") or {}).get("CpuCredits")
+        for instance in answer.result.instances:
+            instance.drydock_credits = given or (
+                "standard" if instance.instance_type.startswith("t2.") else "unlimited"
+            )
+        return answer
+
+    @instead_of(InstanceResponse, "describe_instance_credit_specifications")
+    def describe(_original: Any, self: Any) -> ActionResult:
+        found = self.ec2_backend.get_multi_instances_by_id(self._get_param("InstanceIds", []))
+        found_credits = [
+            {"InstanceId": each.id, "CpuCredits": getattr(each, "drydock_credits", "unlimited")}
+            for each in found
+            if each.instance_type.startswith("t")
+        ]
+        return ActionResult({"InstanceCreditSpecifications": found_credits})
+
+
 class AfterAnswer(ActionResult):
     """An answer that is written first and acted on then, as AWS answers before a machine runs."""
 
@@ -142,6 +170,8 @@ def gaps() -> None:
             if zone in subnets:
                 kwargs["subnet_id"] = subnets[zone].id
         return original(self, *args, **kwargs)
+
+    _credits()
 
     # Options that a call does not name stay as they are; moto forgets them.
     @instead_of(InstanceBackend, "modify_instance_metadata_options")

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What keeps Auto Scaling groups as they should be where instances are machines, which takes time.
 
-An instance is launched, counts as in service when its machine runs, and is registered with the group's target groups. One that no
-longer runs, or that the load balancer finds unhealthy when its grace period is over, is taken out and another is launched. Who leaves
-is deregistered first, and terminated when the deregistration delay is over. moto does all of that at once, within the call.
+An instance is launched, waits at the group's launch hook until it is completed, is registered with the group's target groups and counts
+as in service. One that no longer runs, or, where the group asks the load balancer, is found unhealthy there when its grace period is over,
+is taken out and another is launched. Who leaves is deregistered first, waits at the group's termination hook when the deregistration delay
+is over, and is terminated. moto does all of that at once, within the call.
+https://docs.aws.amazon.com/autoscaling/ec2/userguide/lifecycle-hooks-overview.html
 """
 
 from __future__ import annotations
@@ -25,12 +27,28 @@ from moto.core.responses import ActionResult
 from moto.core.utils import utcnow
 from moto.elbv2.models import elbv2_backends
 
-from .autoscaling import finish, launch, specification, unfinished, version_of
+from .autoscaling import (
+    ENDING,
+    IN_SERVICE,
+    LAUNCHING,
+    PENDING_STATE,
+    PROCEED,
+    TERMINATING,
+    WAIT,
+    finish,
+    forget_hooks,
+    hook_of,
+    is_of,
+    launch,
+    proceed,
+    specification,
+    unfinished,
+    version_of,
+)
 from .ec2 import PENDING, Instances
 from .patching import instead_of
 
 PAUSE_SECONDS = 0.5
-PENDING_STATE, IN_SERVICE, TERMINATING = "Pending", "InService", "Terminating"
 DELETING = "Delete in progress"
 ACTIVITIES_KEPT = 100
 # AWS takes longer to notice that an instance is gone. Until then a load balancer has to find out by itself.
@@ -67,6 +85,7 @@ class Keeper:
         if getattr(group, "status", None) == DELETING:
             if not group.instance_states:
                 group.autoscaling_backend.autoscaling_groups.pop(group.name, None)
+                forget_hooks(group.autoscaling_backend, group.name)
             return
         refresh = unfinished(group)
         if refresh:
@@ -77,14 +96,17 @@ class Keeper:
 
     def _look_at(self, group: FakeAutoScalingGroup, member: InstanceState) -> None:
         state = member.instance.state
-        if member.lifecycle_state == TERMINATING:
+        if is_of(member, TERMINATING):
             if state == "terminated":
                 group.instance_states.remove(member)
-            elif not member.drydock_ends and time.monotonic() >= member.drydock_leaves:  # type: ignore[attr-defined]
-                member.drydock_ends = True  # type: ignore[attr-defined]
+            elif time.monotonic() >= member.drydock_leaves and self._has_passed(group, member, ENDING):  # type: ignore[attr-defined]
+                member.drydock_leaves = math.inf  # type: ignore[attr-defined]
                 self._workers.submit(self.instances.terminate, member.instance)
             return
-        if member.lifecycle_state == PENDING_STATE and state == "running":
+        if is_of(member, PENDING_STATE) and state == "running" and self._has_passed(group, member, LAUNCHING):
+            if getattr(member, "drydock_abandoned", False):
+                self.leave(group, member, "in response to a lifecycle action that was abandoned")
+                return
             member.lifecycle_state = IN_SERVICE
             member.drydock_since = time.monotonic()  # type: ignore[attr-defined]
             for target_group in target_groups(group):
@@ -96,6 +118,21 @@ class Keeper:
         elif member.lifecycle_state == IN_SERVICE and self._is_unhealthy(group, member):
             member.health_status = "Unhealthy"
             self.leave(group, member, "in response to an ELB system health check failure")
+
+    @staticmethod
+    def _has_passed(group: FakeAutoScalingGroup, member: InstanceState, transition: str) -> bool:
+        """Have an instance wait at a hook, and tell whether it has done so. Nobody waits for one that does not run."""
+        hook = hook_of(group, transition)
+        deleted = getattr(group, "status", None) == DELETING
+        if not hook or deleted or member.lifecycle_state.endswith(PROCEED) or member.instance.state != "running":
+            return True
+        now = time.monotonic()
+        if not member.lifecycle_state.endswith(WAIT):
+            member.lifecycle_state += WAIT
+            member.drydock_until = now + float(hook.heartbeat_timeout)  # type: ignore[attr-defined]
+        elif now >= member.drydock_until:  # type: ignore[attr-defined]
+            proceed(member, hook.default_result)
+        return False
 
     @staticmethod
     def _has_noticed(member: InstanceState) -> bool:
@@ -132,7 +169,7 @@ class Keeper:
 
     def leave(self, group: FakeAutoScalingGroup, member: InstanceState, cause: str) -> None:
         """Take an instance out: no new requests, then time for those under way, then its end."""
-        if member.lifecycle_state == TERMINATING:
+        if is_of(member, TERMINATING):
             return
         delay = 0.0
         for target_group in target_groups(group):
@@ -144,7 +181,6 @@ class Keeper:
             delay = 0.0
         member.lifecycle_state = TERMINATING
         member.drydock_leaves = time.monotonic() + delay  # type: ignore[attr-defined]
-        member.drydock_ends = False  # type: ignore[attr-defined]
         activity(
             group,
             f"Terminating EC2 instance: {member.instance_id}",
@@ -247,7 +283,7 @@ def since(member: InstanceState) -> float:
 
 def living(group: FakeAutoScalingGroup) -> list[InstanceState]:
     """Return the instances that count."""
-    return [member for member in group.instance_states if member.lifecycle_state in {PENDING_STATE, IN_SERVICE}]
+    return [member for member in group.instance_states if not is_of(member, TERMINATING)]
 
 
 def target_groups(group: FakeAutoScalingGroup) -> list[Any]:
@@ -336,6 +372,10 @@ def apply(keeper: Keeper) -> None:
         found = self.autoscaling_backend.describe_auto_scaling_groups(names)
         done = [each for group in found for each in activities(group)]
         return ActionResult({"Activities": done[: self._get_int_param("MaxRecords") or 100]})
+
+    @instead_of(AutoScalingResponse, "drydock_proceed")
+    def goes_on(_original: Any, _self: Any, _group: Any, _member: InstanceState) -> None:
+        pass
 
     @instead_of(AutoScalingResponse, "drydock_refresh")
     def carry_out(_original: Any, _self: Any, _group: Any, _refresh: dict[str, Any]) -> None:

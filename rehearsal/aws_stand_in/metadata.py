@@ -21,6 +21,7 @@ from moto.core.utils import utcnow
 from moto.iam.models import iam_backends
 from moto.sts.models import sts_backends
 
+from .autoscaling import target_state
 from .ec2 import all_instances
 
 TOKEN_PATH = "/latest/api/token"
@@ -134,6 +135,8 @@ class MetadataTree:
             yield "public-hostname", lambda: str(instance.public_dns_name)
         if instance.key_name:
             yield "public-keys/0/openssh-key", self._public_key
+        if state := target_state(instance):
+            yield "autoscaling/target-lifecycle-state", lambda: state
         if (role := self._role()) is not None:
             yield f"{CREDENTIALS}{role.name}", lambda: json.dumps(self.sessions.credentials(instance, role), indent=2)
         if instance.metadata_options.instance_metadata_tags == "enabled":

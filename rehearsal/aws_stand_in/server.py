@@ -39,7 +39,7 @@ from .metadata import MetadataServer
 
 ADMINISTRATOR = "administrator"
 # What programs on the machines reach by its name, as they cannot be told another one: with old versions of botocore, all but S3.
-NAMES = ("route53.amazonaws.com",)
+NAMES = ("route53.amazonaws.com", "autoscaling.eu-central-1.amazonaws.com")
 
 
 def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:

@@ -276,7 +276,10 @@ class Task:
     def check(self, name: str) -> int:
         """Run a container's health check now, and return how it ended."""
         kind, *command = self.containers[name]["healthCheck"]["command"]
-        assert kind == "CMD"
+        return self.run(name, *(["sh", "-c"] if kind == "CMD-SHELL" else []), *command)
+
+    def run(self, name: str, *command: str) -> int:
+        """Run a command in a container, and return how it ended."""
         made = docker("POST", f"/containers/{self._container(name)}/exec", {"Cmd": command, "AttachStdout": True})
         docker("POST", f"/exec/{made['Id']}/start", {"Detach": False})
         return int(docker("GET", f"/exec/{made['Id']}/json")["ExitCode"])
@@ -331,6 +334,10 @@ def running(account: Account, definition: Mapping[str, Any], network: Network, a
         task.stop()
 
 
+# Whether what `forwarded` leads to is away.
+away = threading.Event()
+
+
 @contextmanager
 def forwarded(address: str, endpoint: str) -> Iterator[str]:
     """Let containers reach a server that listens on this machine's loopback interface alone."""
@@ -338,6 +345,8 @@ def forwarded(address: str, endpoint: str) -> Iterator[str]:
 
     class Forward(socketserver.BaseRequestHandler):
         def handle(self) -> None:
+            if away.is_set():
+                return
             with socket.create_connection((str(target.hostname), int(target.port or 80))) as there:
                 back = threading.Thread(target=_pump, args=(there, self.request), daemon=True)
                 back.start()
@@ -358,7 +367,7 @@ def forwarded(address: str, endpoint: str) -> Iterator[str]:
 
 def _pump(source: socket.socket, target: socket.socket) -> None:
     try:
-        while data := source.recv(65536):
+        while (data := source.recv(65536)) and not away.is_set():
             target.sendall(data)
         target.shutdown(socket.SHUT_WR)
     except OSError:

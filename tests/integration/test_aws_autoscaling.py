@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 from aws_account import REGION, ROOT, aws_account
 from aws_autoscaling import BUCKET, NAME, SECRET, Call, Deployment, Played, call
+from botocore.exceptions import ClientError
 
 TAGS = {"Name": NAME, "drydock-deployment": "team", "owner": "platform"}
 
@@ -42,7 +43,8 @@ REFUSED: list[tuple[Call, list[str]]] = [
             type="t3.small",
             image_provider="golden",
             warmup_seconds=0,
-            health_grace_seconds=5,
+            boot_timeout_seconds=7200,
+            drain_seconds=0,
             bundle_bucket="",
             refresh={"min_healthy_percent": 50, "max_healthy_percent": 200},
         ),
@@ -51,7 +53,8 @@ REFUSED: list[tuple[Call, list[str]]] = [
             "The instance type t3.small in aws_autoscaling_type has amd64, not arm64",
             "has no golden image of the deployment team for arm64",
             "aws_autoscaling_warmup_seconds is 0: write 1 to 3600",
-            "aws_autoscaling_health_grace_seconds is 5: write 60 to 7200",
+            "aws_autoscaling_boot_timeout_seconds is 7200: write 60 to 6900",
+            "aws_autoscaling_drain_seconds is 0: write 1 to 3600",
             "aws_autoscaling_bundle_bucket is empty",
             "at most 100 apart",
         ],
@@ -62,13 +65,11 @@ REFUSED: list[tuple[Call, list[str]]] = [
             spot={"types": ["t3.medium"]},
             image_provider="id",
             image_id="ami-00000000000000000",
-            health_grace_seconds=300,
         ),
         [
             "aws_autoscaling_min_hosts is 5, which is above aws_autoscaling_max_hosts (4)",
             "The instance type t3.medium in aws_autoscaling_spot['types'] has amd64, not arm64",
             "has no image ami-00000000000000000 (aws_autoscaling_image_id)",
-            "aws_autoscaling_health_grace_seconds is 300, and aws_autoscaling_boot_timeout_seconds 900",
         ],
     ),
     (call(min_hosts=0, max_hosts=0), ["aws_autoscaling_max_hosts is 0"]),
@@ -150,32 +151,59 @@ class TestFleet:
         compile(text, "user-data", "exec")
         assert f"https://{BUCKET}.s3.{REGION}.amazonaws.com" in text
 
-    def test_the_group_spans_zones_and_asks_the_load_balancer(self, deployment: Deployment) -> None:
+    def test_the_group_spans_zones_and_replaces_no_host_for_its_storage(self, deployment: Deployment) -> None:
         group = deployment.group()
         assert sorted(group["VPCZoneIdentifier"].split(",")) == sorted(deployment.subnets[:2])
         assert len(group["AvailabilityZones"]) == 2
         assert (group["MinSize"], group["MaxSize"], group["DesiredCapacity"]) == (2, 4, 2)
-        assert (group["HealthCheckType"], group["HealthCheckGracePeriod"]) == ("ELB", 1200)
+        # What the load balancer thinks of a host decides about requests alone.
+        assert (group["HealthCheckType"], group["HealthCheckGracePeriod"]) == ("EC2", 0)
+        assert (group["DefaultInstanceWarmup"], group["CapacityRebalance"]) == (180, False)
         assert group["TargetGroupARNs"] == [deployment.target_group]
         assert named(group["Tags"]).items() >= TAGS.items()
         assert group["LaunchTemplate"]["Version"] == "1"
         assert len(group["Instances"]) == 2
+
+    def test_no_host_is_in_service_before_it_says_so(self, deployment: Deployment) -> None:
+        """Those of the first run as well, which are launched when the hooks are there."""
+        found = deployment.autoscaling.describe_lifecycle_hooks(AutoScalingGroupName=NAME)["LifecycleHooks"]
+        assert {
+            hook["LifecycleHookName"]: (hook["LifecycleTransition"], hook["HeartbeatTimeout"], hook["DefaultResult"])
+            for hook in found
+        } == {
+            "launch": ("autoscaling:EC2_INSTANCE_LAUNCHING", 1200, "ABANDON"),
+            "terminate": ("autoscaling:EC2_INSTANCE_TERMINATING", 405, "CONTINUE"),
+        }
+        group = deployment.group()
+        assert {host["LifecycleState"] for host in group["Instances"]} == {"Pending:Wait"}
+        for host in group["Instances"]:
+            word = {
+                "AutoScalingGroupName": NAME,
+                "LifecycleHookName": "launch",
+                "InstanceId": host["InstanceId"],
+                "LifecycleActionResult": "CONTINUE",
+            }
+            deployment.autoscaling.complete_lifecycle_action(**word)
+            with pytest.raises(ClientError, match="No active Lifecycle Action found with instance ID"):
+                deployment.autoscaling.complete_lifecycle_action(**word)
+        assert {host["LifecycleState"] for host in deployment.group()["Instances"]} == {"InService"}
 
     def test_it_scales_by_cpu_and_by_requests(self, deployment: Deployment) -> None:
         found = {
             name: (
                 policy["TargetTrackingConfiguration"]["PredefinedMetricSpecification"],
                 policy["TargetTrackingConfiguration"]["TargetValue"],
-                policy["EstimatedInstanceWarmup"],
+                # That of the group.
+                policy.get("EstimatedInstanceWarmup", 0),
             )
             for name, policy in deployment.policies().items()
         }
         assert found == {
-            f"{NAME}-cpu": ({"PredefinedMetricType": "ASGAverageCPUUtilization"}, 60.0, 180),
+            f"{NAME}-cpu": ({"PredefinedMetricType": "ASGAverageCPUUtilization"}, 60.0, 0),
             f"{NAME}-requests": (
                 {"PredefinedMetricType": "ALBRequestCountPerTarget", "ResourceLabel": deployment.label},
                 3000.0,
-                180,
+                0,
             ),
         }
 
@@ -229,7 +257,13 @@ class TestFleet:
                 )
             }
         assert settings["variables"] == {"drydock_domain": "registry.example.com"}
-        assert settings["boot"] == {"pip_index_url": "", "pull_interval_seconds": 15}
+        assert settings["boot"] == {
+            "drain_seconds": 300,
+            "group": NAME,
+            "group_url": f"https://autoscaling.{REGION}.amazonaws.com/",
+            "pip_index_url": "",
+            "pull_interval_seconds": 15,
+        }
         below = "collections/ansible_collections"
         # All that the playbook names by its file.
         playbook = (ROOT / "playbooks/configure.yml").read_text(encoding="utf-8")
@@ -306,8 +340,7 @@ class TestChanges:
         [refresh] = deployment.refreshes()
         assert refresh["Preferences"]["MinHealthyPercentage"] == 100
         assert refresh["Preferences"]["MaxHealthyPercentage"] == 200
-        # As long as a host may boot, and some.
-        assert refresh["Preferences"]["InstanceWarmup"] == 1020
+        assert refresh["Preferences"]["InstanceWarmup"] == 180
 
     def test_going_back_writes_no_new_version_and_the_bundle_before_the_last_goes(self, deployment: Deployment) -> None:
         assert len(deployment.bundles()) == 2
@@ -325,10 +358,12 @@ class TestChanges:
         )["LaunchTemplateVersion"]["VersionNumber"]
         deployment.update_group(
             MaxSize=9,
-            HealthCheckType="EC2",
+            HealthCheckType="ELB",
             HealthCheckGracePeriod=1,
+            DefaultInstanceWarmup=1,
             LaunchTemplate={"LaunchTemplateName": NAME, "Version": str(number)},
         )
+        deployment.autoscaling.delete_lifecycle_hook(AutoScalingGroupName=NAME, LifecycleHookName="terminate")
         deployment.autoscaling.set_desired_capacity(AutoScalingGroupName=NAME, DesiredCapacity=3)
         deployment.cloudwatch.delete_alarms(AlarmNames=[f"{NAME}-fleet-host-errors"])
         deployment.autoscaling.delete_policy(AutoScalingGroupName=NAME, PolicyName=f"{NAME}-cpu")
@@ -337,6 +372,7 @@ class TestChanges:
         # A host that scaling has started meanwhile is of the version of somebody else.
         assert sorted(right) == [
             "Ensure alarms watch the hosts and the load balancer",
+            "Ensure hosts say when they serve and finish before they go",
             "Ensure the group has these hosts",
             "Ensure the number of hosts follows the load",
             "Replace outdated hosts one after the other",
@@ -344,7 +380,8 @@ class TestChanges:
         ]
         assert again == []
         group = deployment.group()
-        assert (group["MaxSize"], group["HealthCheckType"], group["HealthCheckGracePeriod"]) == (4, "ELB", 1200)
+        assert (group["MaxSize"], group["HealthCheckType"], group["HealthCheckGracePeriod"]) == (4, "EC2", 0)
+        assert group["DefaultInstanceWarmup"] == 180
         assert group["LaunchTemplate"]["Version"] == "2"
         assert group["DesiredCapacity"] == 3
 
@@ -361,7 +398,28 @@ class TestChanges:
         assert distribution["OnDemandBaseCapacity"] == 1
         assert distribution["OnDemandPercentageAboveBaseCapacity"] == 25
         assert distribution["SpotAllocationStrategy"] == "price-capacity-optimized"
-        assert deployment.group()["DesiredCapacity"] == 2
+        assert (deployment.group()["DesiredCapacity"], deployment.group()["CapacityRebalance"]) == (2, True)
+
+    def test_another_tag_replaces_no_host(self, deployment: Deployment) -> None:
+        before = {host["InstanceId"] for host in deployment.group()["Instances"]}
+        refreshes = deployment.refreshes()
+        tags = deployment.settings["aws_autoscaling_tags"] | {"cost-center": "42"}
+        deployment.settings["aws_autoscaling_tags"] = tags
+        first, second = deployment.play(call(), call()).changed
+        assert "Tag the hosts and their volumes" in first
+        assert second == []
+        assert deployment.refreshes() == refreshes
+        assert {host["InstanceId"] for host in deployment.group()["Instances"]} == before
+        found = deployment.ec2.describe_instances(InstanceIds=sorted(before))["Reservations"]
+        volumes = deployment.ec2.describe_volumes(
+            Filters=[{"Name": "attachment.instance-id", "Values": sorted(before)}]
+        )["Volumes"]
+        hosts = [host for reservation in found for host in reservation["Instances"]]
+        # New ones have it as well.
+        specifications = deployment.version()["LaunchTemplateData"]["TagSpecifications"]
+        for tagged in (*hosts, *volumes, *specifications):
+            assert named(tagged["Tags"])["cost-center"] == "42"
+        assert len(volumes) == len(hosts) == len(before)
 
     def test_a_network_load_balancer_counts_hosts_only_and_a_higher_minimum_starts_some(
         self, deployment: Deployment
@@ -411,7 +469,7 @@ class TestOtherSettings:
             "pip_index_url": "https://packages.example.com/simple",
             "pull_interval_seconds": 60,
             "boot_timeout_seconds": 600,
-            "health_grace_seconds": 900,
+            "drain_seconds": 60,
             "warmup_seconds": 90,
             "cpu_target_percent": 40,
             "requests_target_per_host": 500,
@@ -473,6 +531,9 @@ class TestOtherSettings:
         with tarfile.open(fileobj=io.BytesIO(deployment.content(bundle))) as archive:
             settings = json.load(archive.extractfile("settings.json"))  # type: ignore[arg-type]
         assert settings["boot"] == {
+            "drain_seconds": 60,
+            "group": NAME,
+            "group_url": f"https://autoscaling.{REGION}.amazonaws.com/",
             "pip_index_url": "https://packages.example.com/simple",
             "pull_interval_seconds": 60,
         }
@@ -480,12 +541,11 @@ class TestOtherSettings:
     def check_fleet(self, deployment: Deployment) -> None:
         """Check the group, and what looks after it."""
         group = deployment.group()
-        assert group["HealthCheckGracePeriod"] == 900
+        assert group["DefaultInstanceWarmup"] == 90
         assert sorted(group["VPCZoneIdentifier"].split(",")) == sorted(deployment.subnets[:3])
         assert {
-            name: (policy["TargetTrackingConfiguration"]["TargetValue"], policy["EstimatedInstanceWarmup"])
-            for name, policy in deployment.policies().items()
-        } == {f"{NAME}-cpu": (40.0, 90), f"{NAME}-requests": (500.0, 90)}
+            name: policy["TargetTrackingConfiguration"]["TargetValue"] for name, policy in deployment.policies().items()
+        } == {f"{NAME}-cpu": 40.0, f"{NAME}-requests": 500.0}
         alarms = {name: alarm for name, alarm in deployment.alarms().items() if "-fleet-" in name}
         assert {name: alarm["Threshold"] for name, alarm in alarms.items() if "errors" in name} == {
             f"{NAME}-fleet-host-errors": 7.0,
@@ -494,7 +554,7 @@ class TestOtherSettings:
         assert all(alarm["AlarmActions"] == alarm["OKActions"] == [] for alarm in alarms.values())
         preferences = deployment.refreshes()[0]["Preferences"]
         assert (preferences["MinHealthyPercentage"], preferences["MaxHealthyPercentage"]) == (50, 150)
-        assert preferences["InstanceWarmup"] == 720
+        assert preferences["InstanceWarmup"] == 90
 
 
 class TestLiveRefusals:

@@ -32,7 +32,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from deployment import WAIT_SECONDS
-from ecs_task import Network, Task, forwarded, running, secret_value
+from ecs_task import Network, Task, away, forwarded, running, secret_value
 from networks import free_prefix
 
 ROLE = "aws_ecs"
@@ -277,12 +277,15 @@ class TestDeployment:
             if name != "configuration":
                 assert container["user"] == "10001:0"
                 assert "secrets" not in container
-                check = container["healthCheck"]
-                assert check["command"][0] == "CMD"
+                assert container["stopTimeout"] == 120
+                # That of nginx asks the registry as well.
+                assert ("healthCheck" in container) is (name != "registry")
+            if "healthCheck" in container:
                 # Nobody waits for a new task longer than it takes, and a task that hangs is replaced after half a minute.
+                check = container["healthCheck"]
                 assert (check["interval"], check["retries"], check["startPeriod"]) == (10, 3, 30)
                 assert check["timeout"] == (8 if name == "proxy" else 5)
-                assert container["stopTimeout"] == 120
+            if name != "configuration":
                 assert {"containerName": "configuration", "condition": "SUCCESS"} in container["dependsOn"]
         assert containers["registry"]["image"] == REGISTRY_IMAGE
         assert {containers[name]["image"] for name in ("configuration", "passwords", "proxy")} == {PROXY_IMAGE}
@@ -461,7 +464,7 @@ class TestDeployment:
         assert {name: each["TargetValue"] for name, each in service.policies().items()} == {f"{NAME}-cpu": 50.0}
         proxy = service.container("proxy")
         assert proxy["portMappings"] == [{"containerPort": 9443, "hostPort": 9443, "protocol": "tcp"}]
-        assert proxy["healthCheck"]["command"][-1] == "https://127.0.0.1:9443/healthz"
+        assert proxy["healthCheck"]["command"][-1].endswith(" https://127.0.0.1:9443/$path")
         assert proxy["stopTimeout"] == 30
         assert proxy["repositoryCredentials"] == {"credentialsParameter": HUB_SECRET}
         assert "repositoryCredentials" not in service.container("registry")
@@ -833,6 +836,14 @@ def test_a_registry_starts_in_a_region_that_its_sdk_does_not_know(images: tuple[
     assert "panic: invalid region provided: mx-central-1" in started(images[0], config)
 
 
+def wait_for_health(wanted: int) -> None:
+    """Wait until the task says so of its storage."""
+    deadline = time.monotonic() + WAIT_SECONDS
+    while get(ADDRESS, "/healthz")[0] != wanted:
+        assert time.monotonic() < deadline
+        time.sleep(1)
+
+
 def get(address: str, path: str, user: str = "", password: str = "") -> tuple[int, dict[str, str]]:
     """Ask nginx, and return the status of the answer and its headers."""
     context = ssl._create_unverified_context()  # noqa: S323
@@ -1009,7 +1020,22 @@ class TestTask:
             accept = get(OTHER_ADDRESS, "/v2/team/registry/tags/list", "alice", PASSWORDS["alice"])
             assert accept[0] == 200
 
+    def test_an_outage_of_the_storage_replaces_no_task_that_has_served(self, task: Task) -> None:
+        """A new one that cannot reach it is not to take the place of others, though."""
+        pid = ("proxy", "touch", "/tmp/nginx.pid", "--date")  # noqa: S108 - in a container
+        away.set()
+        try:
+            wait_for_health(503)
+            for age, healthy in (("now", False), ("3 minutes ago", True)):
+                assert task.run(*pid, age) == 0
+                assert (task.check("proxy") == 0) is healthy, age
+            assert get(ADDRESS, "/livez")[0] == 200
+        finally:
+            away.clear()
+        wait_for_health(200)
+
     def test_a_task_without_its_registry_is_unhealthy(self, task: Task) -> None:
+        task.wait_until_healthy()
         assert task.lost() == set()
         assert task.check("proxy") == 0
         task.kill("registry")
@@ -1017,6 +1043,7 @@ class TestTask:
         end = time.monotonic() + WAIT_SECONDS
         while get(ADDRESS, "/healthz")[0] != 503:
             assert time.monotonic() < end, "a registry answers"
+        assert get(ADDRESS, "/livez")[0] == 503
         assert task.check("proxy") != 0
         assert "registry" in task.lost()
 
@@ -1164,7 +1191,7 @@ class TestPlatform:
         balancers = enforced.client("elbv2")
         (balancer,) = balancers.describe_load_balancers()["LoadBalancers"]
         (group,) = balancers.describe_target_groups(LoadBalancerArn=balancer["LoadBalancerArn"])["TargetGroups"]
-        assert (group["TargetType"], group["Port"], group["HealthCheckPath"]) == ("ip", 8443, "/healthz")
+        assert (group["TargetType"], group["Port"], group["HealthCheckPath"]) == ("ip", 8443, "/livez")
         ecs = enforced.client("ecs")
         (service,) = ecs.describe_services(cluster="tasks-registry", services=["tasks-registry"])["services"]
         assert service["loadBalancers"] == [

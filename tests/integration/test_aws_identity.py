@@ -220,11 +220,17 @@ def test_the_host_may_answer_challenges_in_one_zone(account: Account) -> None:
     assert document(account)["Statement"] == statements("arn:aws:s3:::team-images/")
 
 
-def test_a_host_that_sets_itself_up_may_read_what_it_is_made_of(account: Account) -> None:
-    settings = {"configuration_bucket": "team-settings", "configuration_kms_key_arn": KEY}
+def test_a_host_that_sets_itself_up_may_read_what_it_is_made_of_and_tell_its_group(account: Account) -> None:
+    settings = {
+        "configuration_bucket": "team-settings",
+        "configuration_kms_key_arn": KEY,
+        "autoscaling_group": "team-registry",
+    }
     assert len(changed(account, "main", **settings)) == 1
     assert changed(account, "main", **settings) == []
-    *of_bucket, reading, _key = document(account)["Statement"]
+    *of_bucket, reading, _key, telling = document(account)["Statement"]
+    group = f"arn:aws:autoscaling:{REGION}:{ACCOUNT_ID}:autoScalingGroup:*:autoScalingGroupName/team-registry"
+    assert (telling["Action"], telling["Resource"]) == (["autoscaling:CompleteLifecycleAction"], [group])
     assert of_bucket == statements("arn:aws:s3:::team-images/")
     assert reading["Action"] == ["s3:GetObject"]
     assert reading["Resource"] == ["arn:aws:s3:::team-settings/bundles/*", "arn:aws:s3:::team-settings/live.json"]

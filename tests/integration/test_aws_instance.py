@@ -191,6 +191,11 @@ def test_a_host_is_made_as_promised(here: Deployment) -> None:
     assert instance["IamInstanceProfile"]["Arn"].endswith("instance-profile/registry")
     assert here.attribute("disableApiTermination") is True
     assert named(instance["Tags"]) == TAGS
+    # With `standard`, the first run would have a fifth of each processor.
+    [credit] = here.ec2.describe_instance_credit_specifications(InstanceIds=[instance["InstanceId"]])[
+        "InstanceCreditSpecifications"
+    ]
+    assert credit["CpuCredits"] == "unlimited"
 
     volume = here.volume()
     assert (volume["Size"], volume["VolumeType"], volume["Encrypted"]) == (20, "gp3", True)

@@ -263,6 +263,15 @@ def test_the_role_of_a_host_may_read_its_configuration_and_use_its_bucket(rehear
     s3.put_object(Bucket=BUCKET, Key="docker/registry/v2/probe", Body=b"x")
     s3.delete_object(Bucket=BUCKET, Key="docker/registry/v2/probe")
     assert s3.get_object(Bucket=CONFIGURATION, Key="live.json")["Body"].read()
+    word = {
+        "AutoScalingGroupName": NAME,
+        "LifecycleHookName": "launch",
+        "InstanceId": host.id,
+        "LifecycleActionResult": "CONTINUE",
+    }
+    # Which it has said already.
+    with pytest.raises(botocore.exceptions.ClientError, match="No active Lifecycle Action found"):
+        scaling.complete_lifecycle_action(**word)
     refused = (
         lambda: s3.put_object(Bucket=CONFIGURATION, Key="live.json", Body=b"{}"),
         lambda: s3.delete_object(Bucket=CONFIGURATION, Key="live.json"),
@@ -275,6 +284,10 @@ def test_the_role_of_a_host_may_read_its_configuration_and_use_its_bucket(rehear
         iam.list_users,
         scaling.describe_auto_scaling_groups,
         elb.describe_load_balancers,
+        lambda: scaling.complete_lifecycle_action(**{**word, "AutoScalingGroupName": "other-registry"}),
+        lambda: scaling.terminate_instance_in_auto_scaling_group(
+            InstanceId=host.id, ShouldDecrementDesiredCapacity=False
+        ),
     )
     for attempt in refused:
         with pytest.raises(botocore.exceptions.ClientError, match=r"AccessDenied|UnauthorizedOperation|Forbidden|403"):
@@ -372,8 +385,11 @@ def test_one_three_one_under_load(fleet: Fleet, record_property: Record) -> None
     finished(fleet.play("provision.yml", aws_autoscaling_desired_hosts=1))
     scale(fleet, 1)
     for event, count in (("1 host to 3", 3), ("3 hosts to 1", 1)):
+        before = {host.id for host in fleet.hosts()}
         with fleet.loaded(event, record_property) as load:
             scale(fleet, count)
+        for gone in before - {host.id for host in fleet.hosts()}:
+            assert lines_of(fleet.console(gone), "drydock: this host has finished."), gone
         assert load.failed(idempotent=True) == []
         # A host that only comes breaks off nothing. One that goes breaks off what takes longer than its drain time.
         assert count == 1 or load.failed(idempotent=False) == []
@@ -471,6 +487,11 @@ def test_a_host_without_its_bundle_says_so_and_ends(fleet: Fleet, rehearsed: Reh
     scaling.set_desired_capacity(AutoScalingGroupName=NAME, DesiredCapacity=3)
     # It might still come.
     print(until(lambda: says("drydock: not yet"), "a host misses its bundle"))
+    # Nobody sends it requests, and no alarm counts it.
+    (state,) = {each["LifecycleState"] for each in fleet.group()["Instances"] if each["InstanceId"] not in known}
+    assert state == "Pending:Wait"
+    described = fleet.client("elbv2").describe_target_health(TargetGroupArn=fleet.target_group())
+    assert {each["Target"]["Id"] for each in described["TargetHealthDescriptions"]} == before
     write(dict.fromkeys(bundles, b"another one"))
     sentence = until(lambda: says("drydock: FAILED"), "a host gives up")
     print(sentence)
@@ -493,12 +514,32 @@ def test_a_host_without_its_bundle_says_so_and_ends(fleet: Fleet, rehearsed: Reh
         assert (SAYS_REDIS_IS_AWAY in " ".join(fleet.console(host.id).split())) is (host.id not in before)
 
 
-def test_a_host_that_runs_and_does_not_answer_is_replaced(fleet: Fleet) -> None:
-    """Only the load balancer knows. Its word counts when the grace period is over, which is long since a boot is."""
+@contextlib.contextmanager
+def without_s3() -> Iterator[None]:
+    """Let no host reach the API under which S3 is."""
+    rule = ("INPUT", "-i", "drydock-aws", "-p", "tcp", "--dport", "5580", "-j", "REJECT", "--reject-with", "tcp-reset")
+    run("iptables", "-I", *rule)
+    try:
+        yield
+    finally:
+        run("iptables", "-D", *rule)
+
+
+def test_an_outage_of_s3_ends_with_the_hosts_that_it_began_with(fleet: Fleet) -> None:
+    before = fleet.healthy(3)
+    with without_s3():
+        until(lambda: not [host for host in fleet.hosts() if host.health != "unhealthy"], "all hosts miss S3")
+        for host in before:
+            assert [fleet.ask("GET", path, host).status for path in ("/healthz", "/livez")] == [503, 200]
+    assert {host.id for host in fleet.healthy(3)} == {host.id for host in before}
+
+
+def test_a_host_on_which_nothing_answers_ends_itself(fleet: Fleet) -> None:
     scaling = fleet.client("autoscaling")
     victim, *others = fleet.healthy(3)
-    scaling.update_auto_scaling_group(AutoScalingGroupName=NAME, HealthCheckGracePeriod=1)
     fleet.on(victim, "docker", "stop", "drydock-proxy")
+    # It waits some minutes, which are over.
+    fleet.on(victim, "sh", "-c", "echo 0 >/run/drydock-silent-since")
 
     def reasons() -> list[str]:
         found = scaling.describe_scaling_activities(AutoScalingGroupName=NAME)["Activities"]
@@ -507,8 +548,8 @@ def test_a_host_that_runs_and_does_not_answer_is_replaced(fleet: Fleet) -> None:
         ]
 
     (reason,) = until(reasons, "the group takes the host out")
-    scaling.update_auto_scaling_group(AutoScalingGroupName=NAME, HealthCheckGracePeriod=1200)
-    assert "ELB system health check" in reason
+    assert "EC2 health check" in reason
+    assert lines_of(fleet.console(victim.id), "FAILED: no registry has answered on this host")
     assert {host.id for host in fleet.hosts("healthy")} == {host.id for host in others}
 
 

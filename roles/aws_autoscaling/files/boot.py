@@ -3,7 +3,8 @@
 """Make a registry of the host that this runs on, and keep it up to date, with what its bucket holds.
 
     boot.py boot|bake --seconds=N    at the first boot, called by the user-data: install, configure, watch; `bake` for an image
-    boot.py pull                     by a timer: configure again where `live.json` has changed
+    boot.py pull                     by a timer: configure again where `live.json` has changed, finish where the group takes the host out,
+                                     end where nothing has answered on it for long
 
 It lies in a bundle beside the collections whose playbook it runs. Whatever it did may be done again at any time.
 A failure is one sentence, the last line on standard error.
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import datetime
 import fcntl
 import hashlib
 import http.client
@@ -25,13 +27,27 @@ import ssl
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Optional
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 # Its own folder is where Python looks first.
-from _instance_fetch import Fetched, Problem, Source, fetch, patiently, say
+from _instance_fetch import (
+    Fetched,
+    NoRedirect,
+    Problem,
+    Source,
+    ask,
+    fetch,
+    metadata,
+    patiently,
+    role_keys,
+    say,
+    signed,
+)
 
 FORMAT = 1
 HOME = Path("/opt/drydock")
@@ -44,6 +60,19 @@ RUN_SECONDS = 1500
 HEALTH_SECONDS = 60
 STORAGE_SECONDS = 20
 LONGEST_PAUSE_SECONDS = 600
+# What nobody answers for so long is nothing that Docker starts again by itself.
+SILENT_SECONDS = 300
+# The group begins to wait for a host some seconds after it runs.
+GROUP_SECONDS = 60
+# What AWS says of a host that nobody waits for: https://docs.aws.amazon.com/autoscaling/ec2/userguide/completing-lifecycle-hooks.html
+NOBODY_WAITS = "No active Lifecycle Action found"
+# What is true until the host restarts: since when nobody answers on it, that the group knows that it serves, that it is to go, that it
+# has finished.
+SILENT, ENTERED, LEAVING, FINISHED = (
+    Path(f"/run/drydock-{name}") for name in ("silent-since", "entered", "leaving", "finished")
+)
+# In the order in which they end: nginx finishes its requests while registries answer.
+CONTAINERS = ("drydock-proxy", "drydock-registry-a", "drydock-registry-b")
 # The repository that verify.yml pushes to.
 PROBE = "drydock/probe"
 
@@ -93,6 +122,10 @@ class Bundle(NamedTuple):
     collection_version: str
     pip_index_url: str
     pull_interval_seconds: int
+    # The Auto Scaling group, where it is asked, and how long a host that it takes out may finish.
+    group: str
+    group_url: str
+    drain_seconds: int
 
 
 def read_bundle(folder: Path = BUNDLE) -> Bundle:
@@ -103,12 +136,7 @@ def read_bundle(folder: Path = BUNDLE) -> Bundle:
             f"settings.json of the bundle has the format {settings['format']}, and this program reads {FORMAT}"
         )
     boot = settings["boot"]
-    return Bundle(
-        settings["variables"],
-        settings["collection_version"],
-        boot["pip_index_url"],
-        boot["pull_interval_seconds"],
-    )
+    return Bundle(settings["variables"], settings["collection_version"], **boot)
 
 
 # ----- what changes while the host lives --------------------------------------------------------------------------------------
@@ -192,10 +220,112 @@ def read_live(content: bytes) -> dict[str, Any]:
     return dict(live["variables"])
 
 
-def live_source(home: Path = HOME) -> Source:
+def bundle_source(home: Path = HOME) -> Source:
+    """Return where the bucket is, and who may read it."""
+    return Source(**json.loads((home / "source.json").read_text(encoding="utf-8")))
+
+
+def live_source() -> Source:
     """Return where live.json is."""
-    source = Source(**json.loads((home / "source.json").read_text(encoding="utf-8")))
+    source = bundle_source()
     return source._replace(url=f"{source.url}/live.json")
+
+
+# ----- the group that this host is of -----------------------------------------------------------------------------------------
+
+
+def wanted_state() -> str:
+    """Return where the group wants this host to be: `InService`, `Terminated`; empty for a host of no group.
+
+    https://docs.aws.amazon.com/autoscaling/ec2/userguide/retrieving-target-lifecycle-state-through-imds.html
+    """
+    return metadata("autoscaling/target-lifecycle-state")[0]
+
+
+def tell_group(bundle: Bundle, hook: str) -> None:
+    """Tell the group, which waits at this hook, that this host is ready for what comes next."""
+    source = bundle_source()
+    keys = role_keys(source.instance_profile)
+    call = {
+        "Action": "CompleteLifecycleAction",
+        "Version": "2011-01-01",
+        "AutoScalingGroupName": bundle.group,
+        "LifecycleHookName": hook,
+        "LifecycleActionResult": "CONTINUE",
+        "InstanceId": metadata("instance-id")[0],
+    }
+    body = urlencode(call).encode()
+    kind = {"content-type": "application/x-www-form-urlencoded"}
+    now = datetime.datetime.now(datetime.timezone.utc)
+    headers = signed(bundle.group_url, source.region, keys, kind, now, body)
+    try:
+        ask(urllib.request.build_opener(NoRedirect), bundle.group_url, headers, "POST", body)
+    except urllib.error.HTTPError as error:
+        said = error.read().decode(errors="replace")
+        if NOBODY_WAITS in said:
+            raise Unawaited(f"the group {bundle.group} does not wait for this host at {hook}") from None
+        message = re.search("<Message>(.*?)</Message>", said, re.DOTALL)
+        raise Problem(
+            f"the group {bundle.group} does not hear this host ({error.code} {message[1].strip() if message else said}): "
+            f"give the role {keys.role} the right autoscaling:CompleteLifecycleAction on it"
+        ) from None
+    except (OSError, http.client.HTTPException) as error:
+        reason = getattr(error, "reason", None) or error
+        raise Problem(
+            f"{bundle.group_url} does not answer ({reason}): hosts need a way to it, such as an interface endpoint"
+        ) from None
+
+
+class Unawaited(Problem):
+    """The group waits for something else, or for nothing."""
+
+
+def enter_service(bundle: Bundle, deadline: float) -> None:
+    """Have the group register this host with the load balancer, which it does only now."""
+    if ENTERED.exists():
+        return
+    # It does not wait for a host that has restarted.
+    with contextlib.suppress(Unawaited):
+        patiently(lambda: tell_group(bundle, "launch"), deadline)
+    ENTERED.touch()
+
+
+def leave_service(bundle: Bundle) -> None:
+    """Finish what is under way, and let the group end this host."""
+    if FINISHED.exists():
+        return
+    if not LEAVING.exists():
+        # The load balancer is told first, and lets go of a host within seconds.
+        LEAVING.touch()
+        return
+    say("the group takes this host out: it finishes what is under way.")
+    deadline = time.monotonic() + bundle.drain_seconds
+    for name in CONTAINERS:
+        seconds = max(int(deadline - time.monotonic()), 1)
+        # One that is not there holds up nobody.
+        subprocess.run(["docker", "stop", f"--time={seconds}", name], stdin=subprocess.DEVNULL, check=False)
+    with contextlib.suppress(Unawaited):
+        tell_group(bundle, "terminate")
+    FINISHED.touch()
+    say("this host has finished.")
+
+
+def end_if_silent(bundle: Bundle, variables: Mapping[str, Any]) -> None:
+    """End a host on which nobody has answered for long, so that the group makes another one.
+
+    Asked is whether a registry answers at all. One whose storage is away does, and another host would find it away, too.
+    """
+    if answers(variables, "/livez"):
+        SILENT.unlink(missing_ok=True)
+        return
+    now = time.monotonic()
+    if not SILENT.exists():
+        SILENT.write_text(str(now), encoding="utf-8")
+    if now - float(SILENT.read_text(encoding="utf-8")) >= SILENT_SECONDS:
+        run("systemctl", "--no-block", "poweroff", seconds=60)
+        raise Problem(
+            f"FAILED: no registry has answered on this host of {bundle.group} for {SILENT_SECONDS} s, so it ends"
+        )
 
 
 # ----- the playbook -----------------------------------------------------------------------------------------------------------
@@ -278,8 +408,8 @@ def run(*command: str | Path, seconds: float, environment: Optional[Mapping[str,
         raise Problem(f"{name} ended with {done.returncode}, and the log says why")
 
 
-def is_healthy(variables: Mapping[str, Any]) -> bool:
-    """Tell whether the registry answers as the load balancer asks it."""
+def answers(variables: Mapping[str, Any], path: str) -> bool:
+    """Tell whether this host answers with 200."""
     # It asks itself, and the certificate is for another name.
     context = ssl.create_default_context()
     context.check_hostname = False
@@ -288,12 +418,17 @@ def is_healthy(variables: Mapping[str, Any]) -> bool:
         "127.0.0.1", int(variables.get("registry_proxy_https_port", 443)), timeout=10, context=context
     )
     try:
-        connection.request("GET", "/healthz", headers={"Host": str(variables.get("drydock_domain", "localhost"))})
+        connection.request("GET", path, headers={"Host": str(variables.get("drydock_domain", "localhost"))})
         return connection.getresponse().status == 200
     except (OSError, http.client.HTTPException):
         return False
     finally:
         connection.close()
+
+
+def is_healthy(variables: Mapping[str, Any]) -> bool:
+    """Tell whether the registry answers as the load balancer asks it."""
+    return answers(variables, "/healthz")
 
 
 def wait_until_healthy(variables: Mapping[str, Any], deadline: float) -> None:
@@ -476,15 +611,25 @@ def boot(seconds: int) -> None:
         state.keep(fetched)
         tidy(python)
     watch(bundle)
+    # A host of no group, such as one that bakes an image, has nobody to tell.
+    if wanted_state() == "InService":
+        enter_service(bundle, min(deadline, time.monotonic() + GROUP_SECONDS))
     say("this host is a registry.")
 
 
 def pull() -> None:
-    """Have the host become what live.json says, where that has changed."""
+    """Have the host become what live.json says, where that has changed, and what the group wants it to be."""
     bundle, state = read_bundle(), State()
     with alone(wait=False) as may_go_on:
         if not may_go_on:
             return
+        wanted = wanted_state()
+        if wanted == "Terminated":
+            leave_service(bundle)
+            return
+        if wanted == "InService":
+            enter_service(bundle, time.monotonic())
+            end_if_silent(bundle, {**bundle.variables, **read_live(state.applied.read_bytes())})
         fetched = fetch(live_source(), state.etag)
         if fetched is None:
             return

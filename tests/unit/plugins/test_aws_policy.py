@@ -71,6 +71,20 @@ def test_a_host_reads_its_configuration_and_writes_none() -> None:
     assert aws_registry_policy("images", configuration_bucket="settings")["Statement"] == [*of_bucket, reading]
 
 
+def test_a_host_tells_its_own_group_and_no_other() -> None:
+    *of_bucket, telling = aws_registry_policy(
+        "images", partition="aws-cn", autoscaling_group="cn-north-1:123456789012:team-registry"
+    )["Statement"]
+    assert of_bucket == aws_registry_policy("images", partition="aws-cn")["Statement"]
+    assert telling["Action"] == ["autoscaling:CompleteLifecycleAction"]
+    assert telling["Resource"] == [
+        "arn:aws-cn:autoscaling:cn-north-1:123456789012:autoScalingGroup:*:autoScalingGroupName/team-registry"
+    ]
+    for name in ("eu-central-1:123456789012:*", "team-registry"):
+        with pytest.raises(AnsibleFilterError, match="names no Auto Scaling group: write its region, account and name"):
+            aws_registry_policy("images", autoscaling_group=name)
+
+
 def test_challenges_are_answered_in_one_zone_by_their_records_alone() -> None:
     names = ["registry.example.com", "*.registry.example.com", "Mirror.example.com."]
     *of_bucket, finding, answering = aws_registry_policy("images", acme_zone_id="Z1", acme_names=names)["Statement"]

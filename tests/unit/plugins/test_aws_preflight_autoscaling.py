@@ -147,10 +147,6 @@ def test_an_empty_account_is_no_problem() -> None:
             "aws_autoscaling_desired_hosts is 1, which is not between aws_autoscaling_min_hosts (2)",
         ),
         ({"desired_hosts": 5}, "and aws_autoscaling_max_hosts (4): correct it, or write 0"),
-        (
-            {"health_grace_seconds": 600},
-            "aws_autoscaling_health_grace_seconds is 600, and aws_autoscaling_boot_timeout_seconds 900, so that hosts would be replaced",
-        ),
         ({"type": "t3.small"}, "The instance type t3.small in aws_autoscaling_type has amd64, not arm64"),
         ({"type": "t9.huge"}, "write another aws_autoscaling_type"),
         (

@@ -3,17 +3,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import os
 import sys
 import threading
 from collections.abc import Iterator, Mapping
-from http.server import BaseHTTPRequestHandler
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from socketserver import UnixStreamServer
 from types import ModuleType
 from typing import Any
+from urllib.parse import parse_qsl
 
 import jinja2
 import pytest
@@ -22,7 +24,7 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.parsing.utils.yaml import from_yaml
 from ansible.template import Templar, trust_as_template
 from ansible_collections.drydock.registry.plugins.module_utils import _instance_fetch
-from ansible_collections.drydock.registry.plugins.module_utils._instance_fetch import Fetched, Problem
+from ansible_collections.drydock.registry.plugins.module_utils._instance_fetch import Fetched, Problem, Source
 
 ROOT = Path(__file__).parents[3]
 PROGRAM = ROOT / "roles/aws_autoscaling/files/boot.py"
@@ -84,7 +86,12 @@ def playbook(boot: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Playbook:
 
 @pytest.fixture
 def bundle(boot: ModuleType) -> Any:
-    return boot.Bundle({"drydock_domain": "registry.test"}, "1.0.0", "", 30)
+    return of(boot, {"drydock_domain": "registry.test"})
+
+
+def of(boot: ModuleType, variables: dict[str, Any], group_url: str = "") -> Any:
+    """What a host with these settings is made of."""
+    return boot.Bundle(variables, "1.0.0", "", 30, "team-registry", group_url, 60)
 
 
 # ----- the inventory ----------------------------------------------------------------------------
@@ -117,7 +124,7 @@ def test_only_what_may_change_comes_from_live_json(boot: ModuleType, name: str) 
 
 
 def test_nothing_stands_behind_the_interpreter(boot: ModuleType) -> None:
-    settings = boot.Bundle({"ansible_python_interpreter": "/bin/sh", "drydock_domain": "x"}, "1.0.0", "", 30)
+    settings = of(boot, {"ansible_python_interpreter": "/bin/sh", "drydock_domain": "x"})
     text = boot.inventory(settings, LIVE)
     assert "/bin/sh" not in text
     assert text.rstrip("\n").endswith('"ansible_python_interpreter": "{{ ansible_playbook_python }}"}}}}}}')
@@ -261,6 +268,128 @@ def test_a_damaged_state_is_as_good_as_none(host: Any) -> None:
     host.refused.write_text("[]", encoding="utf-8")
     assert host.etag == ""
     assert not host.waits(b"x")
+
+
+# ----- the group ---------------------------------------------------------------------------------
+
+NOBODY_WAITS = "No active Lifecycle Action found with instance ID i-1"
+
+
+class Group(ThreadingHTTPServer):
+    """Auto Scaling, which answers so, and keeps what it is told."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(("127.0.0.1", 0), self.Handler)
+        self.status, self.message = status, message
+        self.told: list[dict[str, str]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        server: Group
+
+        def do_POST(self) -> None:
+            length = int(self.headers["Content-Length"])
+            self.server.told.append(dict(parse_qsl(self.rfile.read(length).decode())))
+            content = f"<ErrorResponse><Error><Message>{self.server.message}</Message></Error></ErrorResponse>".encode()
+            self.send_response(self.server.status)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: Any) -> None:
+            """Say nothing."""
+
+
+@contextlib.contextmanager
+def group_of(status: int = 200, message: str = "") -> Iterator[Group]:
+    """Let a group answer."""
+    with Group(status, message) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+@pytest.fixture
+def instance(boot: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """This host as an instance: what the metadata service says of it, and how it is answered; `/run` is a folder of the test."""
+    known = {"autoscaling/target-lifecycle-state": "InService", "instance-id": "i-1"}
+    host: dict[str, Any] = {"metadata": known, "answers": True, "ran": []}
+    monkeypatch.setattr(boot, "metadata", lambda *paths: [known[path] for path in paths])
+    monkeypatch.setattr(boot, "role_keys", lambda _profile: _instance_fetch.Keys("hosts", "key", "secret", "token"))
+    monkeypatch.setattr(boot, "bundle_source", lambda: Source("https://b", "eu-central-1", "1", "hosts", ""))
+    monkeypatch.setattr(boot, "answers", lambda _variables, _path: host["answers"])
+    monkeypatch.setattr(boot, "run", lambda *command, **_: host["ran"].append(command))
+    monkeypatch.setattr(boot.subprocess, "run", lambda command, **_: host["ran"].append(tuple(command)))
+    for name in ("SILENT", "ENTERED", "LEAVING", "FINISHED"):
+        monkeypatch.setattr(boot, name, tmp_path / name)
+    return host
+
+
+def ask_group(boot: ModuleType, server: Group) -> Any:
+    return of(boot, {}, f"http://127.0.0.1:{server.server_address[1]}/")
+
+
+def test_a_host_tells_its_group_once_that_it_serves(boot: ModuleType, instance: dict[str, Any]) -> None:
+    assert instance
+    with group_of() as server:
+        for _ in range(2):
+            boot.enter_service(ask_group(boot, server), 0)
+    assert server.told == [
+        {
+            "Action": "CompleteLifecycleAction",
+            "Version": "2011-01-01",
+            "AutoScalingGroupName": "team-registry",
+            "LifecycleHookName": "launch",
+            "LifecycleActionResult": "CONTINUE",
+            "InstanceId": "i-1",
+        }
+    ]
+
+
+def test_a_host_that_nobody_waits_for_goes_on(boot: ModuleType, instance: dict[str, Any]) -> None:
+    assert instance
+    with group_of(400, NOBODY_WAITS) as server:
+        boot.enter_service(ask_group(boot, server), 0)
+        for _ in range(2):
+            boot.leave_service(ask_group(boot, server))
+    assert [call["LifecycleHookName"] for call in server.told] == ["launch", "terminate"]
+
+
+def test_a_group_that_does_not_hear_is_a_sentence(boot: ModuleType, instance: dict[str, Any]) -> None:
+    assert instance
+    with group_of(403, "User is not authorized") as server:
+        settings = ask_group(boot, server)
+        wanted = r"\(403 User is not authorized\): give the role hosts the right autoscaling:CompleteLifecycleAction"
+        with pytest.raises(Problem, match=wanted):
+            boot.enter_service(settings, 0)
+    with pytest.raises(Problem, match=r"does not answer .*: hosts need a way to it, such as an interface endpoint"):
+        boot.enter_service(settings, 0)
+
+
+def test_a_host_that_leaves_lets_nginx_finish_first_and_once(boot: ModuleType, instance: dict[str, Any]) -> None:
+    with group_of() as server:
+        # The first time, the load balancer may not have let go of it yet.
+        boot.leave_service(ask_group(boot, server))
+        assert instance["ran"] == []
+        for _ in range(2):
+            boot.leave_service(ask_group(boot, server))
+    assert [command[-1] for command in instance["ran"]] == ["drydock-proxy", "drydock-registry-a", "drydock-registry-b"]
+    assert [call["LifecycleHookName"] for call in server.told] == ["terminate"]
+
+
+def test_a_host_ends_when_nobody_has_answered_for_long(
+    boot: ModuleType, bundle: Any, instance: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr(boot.time, "monotonic", lambda: now)
+    for answered, seconds in ((False, 0), (False, 290), (True, 5), (False, 10), (False, 290)):
+        instance["answers"] = answered
+        now += seconds
+        boot.end_if_silent(bundle, {})
+    assert instance["ran"] == []
+    now += 10
+    with pytest.raises(Problem, match="no registry has answered on this host of team-registry for 300 s, so it ends"):
+        boot.end_if_silent(bundle, {})
+    assert instance["ran"] == [("systemctl", "--no-block", "poweroff")]
 
 
 # ----- an image ---------------------------------------------------------------------------------

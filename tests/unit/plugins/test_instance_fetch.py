@@ -13,13 +13,14 @@ import pytest
 from ansible_collections.drydock.registry.plugins.module_utils import _instance_fetch
 from ansible_collections.drydock.registry.plugins.module_utils._instance_fetch import (
     Fetched,
+    Keys,
     Problem,
     Source,
     fetch,
     patiently,
     signed,
 )
-from botocore.auth import S3SigV4Auth
+from botocore.auth import S3SigV4Auth, SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
@@ -31,10 +32,12 @@ SOURCE = Source(
     "hosts",
     "run the playbook again",
 )
+KEYS = Keys("host", "AKIAIOSFODNN7EXAMPLE", "secret", "token")
 
 
 def test_it_signs_as_boto_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    ours = signed(SOURCE, "AKIAIOSFODNN7EXAMPLE", "secret", "token", NOW)
+    owner = {"x-amz-expected-bucket-owner": SOURCE.bucket_owner}
+    ours = signed(SOURCE.url, SOURCE.region, KEYS, owner, NOW)
     request = AWSRequest("GET", SOURCE.url, headers={"x-amz-expected-bucket-owner": SOURCE.bucket_owner})
     request.context["payload_signing_enabled"] = True
     request.context["client_config"] = None
@@ -44,6 +47,16 @@ def test_it_signs_as_boto_does(monkeypatch: pytest.MonkeyPatch) -> None:
     theirs = {name.lower(): value for name, value in request.headers.items()}
     assert ours["x-amz-date"] == theirs["x-amz-date"]
     assert ours["authorization"] == theirs["authorization"]
+
+
+def test_it_signs_a_call_of_the_group_as_boto_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    url, body = "https://autoscaling.eu-central-1.amazonaws.com/", b"Action=CompleteLifecycleAction&InstanceId=i-1"
+    kind = {"content-type": "application/x-www-form-urlencoded"}
+    ours = signed(url, SOURCE.region, KEYS, kind, NOW, body)
+    request = AWSRequest("POST", url, headers=kind, data=body)
+    monkeypatch.setattr("botocore.auth.get_current_datetime", lambda: NOW.replace(tzinfo=None))
+    SigV4Auth(Credentials(KEYS.id, KEYS.secret, KEYS.token), "autoscaling", SOURCE.region).add_auth(request)
+    assert ours["authorization"] == request.headers["Authorization"]
 
 
 def answer(monkeypatch: pytest.MonkeyPatch, result: Any) -> list[dict[str, str]]:
@@ -57,7 +70,7 @@ def answer(monkeypatch: pytest.MonkeyPatch, result: Any) -> list[dict[str, str]]
             raise result
         return result  # type: ignore[no-any-return]
 
-    monkeypatch.setattr(_instance_fetch, "role_credentials", lambda _profile: ("host", "key", "secret", "token"))
+    monkeypatch.setattr(_instance_fetch, "role_keys", lambda _profile: KEYS)
     monkeypatch.setattr(_instance_fetch, "ask", ask)
     return asked
 
