@@ -371,8 +371,8 @@ STATEMENTS = (
         "LookAtFleet",
         "autoscaling",
         {
-            "autoscaling": "DescribeAutoScalingGroups DescribeInstanceRefreshes DescribeLoadBalancerTargetGroups DescribePolicies "
-            "DescribeTags",
+            "autoscaling": "DescribeAutoScalingGroups DescribeInstanceRefreshes DescribeLifecycleHooks "
+            "DescribeLoadBalancerTargetGroups DescribePolicies DescribeTags",
             "cloudwatch": "DescribeAlarms",
             "ec2": "DescribeAccountAttributes DescribeImageAttribute DescribeLaunchTemplateVersions DescribeLaunchTemplates",
         },
@@ -399,8 +399,8 @@ STATEMENTS = (
         {
             "autoscaling": "AttachLoadBalancerTargetGroups CancelInstanceRefresh CreateAutoScalingGroup CreateOrUpdateTags "
             "DeleteAutoScalingGroup DeletePolicy DeleteTags DetachLoadBalancerTargetGroups DisableMetricsCollection "
-            "EnableMetricsCollection PutScalingPolicy ResumeProcesses SetDesiredCapacity StartInstanceRefresh SuspendProcesses "
-            "UpdateAutoScalingGroup"
+            "EnableMetricsCollection PutLifecycleHook PutScalingPolicy ResumeProcesses SetDesiredCapacity StartInstanceRefresh "
+            "SuspendProcesses UpdateAutoScalingGroup"
         },
         ("autoscaling:*:*:autoScalingGroup:*:autoScalingGroupName/{thing}",),
     ),

@@ -77,7 +77,13 @@ EXAMPLES = r"""
     terminate_seconds: 400
 """
 
-RETURN = r""" # """
+RETURN = r"""
+hooks:
+  description: The hooks that differed, and how many seconds hosts may wait at each.
+  returned: success
+  type: dict
+  sample: {launch: 1200, terminate: 400}
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -94,8 +100,8 @@ from ansible_collections.drydock.registry.plugins.module_utils._aws_preflight_au
 )
 
 
-def run(account: Account, parameters: Mapping[str, Any], check_mode: bool) -> bool:
-    """Correct what differs; return whether anything did."""
+def run(account: Account, parameters: Mapping[str, Any], check_mode: bool) -> dict[str, object]:
+    """Correct what differs, and return what did."""
     name = parameters["name"]
     answer = account.ask("autoscaling", "describe_auto_scaling_groups", AutoScalingGroupNames=[name])
     groups = (answer or {}).get("AutoScalingGroups", [])
@@ -108,22 +114,23 @@ def run(account: Account, parameters: Mapping[str, Any], check_mode: bool) -> bo
     settled = {"CapacityRebalance": False, **groups[0]}.items() >= wanted.items()
     seconds = {LAUNCH: parameters["launch_seconds"], TERMINATE: parameters["terminate_seconds"]}
     found = hooks(account, name)
-    to_write = [hook for hook in seconds if found.get(hook) != seconds[hook]]
+    to_write = {hook: limit for hook, limit in seconds.items() if found.get(hook) != limit}
+    result: dict[str, object] = {"changed": bool(to_write) or not settled, "hooks": to_write}
     if check_mode:
-        return bool(to_write) or not settled
-    for hook in to_write:
+        return result
+    for hook, limit in to_write.items():
         account.ask(
             "autoscaling",
             "put_lifecycle_hook",
             AutoScalingGroupName=name,
             LifecycleHookName=hook,
             LifecycleTransition=TRANSITIONS[hook],
-            HeartbeatTimeout=seconds[hook],
+            HeartbeatTimeout=limit,
             DefaultResult=ABANDON_OR_CONTINUE[hook],
         )
     if not settled:
         account.ask("autoscaling", "update_auto_scaling_group", AutoScalingGroupName=name, **wanted)
-    return bool(to_write) or not settled
+    return result
 
 
 def main() -> None:
@@ -145,10 +152,10 @@ def main() -> None:
         supports_check_mode=True,
     )
     try:
-        changed = run(open_account(module.params["region"] or "", ""), module.params, module.check_mode)
+        result = run(open_account(module.params["region"] or "", ""), module.params, module.check_mode)
     except AwsProblem as problem:
         module.fail_json(msg=str(problem))
-    module.exit_json(changed=changed)
+    module.exit_json(**result)
 
 
 if __name__ == "__main__":
