@@ -73,6 +73,8 @@ def registry_policy(
             "Action": [
                 "s3:GetObject",
                 "s3:PutObject",
+                # To say of an object that the bucket's owner owns it, which is all that a bucket without ACLs takes.
+                "s3:PutObjectAcl",
                 "s3:DeleteObject",
                 "s3:AbortMultipartUpload",
                 "s3:ListMultipartUploadParts",

@@ -122,6 +122,10 @@ def apply() -> None:
             )
         return original(self, bucket_name, key_marker=key_marker, version_id_marker=version_id_marker, **kwargs)
 
+    _writing()
+
+
+def _writing() -> None:
     # A copy reads its source; moto asks for the writing only.
     @instead_of(responses.S3Response, "_key_response_put")
     def key_put(original: Any, self: Any, query: dict[str, Any], key_name: str) -> Any:
@@ -129,7 +133,31 @@ def apply() -> None:
             bucket, _, key = unquote(source.partition("?")[0]).lstrip("/").partition("/")
             self.data["Action"] = "GetObject"
             self._authenticate_and_authorize_s3_action(bucket_name=bucket, key_name=key)
+        _check_acl(self, key_name)
         return original(self, query, key_name)
+
+    @instead_of(responses.S3Response, "_key_response_post")
+    def key_post(
+        original: Any, self: Any, request: Any, body: bytes, bucket_name: str, query: dict[str, Any], key_name: str
+    ) -> Any:
+        _check_acl(self, key_name)
+        return original(self, request, body, bucket_name, query, key_name)
+
+
+def _check_acl(response: Any, key_name: str) -> None:
+    """Ask for the permission to give an object an ACL, and refuse one that says more than a bucket without ACLs does; moto takes any.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutObject.html#API_PutObject_RequestSyntax
+    A push with the registry's own default, `private`, has failed so: https://github.com/distribution/distribution/pull/4820
+    """
+    acl = response.headers.get("x-amz-acl")
+    if not acl:
+        return
+    response.data["Action"] = "PutObjectAcl"
+    response._authenticate_and_authorize_s3_action(bucket_name=response.bucket_name, key_name=key_name)
+    bucket = response.backend.get_bucket(response.bucket_name)
+    if bucket.ownership_rule == ENFORCED and acl != "bucket-owner-full-control":
+        raise S3ClientError("AccessControlListNotSupported", "The bucket does not allow ACLs")
 
 
 def _error(refused: ServiceException) -> str:

@@ -736,6 +736,7 @@ class Rendered:
                 "secure": False,
                 "access_key": "AKIAIOSFODNN7EXAMPLE",
                 "secret_key": S3_KEY,
+                "object_acl": "bucket-owner-full-control",
             },
             "registry_proxy_domain": "registry.test",
             "registry_proxy_names": [ADDRESS, OTHER_ADDRESS],
@@ -1139,6 +1140,7 @@ class TestPlatform:
                     "secure": False,
                     "access_key": access_key,
                     "secret_key": secret_key,
+                    "object_acl": "bucket-owner-full-control",
                 },
             }
 

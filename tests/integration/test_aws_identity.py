@@ -90,6 +90,7 @@ def statements(root: str) -> list[dict[str, Any]]:
             "Action": [
                 "s3:GetObject",
                 "s3:PutObject",
+                "s3:PutObjectAcl",
                 "s3:DeleteObject",
                 "s3:AbortMultipartUpload",
                 "s3:ListMultipartUploadParts",

@@ -478,7 +478,14 @@ def test_deleted_images_leave_the_bucket(rehearsed: Rehearsal, registry: Registr
 
 
 # What the registry cannot do without an action of its policy. AbortMultipartUpload is missing here: this API does not ask for it.
-REFUSED_PUSH = ("ListBucket", "ListBucketMultipartUploads", "PutObject", "GetObject", "ListMultipartUploadParts")
+REFUSED_PUSH = (
+    "ListBucket",
+    "ListBucketMultipartUploads",
+    "PutObject",
+    "PutObjectAcl",
+    "GetObject",
+    "ListMultipartUploadParts",
+)
 
 
 @contextlib.contextmanager

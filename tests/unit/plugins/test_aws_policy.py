@@ -45,6 +45,7 @@ def test_the_registry_may_what_it_calls_and_nothing_else() -> None:
                 "Action": [
                     "s3:GetObject",
                     "s3:PutObject",
+                    "s3:PutObjectAcl",
                     "s3:DeleteObject",
                     "s3:AbortMultipartUpload",
                     "s3:ListMultipartUploadParts",
