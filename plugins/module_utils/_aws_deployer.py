@@ -479,10 +479,19 @@ STATEMENTS = (
         "Service",
         "ecs",
         {
-            "ecs": "CreateCluster CreateService DeleteCluster DeleteService DescribeClusters DescribeServices ListTagsForResource "
+            "ecs": "CreateService DeleteCluster DeleteService DescribeClusters DescribeServices ListTagsForResource "
             "PutClusterCapacityProviders TagResource UntagResource UpdateService"
         },
         ("ecs:*:*:cluster/{thing}", "ecs:*:*:service/{thing}/{thing}", "ecs:*:*:task-definition/{thing}:*"),
+    ),
+    # Nothing comes to be without the tag, not even for a moment.
+    Statement(
+        "tasks",
+        "NewCluster",
+        "ecs",
+        {"ecs": "CreateCluster"},
+        ("ecs:*:*:cluster/{thing}",),
+        {"Null": {"aws:RequestTag/drydock-deployment": "false"}},
     ),
     Statement("tasks", "Task", "ecs", {"ecs": "DeregisterTaskDefinition RegisterTaskDefinition"}),
     Statement(

@@ -101,22 +101,13 @@ def _cluster(account: Account, found: dict[str, Any]) -> None:
         # One that was deleted stays in sight for a while.
         if cluster.get("status") != "INACTIVE":
             tags = _lower_tags(cluster.get("tags"))
-            # It gets its tags after it is made: one without is ours by its name.
+            # One without is taken.
             if TAG in tags and _foreign(account, "ECS cluster", account.name, tags):
                 continue
             found["cluster"] = {
                 **_plain(cluster),
                 "tags": tags,
                 "ours": account.is_ours(tags),
-                # As the module takes it.
-                "strategy": [
-                    {
-                        "capacity_provider": each["capacityProvider"],
-                        "weight": each.get("weight", 0),
-                        "base": each.get("base", 0),
-                    }
-                    for each in cluster.get("defaultCapacityProviderStrategy") or []
-                ],
             }
 
 

@@ -858,8 +858,7 @@ elastic_ip:
   type: dict
 cluster:
   description:
-    - The cluster of RV(name) as ECS describes it, or an empty dictionary. Its C(tags) are a dictionary, and its C(strategy) is the one for
-      capacity providers as M(community.aws.ecs_cluster) takes it.
+    - The cluster of RV(name) as ECS describes it, or an empty dictionary. Its C(tags) are a dictionary.
   returned: with O(ecs)
   type: dict
 service:

@@ -11,6 +11,7 @@ import boto3
 import pytest
 from ansible_collections.drydock.registry.plugins.module_utils._aws_account import Account
 from ansible_collections.drydock.registry.plugins.module_utils._aws_preflight import look
+from ansible_collections.drydock.registry.plugins.modules import ecs_cluster
 from ansible_collections.drydock.registry.plugins.modules.aws_preflight import ARGUMENTS
 
 REGION = "eu-central-1"
@@ -145,15 +146,20 @@ def test_the_own_key_of_the_account_is_none(said: str | None, key: str, monkeypa
     assert secret["kms_key"] == key
 
 
-def test_a_strategy_is_told_as_the_module_takes_it() -> None:
-    strategy = [{"capacityProvider": "FARGATE_SPOT", "weight": 3, "base": 1}, {"capacityProvider": "FARGATE"}]
+def test_a_cluster_keeps_what_somebody_else_has_set() -> None:
+    strategy = [{"capacityProvider": "FARGATE_SPOT", "weight": 3, "base": 1}]
+    theirs = [{"key": "team", "value": "build"}]
     client("ecs").create_cluster(
-        clusterName=NAME, capacityProviders=["FARGATE", "FARGATE_SPOT"], defaultCapacityProviderStrategy=strategy
+        clusterName=NAME, capacityProviders=["FARGATE_SPOT"], defaultCapacityProviderStrategy=strategy, tags=theirs
     )
-    assert ask()[0]["cluster"]["strategy"] == [
-        {"capacity_provider": "FARGATE_SPOT", "weight": 3, "base": 1},
-        {"capacity_provider": "FARGATE", "weight": 0, "base": 0},
-    ]
+    account = Account(client, REGION, "drydock")
+    wanted = {"name": NAME, "tags": {"drydock-deployment": "drydock"}, "capacity_providers": ["FARGATE"]}
+    for check_mode, changed in ((True, True), (False, True), (False, False)):
+        assert ecs_cluster.run(account, wanted, check_mode) == {"changed": changed, "created": False}
+    (cluster,) = client("ecs").describe_clusters(clusters=[NAME], include=["TAGS"])["clusters"]
+    assert cluster["capacityProviders"] == ["FARGATE_SPOT", "FARGATE"]
+    assert cluster["defaultCapacityProviderStrategy"] == strategy
+    assert sorted(cluster["tags"], key=str) == sorted([*theirs, *OURS], key=str)
 
 
 def test_the_execution_role_with_what_it_may_do() -> None:
