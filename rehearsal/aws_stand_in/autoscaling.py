@@ -128,7 +128,7 @@ def _groups() -> None:
     @instead_of(FakeAutoScalingGroup, "update")
     def update(original: Any, self: Any, *args: Any, **kwargs: Any) -> None:
         if not kwargs.get("launch_template") and not kwargs.get("mixed_instances_policy"):
-            kwargs["mixed_instances_policy"] = self.mixed_instances_policy
+            kwargs["mixed_instances_policy"] = self.mixed_instances_policy and _as_given(self.mixed_instances_policy)
         desired = kwargs.get("desired_capacity")
         least, most = (
             (self.min_size if kwargs.get("min_size") is None else kwargs["min_size"]),
@@ -158,6 +158,15 @@ def _groups() -> None:
         return {**specification(self), "Version": self.provided_launch_template_version}
 
     FakeAutoScalingGroup.launch_template = launch_template  # type: ignore[method-assign]
+
+
+def _as_given(policy: dict[str, Any]) -> dict[str, Any]:
+    """Return a policy as a call may have it: moto keeps a template's name beside its id, and refuses both."""
+    template = policy["LaunchTemplate"]
+    named = {
+        key: value for key, value in template["LaunchTemplateSpecification"].items() if key != "LaunchTemplateName"
+    }
+    return {**policy, "LaunchTemplate": {**template, "LaunchTemplateSpecification": named}}
 
 
 def _within(name: str, desired: int | None, least: int, most: int) -> None:
