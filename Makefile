@@ -32,6 +32,7 @@ help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(VENV)/.runtime: requirements.txt
+	@echo "$(VENV): installing Ansible and its collections, a minute or two"
 	@# Debian packs venv apart from Python.
 	@[ -x $(BIN)/pip ] || $(PYTHON) -m venv $(VENV) || \
 	  { $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq python3-venv && $(PYTHON) -m venv --clear $(VENV); }
@@ -42,6 +43,7 @@ $(VENV)/.runtime: requirements.txt
 	@touch $@
 
 $(VENV)/.rehearsal: $(VENV)/.runtime requirements-rehearsal.txt
+	@echo "$(VENV): installing the stand-ins for AWS, half a minute"
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-rehearsal.txt
 	@touch $@
 
@@ -72,9 +74,12 @@ status: $(VENV)/.runtime ## Say how it is: certificates with the days left, user
 
 .PHONY: rehearsal
 rehearsal: $(VENV)/.rehearsal ## Rehearse production on AWS here, against stand-ins, before it costs anything; FLEET=1 a fleet of hosts
+	@echo "rehearsal, 1 of 2: start the stand-ins for AWS. The first time, the image of their machines is built, which takes minutes"
 	@# The inventory of one host asks the stand-ins, which do not run yet.
 	$(BIN)/ansible-playbook -i $(if $(FLEET),inventories/rehearsal-fleet,localhost$(comma)) $(BECOME) rehearsal/start.yml
+	@echo "rehearsal, 2 of 2: deploy as on AWS, some minutes: $(if $(FLEET),hosts boot and set themselves up,a host boots and is set up)"
 	$(BIN)/ansible-playbook -i inventories/rehearsal$(if $(FLEET),-fleet) playbooks/site.yml
+	@echo "rehearsal: https://registry.rehearsal.test serves; make rehearsal-down ends it"
 
 .PHONY: rehearsal-down
 rehearsal-down: $(VENV)/.rehearsal ## End the rehearsal: the stand-ins and all that was made in them
