@@ -258,6 +258,7 @@ class TestFleet:
             }
         assert settings["variables"] == {"drydock_domain": "registry.example.com"}
         assert settings["boot"] == {
+            "agent_url": "",
             "drain_seconds": 300,
             "group": NAME,
             "group_url": f"https://autoscaling.{REGION}.amazonaws.com/",
@@ -470,6 +471,7 @@ class TestOtherSettings:
             "pull_interval_seconds": 60,
             "boot_timeout_seconds": 600,
             "drain_seconds": 60,
+            "session_manager_enabled": True,
             "warmup_seconds": 90,
             "cpu_target_percent": 40,
             "requests_target_per_host": 500,
@@ -531,6 +533,7 @@ class TestOtherSettings:
         with tarfile.open(fileobj=io.BytesIO(deployment.content(bundle))) as archive:
             settings = json.load(archive.extractfile("settings.json"))  # type: ignore[arg-type]
         assert settings["boot"] == {
+            "agent_url": f"https://bucket.example.com/amazon-ssm-{REGION}/latest/debian_arm64/amazon-ssm-agent.deb",
             "drain_seconds": 60,
             "group": NAME,
             "group_url": f"https://autoscaling.{REGION}.amazonaws.com/",

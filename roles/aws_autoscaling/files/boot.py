@@ -102,6 +102,7 @@ IDENTITY = (
         for home in ("/root", "/home/*")
         for name in (".ssh/authorized_keys", ".bash_history", ".docker")
     ),
+    "/var/lib/amazon",
     "/var/lib/dbus/machine-id",
     "/var/lib/systemd/random-seed",
     "/var/log/journal/*",
@@ -122,6 +123,8 @@ class Bundle(NamedTuple):
     collection_version: str
     pip_index_url: str
     pull_interval_seconds: int
+    # The package of Session Manager's agent; empty where nobody is to have sessions.
+    agent_url: str
     # The Auto Scaling group, where it is asked, and how long a host that it takes out may finish.
     group: str
     group_url: str
@@ -526,6 +529,21 @@ def install_python(bundle: Bundle, deadline: float) -> Path:
     return folder
 
 
+def install_agent(url: str) -> None:
+    """Let those whom IAM lets open a session on this host. Without the agent it is a registry all the same."""
+    if not url or shutil.which("amazon-ssm-agent"):
+        return
+    package = HOME / "amazon-ssm-agent.deb"
+    try:
+        package.write_bytes(ask(urllib.request.build_opener(NoRedirect), url, {})[0])
+        run("dpkg", "--install", package, seconds=300)
+        run("systemctl", "enable", "--now", "amazon-ssm-agent.service", seconds=60)
+    except (Problem, OSError, http.client.HTTPException) as problem:
+        say(f"nobody can open a session on this host: {url}: {problem}.")
+    finally:
+        package.unlink(missing_ok=True)
+
+
 def install_venv(deadline: float) -> None:
     """Install what makes virtual environments; Debian packs it by itself."""
     probe = subprocess.run(
@@ -600,6 +618,7 @@ def boot(seconds: int) -> None:
     deadline = time.monotonic() + seconds
     bundle, state = read_bundle(), State()
     with alone(wait=True):
+        install_agent(bundle.agent_url)
         python = install_python(bundle, deadline)
         fetched = patiently(lambda: fetch(live_source()), deadline)
         if fetched is None:

@@ -91,7 +91,7 @@ def bundle(boot: ModuleType) -> Any:
 
 def of(boot: ModuleType, variables: dict[str, Any], group_url: str = "") -> Any:
     """What a host with these settings is made of."""
-    return boot.Bundle(variables, "1.0.0", "", 30, "team-registry", group_url, 60)
+    return boot.Bundle(variables, "1.0.0", "", 30, "", "team-registry", group_url, 60)
 
 
 # ----- the inventory ----------------------------------------------------------------------------
@@ -390,6 +390,53 @@ def test_a_host_ends_when_nobody_has_answered_for_long(
     with pytest.raises(Problem, match="no registry has answered on this host of team-registry for 300 s, so it ends"):
         boot.end_if_silent(bundle, {})
     assert instance["ran"] == [("systemctl", "--no-block", "poweroff")]
+
+
+# ----- sessions ---------------------------------------------------------------------------------
+
+
+def test_the_agent_of_session_manager_is_installed_where_it_is_wanted(
+    boot: ModuleType, instance: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    url = "https://s3.eu-central-1.amazonaws.com/amazon-ssm-eu-central-1/latest/debian_arm64/amazon-ssm-agent.deb"
+    package = tmp_path / "amazon-ssm-agent.deb"
+    contents: list[bytes] = []
+    monkeypatch.setattr(boot, "HOME", tmp_path)
+    monkeypatch.setattr(boot, "ask", lambda _opener, asked, _headers: (asked.encode(), ""))
+    monkeypatch.setattr(boot, "run", lambda *command, **_: instance["ran"].append(command))
+    monkeypatch.setattr(boot.shutil, "which", lambda _name: None)
+    boot.install_agent("")
+    assert instance["ran"] == []
+
+    def install(*command: Any, **_: Any) -> None:
+        contents.append(package.read_bytes() if command[0] == "dpkg" else b"")
+        instance["ran"].append(command)
+
+    monkeypatch.setattr(boot, "run", install)
+    boot.install_agent(url)
+    assert instance["ran"] == [
+        ("dpkg", "--install", package),
+        ("systemctl", "enable", "--now", "amazon-ssm-agent.service"),
+    ]
+    assert contents[0] == url.encode()
+    assert not package.exists()
+    monkeypatch.setattr(boot.shutil, "which", lambda name: f"/usr/bin/{name}")
+    boot.install_agent(url)
+    assert len(instance["ran"]) == 2
+
+
+def test_a_host_without_that_agent_says_so_and_goes_on(
+    boot: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def ask(*_: Any) -> None:
+        raise OSError("no route")
+
+    monkeypatch.setattr(boot, "HOME", tmp_path)
+    monkeypatch.setattr(boot, "ask", ask)
+    monkeypatch.setattr(boot.shutil, "which", lambda _name: None)
+    boot.install_agent("https://s3.example.com/agent.deb")
+    said = capsys.readouterr().out
+    assert said == "drydock: nobody can open a session on this host: https://s3.example.com/agent.deb: no route.\n"
 
 
 # ----- an image ---------------------------------------------------------------------------------
