@@ -64,6 +64,8 @@ def test_who_starts_tasks(action: str, resource: str, through: str, expected: bo
 
 IMAGES = "arn:aws:s3:::images"
 CONFIGURATION = "arn:aws:s3:::images-configuration"
+# With an id that AWS makes up.
+GROUPS = f"arn:aws:autoscaling:{PLACE}:autoScalingGroup:0123-abcd:autoScalingGroupName"
 
 
 @pytest.mark.parametrize(
@@ -83,6 +85,9 @@ CONFIGURATION = "arn:aws:s3:::images-configuration"
         # What is only read needs no more.
         ("kms:Decrypt", OTHER_KEY, "s3", True),
         ("kms:GenerateDataKey", OTHER_KEY, "s3", False),
+        ("autoscaling:CompleteLifecycleAction", f"{GROUPS}/team-registry", "", True),
+        ("autoscaling:CompleteLifecycleAction", f"{GROUPS}/team-registry-2", "", False),
+        ("autoscaling:SetDesiredCapacity", f"{GROUPS}/team-registry", "", False),
     ],
 )
 def test_who_keeps_images(action: str, resource: str, through: str, expected: bool) -> None:
@@ -92,5 +97,6 @@ def test_who_keeps_images(action: str, resource: str, through: str, expected: bo
         kms_key_arn=KEY,
         configuration_bucket="images-configuration",
         configuration_kms_key_arn=OTHER_KEY,
+        autoscaling_group=f"{PLACE}:team-registry",
     )
     assert allowed(policy, action, resource, through) is expected
