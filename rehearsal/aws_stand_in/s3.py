@@ -145,13 +145,14 @@ def _writing() -> None:
 
 
 def _check_acl(response: Any, key_name: str) -> None:
-    """Ask for the permission to give an object an ACL, and refuse one that says more than a bucket without ACLs does; moto takes any.
+    """Ask for the permission to give an object an ACL, and refuse one that a bucket without ACLs does not take; moto takes any.
 
     https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutObject.html#API_PutObject_RequestSyntax
-    A push with the registry's own default, `private`, has failed so: https://github.com/distribution/distribution/pull/4820
+    `private`, which SDKs send for nothing in particular, works although that does not say so:
+    https://github.com/distribution/distribution/pull/3862
     """
     acl = response.headers.get("x-amz-acl")
-    if not acl:
+    if not acl or acl == "private":
         return
     response.data["Action"] = "PutObjectAcl"
     response._authenticate_and_authorize_s3_action(bucket_name=response.bucket_name, key_name=key_name)
