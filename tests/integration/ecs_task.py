@@ -264,9 +264,9 @@ class Task:
         return found
 
     def health(self, name: str) -> str:
-        """Say what the health check of a container has found: starting, healthy or unhealthy; and exited where it has ended."""
+        """Say what the health check of a container has found: starting, healthy or unhealthy; nothing where there is none; or exited."""
         state = self.inspect(name)["State"]
-        return str(state["Health"]["Status"]) if state["Running"] else "exited"
+        return str(state.get("Health", {}).get("Status", "")) if state["Running"] else "exited"
 
     def lost(self) -> set[str]:
         """Return the essential containers that have ended or are unhealthy: with one of them, ECS replaces the task."""
