@@ -145,38 +145,49 @@ class Folder(Store):
 
     def _walk(self, fd: int, path: str, leaf: str = "") -> Iterator[Item]:
         """Yield what is below a folder, which this closes. Where a file of the name `leaf` is in one of a digest, it is taken for all."""
-        folders = []
+        # A folder is open until all that is below it has been opened from it.
+        way: list[tuple[int, str, list[str]]] = []
         try:
-            empty = True
-            with os.scandir(fd) as entries:
-                for entry in entries:
-                    empty = False
-                    if entry.is_dir(follow_symlinks=False):
-                        folders.append(entry.name)
-                        continue
-                    try:
-                        found = entry.stat(follow_symlinks=False)
-                    except FileNotFoundError:
-                        continue
-                    special = not modes.S_ISREG(found.st_mode)
-                    yield Item(f"{path}/{entry.name}", found.st_size, found.st_mtime, special)
-            if empty and _EMPTIED.search(path):
-                self._empty.append((path, os.fstat(fd).st_mtime))
-            for name in folders:
-                if leaf and _DIGEST.fullmatch(name):
-                    # One call in place of six: most of a storage is folders that hold one file.
-                    with suppress(OSError):
-                        found = os.stat(f"{name}/{leaf}", dir_fd=fd, follow_symlinks=False)
-                        if modes.S_ISREG(found.st_mode):
-                            yield Item(f"{path}/{name}/{leaf}", found.st_size, found.st_mtime)
-                            continue
+            way.append((fd, path, []))
+            yield from self._entries(*way[-1])
+            while way:
+                fd, path, folders = way[-1]
+                if not folders:
+                    os.close(fd)
+                    way.pop()
+                    continue
+                name = folders.pop()
+                # One call in place of six: most of a storage is folders that hold one file.
+                item = _leaf(fd, path, name, leaf) if leaf and _DIGEST.fullmatch(name) else None
+                if item:
+                    yield item
+                    continue
                 try:
-                    below = os.open(name, _FOLDER, dir_fd=fd)
+                    way.append((os.open(name, _FOLDER, dir_fd=fd), f"{path}/{name}", []))
                 except FileNotFoundError:
                     continue
-                yield from self._walk(below, f"{path}/{name}", leaf)
+                yield from self._entries(*way[-1])
         finally:
-            os.close(fd)
+            for fd, _, _ in way:
+                os.close(fd)
+
+    def _entries(self, fd: int, path: str, folders: list[str]) -> list[Item]:
+        """Return the files in a folder, and add the folders in it to a list."""
+        items = []
+        with os.scandir(fd) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(entry.name)
+                    continue
+                try:
+                    found = entry.stat(follow_symlinks=False)
+                except FileNotFoundError:
+                    continue
+                special = not modes.S_ISREG(found.st_mode)
+                items.append(Item(f"{path}/{entry.name}", found.st_size, found.st_mtime, special))
+        if not items and not folders and _EMPTIED.search(path):
+            self._empty.append((path, os.fstat(fd).st_mtime))
+        return items
 
     def stat(self, path: str) -> Optional[Item]:
         try:
@@ -301,6 +312,15 @@ class Folder(Store):
                 with suppress(OSError), self._parent(path) as (folder, name):
                     os.rmdir(name, dir_fd=folder)
         self._empty = []
+
+
+def _leaf(fd: int, path: str, folder: str, name: str) -> Optional[Item]:
+    """Return the one file of a folder, if it has it."""
+    try:
+        found = os.stat(f"{folder}/{name}", dir_fd=fd, follow_symlinks=False)
+    except OSError:
+        return None
+    return Item(f"{path}/{folder}/{name}", found.st_size, found.st_mtime) if modes.S_ISREG(found.st_mode) else None
 
 
 def _remove(parent: int, name: str) -> tuple[int, int]:
