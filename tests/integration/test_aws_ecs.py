@@ -84,6 +84,52 @@ IMAGES = {
 }
 
 
+class Theirs(NamedTuple):
+    """A VPC of somebody else's: a public and a private subnet in each of two zones, the latter behind NAT."""
+
+    vpc: str
+    public: list[str]
+    private: list[str]
+
+    @classmethod
+    def made(cls, account: Account) -> Theirs:
+        """Make it."""
+        ec2 = account.client("ec2")
+        vpc = ec2.create_vpc(CidrBlock="10.60.0.0/16")["Vpc"]["VpcId"]
+        subnets = [
+            ec2.create_subnet(VpcId=vpc, CidrBlock=f"10.60.{number}.0/24", AvailabilityZone=f"{REGION}{zone}")["Subnet"]
+            for number, zone in enumerate("abab")
+        ]
+        ids = [subnet["SubnetId"] for subnet in subnets]
+        gateway = ec2.create_internet_gateway()["InternetGateway"]["InternetGatewayId"]
+        ec2.attach_internet_gateway(InternetGatewayId=gateway, VpcId=vpc)
+        address = ec2.allocate_address(Domain="vpc")["AllocationId"]
+        nat = ec2.create_nat_gateway(SubnetId=ids[0], AllocationId=address)["NatGateway"]["NatGatewayId"]
+        for way, members in (({"GatewayId": gateway}, ids[:2]), ({"NatGatewayId": nat}, ids[2:])):
+            table = ec2.create_route_table(VpcId=vpc)["RouteTable"]["RouteTableId"]
+            ec2.create_route(RouteTableId=table, DestinationCidrBlock="0.0.0.0/0", **way)
+            for member in members:
+                ec2.associate_route_table(RouteTableId=table, SubnetId=member)
+        return cls(vpc, ids[:2], ids[2:])
+
+    def seen(self, account: Account) -> list[Any]:
+        """Return what EC2 says of it."""
+        ec2 = account.client("ec2")
+        here = [{"Name": "vpc-id", "Values": [self.vpc]}]
+        return [
+            ec2.describe_vpcs(VpcIds=[self.vpc])["Vpcs"],
+            # Addresses are free again when who had them is forgotten.
+            [
+                {key: value for key, value in subnet.items() if key != "AvailableIpAddressCount"}
+                for subnet in ec2.describe_subnets(Filters=here)["Subnets"]
+            ],
+            ec2.describe_route_tables(Filters=here)["RouteTables"],
+            ec2.describe_security_groups(Filters=here)["SecurityGroups"],
+            ec2.describe_vpc_endpoints(Filters=here)["VpcEndpoints"],
+            ec2.describe_nat_gateways(Filter=here)["NatGateways"],
+        ]
+
+
 class Surroundings(NamedTuple):
     """What other roles make."""
 
@@ -1108,8 +1154,19 @@ class TestPlatform:
 
     @pytest.fixture(scope="class")
     @classmethod
+    def theirs(cls, enforced: Account) -> tuple[Theirs, list[Any]]:
+        """Return where tasks run, and how it was before."""
+        made = Theirs.made(enforced)
+        return made, made.seen(enforced)
+
+    @pytest.fixture(scope="class")
+    @classmethod
     def settings(
-        cls, enforced: Account, network: Network, tmp_path_factory: pytest.TempPathFactory
+        cls,
+        enforced: Account,
+        network: Network,
+        theirs: tuple[Theirs, list[Any]],
+        tmp_path_factory: pytest.TempPathFactory,
     ) -> Iterator[dict[str, Any]]:
         images = ["arn:aws:s3:::tasks-images", "arn:aws:s3:::tasks-images/*"]
         statement = {"Effect": "Allow", "Action": "s3:*", "Resource": images}
@@ -1124,6 +1181,10 @@ class TestPlatform:
                 "drydock_credentials_directory": str(tmp_path_factory.mktemp("platform")),
                 "aws_storage_bucket": "tasks-images",
                 "aws_load_balancer_zone": "example.test",
+                "aws_network_provider": "given",
+                "aws_network_subnet_ids": theirs[0].private,
+                "aws_network_load_balancer_subnet_ids": theirs[0].public,
+                "aws_ecs_public_ip_enabled": False,
                 # Nobody registers targets here: that the load balancer reaches tasks, a fleet shows.
                 "aws_ecs_wait_enabled": False,
                 "aws_ecs_architecture": "amd64",
@@ -1171,6 +1232,11 @@ class TestPlatform:
             },
             "without-keys": {"registry_server_s3": without_keys},
             "cpu": {"aws_ecs_cpu": 1000},
+            "addresses": {"aws_ecs_public_ip_enabled": True},
+            "images": {
+                "aws_network_way_out": "endpoints",
+                "registry_server_image_reference": "docker.io/library/registry:2.8",
+            },
         }
         said = refusals(
             deployer, "ecs", ROOT / "inventories/ecs", {name: settings | case for name, case in cases.items()}
@@ -1179,11 +1245,20 @@ class TestPlatform:
             assert words in said["for-one-host"]
         assert "2.8" in said["without-keys"]
         assert "aws_ecs_cpu" in said["cpu"]
+        assert "so that hosts with public addresses have no way out of there" in said["addresses"]
+        assert (
+            "registry_server_image_reference and registry_proxy_image_reference names another registry"
+            in said["images"]
+        )
         assert enforced.client("elbv2").describe_load_balancers()["LoadBalancers"] == []
         assert "tasks-images" not in [each["Name"] for each in enforced.client("s3").list_buckets()["Buckets"]]
 
     def test_a_run_makes_a_service_behind_a_load_balancer(
-        self, enforced: Account, deployer: Account, settings: dict[str, Any]
+        self,
+        enforced: Account,
+        deployer: Account,
+        settings: dict[str, Any],
+        theirs: tuple[Theirs, list[Any]],
     ) -> None:
         with counted(deployer.environment, deployer.folder) as tasks:
             changes(self.play(deployer, settings, "provision.yml"))
@@ -1199,7 +1274,12 @@ class TestPlatform:
             {"targetGroupArn": group["TargetGroupArn"], "containerName": "proxy", "containerPort": 8443}
         ]
         places = service["networkConfiguration"]["awsvpcConfiguration"]
-        assert set(places["subnets"]) == {zone["SubnetId"] for zone in balancer["AvailabilityZones"]}
+        assert sorted(places["subnets"]) == sorted(theirs[0].private)
+        assert places["assignPublicIp"] == "DISABLED"
+        assert {zone["SubnetId"] for zone in balancer["AvailabilityZones"]} == set(theirs[0].public)
+        # nginx believes the load balancer, and nobody beside the tasks.
+        nginx = Service(enforced).files("tasks-registry")["NGINX_CONF"]
+        assert re.findall(r"set_real_ip_from (.*);", nginx) == ["10.60.0.0/24", "10.60.1.0/24"]
         # From the load balancer alone.
         (port,) = enforced.client("ec2").describe_security_groups(GroupIds=places["securityGroups"])["SecurityGroups"][
             0
@@ -1228,7 +1308,9 @@ class TestPlatform:
             assert get(ADDRESS, "/v2/", "admin", "a wrong one")[0] == 401
             assert get(ADDRESS, "/v2/", "admin", password)[0] == 200
 
-    def test_the_teardown_leaves_nothing(self, enforced: Account, deployer: Account, settings: dict[str, Any]) -> None:
+    def test_the_teardown_leaves_nothing(
+        self, enforced: Account, deployer: Account, settings: dict[str, Any], theirs: tuple[Theirs, list[Any]]
+    ) -> None:
         changes(self.play(deployer, settings, "teardown.yml", drydock_teardown_bucket="tasks-images"))
         assert enforced.client("elbv2").describe_load_balancers()["LoadBalancers"] == []
         assert enforced.client("elbv2").describe_target_groups()["TargetGroups"] == []
@@ -1236,3 +1318,4 @@ class TestPlatform:
         names = {role["RoleName"] for role in enforced.client("iam").list_roles()["Roles"]}
         assert not {name for name in names if name.startswith("tasks-")}
         assert changed_tasks(self.play(deployer, settings, "teardown.yml")) == []
+        assert theirs[0].seen(enforced) == theirs[1]
