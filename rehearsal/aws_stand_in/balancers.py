@@ -66,16 +66,18 @@ class Balancers:
         frontends: list[Frontend] = []
         pools: dict[str, Pool] = {}
         for arn, address in self._addresses.items():
-            if not is_reachable(present[arn]):
-                continue
+            reachable = is_reachable(present[arn])
             for listener in list(present[arn].listeners.values()):
                 frontend = self._frontend(present[arn], listener, address)
                 for group in forwarded_to(listener):
+                    # Health checks come from within the VPC in any case.
                     sources[group.arn] = address
-                    pool = self._pool(present[arn], group, address)
-                    pools[pool.name] = pool
-                    frontend.action.append(f"default_backend {pool.name}")
-                frontends.append(frontend)
+                    if reachable:
+                        pool = self._pool(present[arn], group, address)
+                        pools[pool.name] = pool
+                        frontend.action.append(f"default_backend {pool.name}")
+                if reachable:
+                    frontends.append(frontend)
         self.health.look(sources)
         self.haproxy.apply(frontends, pools)
 

@@ -599,19 +599,6 @@ def test_a_load_balancer_shares_requests_out(rehearsed: Rehearsal, group: str) -
     connection.close()
 
 
-def test_a_load_balancer_in_private_subnets_answers_nobody(rehearsed: Rehearsal, group: str) -> None:
-    def answered() -> bool:
-        try:
-            return bool(balanced())
-        except OSError:
-            return False
-
-    with without_a_way_out(rehearsed):
-        eventually(lambda: not answered())
-    eventually(answered)
-    assert len(healthy(rehearsed, group)) == 2
-
-
 def test_a_machine_that_ends_is_replaced(rehearsed: Rehearsal, group: str) -> None:
     before = eventually(lambda: (found := healthy(rehearsed, group)) and len(found) == 2 and found)
     (victim, other) = sorted(before)
