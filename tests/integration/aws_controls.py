@@ -8,7 +8,7 @@ sentence when the control would fail. The functions read settings; what AWS make
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
@@ -64,13 +64,16 @@ def control(number: str) -> Callable[[Check], Check]:
     return register
 
 
-def check_all(deployment: Deployment) -> Iterator[tuple[str, str]]:
-    """Yield the number of each control that would fail, with a sentence."""
+def failures(deployment: Deployment, beginnings: tuple[str, ...] = ("",)) -> dict[str, str]:
+    """Return the sentences of the controls that would fail, of those whose numbers begin so."""
+    said = {}
     for number, check in CONTROLS.items():
-        try:
-            check(deployment)
-        except AssertionError as problem:
-            yield number, str(problem)
+        if number.startswith(beginnings):
+            try:
+                check(deployment)
+            except AssertionError as problem:
+                said[number] = str(problem)
+    return said
 
 
 # --- Asking ------------------------------------------------------------------------------------------------------

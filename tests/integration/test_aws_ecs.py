@@ -21,6 +21,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
+import aws_controls
+import aws_platform_controls
 import pytest
 import yaml
 from ansible_collections.drydock.registry.plugins.module_utils._aws_deployer import deployer_policies
@@ -1273,6 +1275,10 @@ class TestPlatform:
         assert service["loadBalancers"] == [
             {"targetGroupArn": group["TargetGroupArn"], "containerName": "proxy", "containerPort": 8443}
         ]
+        facts = aws_platform_controls.of_tasks(enforced.client, "tasks-registry")
+        assert aws_platform_controls.failures(facts, aws_platform_controls.SET["tasks"]) == {}
+        shared = aws_controls.Deployment(enforced.client, "tasks-images", f"tasks-registry-{REGION}", "", "", "")
+        assert aws_controls.failures(shared, ("S3.", "IAM.", "KMS.1")) == {}
         places = service["networkConfiguration"]["awsvpcConfiguration"]
         assert sorted(places["subnets"]) == sorted(theirs[0].private)
         assert places["assignPublicIp"] == "DISABLED"

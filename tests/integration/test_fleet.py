@@ -20,6 +20,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import aws_controls
+import aws_platform_controls
 import botocore.exceptions
 import pytest
 from aws_account import changes
@@ -172,6 +174,13 @@ def test_one_run_makes_two_hosts_in_two_zones(
         assert "drydock: this host is a registry." in fleet.console(host.id)
     assert made(rehearsed)["records"] == [f"{DOMAIN}."]
     fleet.prepare()
+
+
+def test_security_controls(fleet: Fleet) -> None:
+    facts = aws_platform_controls.of_a_fleet(fleet.client, NAME)
+    assert aws_platform_controls.failures(facts, aws_platform_controls.SET["fleet"]) == {}
+    shared = aws_controls.Deployment(fleet.client, BUCKET, f"{NAME}-eu-central-1", "", "", "")
+    assert aws_controls.failures(shared, ("S3.", "IAM.", "KMS.1")) == {}
 
 
 def test_a_second_run_changes_nothing(fleet: Fleet, record_property: Record) -> None:

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import aws_controls
+import aws_platform_controls
 import boto3
 import pytest
 from ansible_collections.drydock.registry.plugins.module_utils._aws_policy import bucket_policy, registry_policy
 from aws_controls import CONTROLS, TAG, Deployment
+from aws_platform_controls import Facts
 from botocore.exceptions import ClientError
 from moto import mock_aws
 
@@ -95,6 +97,118 @@ def test_settings_exist() -> None:
     named = {name for row in rows() for name in re.findall(r"`((?:aws|registry)_\w+)", row.setting)}
     assert named
     assert named - inputs == set()
+
+
+# --- Fleets and tasks --------------------------------------------------------------------------------------------
+
+PLATFORM_STANDARD: dict[str, list[int]] = {
+    "ELB": [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 13, 14, 17, 18, 21, 22],
+    "AutoScaling": [1, 2, 3, 5, 6, 9],
+    "EC2": [25, 170, 181],
+    "ECS": [1, 2, 3, 4, 5, 8, 9, 10, 12, 16, 18, 19, 20, 21],
+    "SecretsManager": [1, 2, 3, 4],
+}
+
+
+class PlatformRow(NamedTuple):
+    """A row of the guide's table for fleets and tasks."""
+
+    number: str
+    asked: str
+    fleet: str
+    tasks: str
+    here: str
+    setting: str
+
+
+def platform_rows() -> list[PlatformRow]:
+    found = []
+    for line in (ROOT / "docs/aws.md").read_text(encoding="utf-8").splitlines():
+        cells = [cell.strip() for cell in line.removeprefix("|").removesuffix("|").split("|")]
+        numbers = re.findall(r"[A-Z][A-Za-z0-9]+\.\d+", cells[0])
+        if line.startswith("|") and numbers and len(cells) == len(PlatformRow._fields):
+            found += [PlatformRow(number, *cells[1:]) for number in numbers]
+    return found
+
+
+def test_fleets_and_tasks_have_a_row_for_every_control() -> None:
+    numbers = [row.number for row in platform_rows()]
+    expected = [f"{service}.{number}" for service, listed in PLATFORM_STANDARD.items() for number in listed]
+    assert sorted(numbers) == sorted(expected)
+    for row in platform_rows():
+        assert {row.fleet, row.tasks} <= STATES
+        assert "deviation" not in {row.fleet, row.tasks} or len(row.here.split()) >= 5, row.number
+
+
+@pytest.mark.parametrize("platform", ["fleet", "tasks"])
+def test_what_is_set_on_a_platform_is_checked_there(platform: str) -> None:
+    wanted = {row.number for row in platform_rows() if getattr(row, platform) == "set"}
+    assert set(aws_platform_controls.SET[platform]) == wanted
+
+
+def good_facts() -> Facts:
+    container = {"name": "proxy", "readonlyRootFilesystem": True, "logConfiguration": {"logDriver": "awslogs"}}
+    redirect = {"Type": "redirect", "RedirectConfig": {"Protocol": "HTTPS"}}
+    return {
+        "balancer": {"AvailabilityZones": [{}, {}]},
+        "attributes": {
+            "routing.http.drop_invalid_header_fields.enabled": "true",
+            "deletion_protection.enabled": "true",
+            "routing.http.desync_mitigation_mode": "defensive",
+        },
+        "listeners": [
+            {"Port": 80, "Protocol": "HTTP", "DefaultActions": [redirect]},
+            {"Port": 443, "Protocol": "HTTPS", "SslPolicy": "ELBSecurityPolicy-TLS13-1-2-Res-PQ-2025-09"},
+        ],
+        "targets": [{"HealthCheckProtocol": "HTTPS", "Protocol": "HTTPS"}],
+        "group": {"HealthCheckType": "ELB", "AvailabilityZones": ["a", "b"], "LaunchTemplate": {"Version": "1"}},
+        "template": {
+            "MetadataOptions": {"HttpTokens": "required"},
+            "BlockDeviceMappings": [{"DeviceName": "/dev/xvda", "Ebs": {"Encrypted": True}}],
+        },
+        "service": {"platformVersion": "LATEST"},
+        "definition": {"networkMode": "awsvpc", "containerDefinitions": [container]},
+    }
+
+
+# Where in the facts something is, and what is wrong there.
+WRONG: dict[str, tuple[list[str | int], Any]] = {
+    "ELB.1": (["listeners", 0, "DefaultActions"], [{"Type": "forward"}]),
+    "ELB.4": (["attributes", "routing.http.drop_invalid_header_fields.enabled"], "false"),
+    "ELB.6": (["attributes", "deletion_protection.enabled"], "false"),
+    "ELB.12": (["attributes", "routing.http.desync_mitigation_mode"], "monitor"),
+    "ELB.13": (["balancer", "AvailabilityZones"], [{}]),
+    "ELB.17": (["listeners", 1, "SslPolicy"], "ELBSecurityPolicy-2016-08"),
+    "ELB.21": (["targets", 0, "HealthCheckProtocol"], "HTTP"),
+    "ELB.22": (["targets", 0, "Protocol"], "HTTP"),
+    "AutoScaling.1": (["group", "HealthCheckType"], "EC2"),
+    "AutoScaling.2": (["group", "AvailabilityZones"], ["a"]),
+    "AutoScaling.9": (["group", "LaunchTemplate"], None),
+    "EC2.170": (["template", "MetadataOptions", "HttpTokens"], "optional"),
+    "EC2.181": (["template", "BlockDeviceMappings", 0, "Ebs"], {}),
+    "ECS.1": (["definition", "networkMode"], "host"),
+    "ECS.3": (["definition", "pidMode"], "host"),
+    "ECS.4": (["definition", "containerDefinitions", 0, "privileged"], True),
+    "ECS.5": (["definition", "containerDefinitions", 0, "readonlyRootFilesystem"], False),
+    "ECS.8": (["definition", "containerDefinitions", 0, "environment"], [{"name": "AWS_SECRET_ACCESS_KEY"}]),
+    "ECS.9": (["definition", "containerDefinitions", 0, "logConfiguration"], {}),
+    "ECS.10": (["service", "platformVersion"], "1.3.0"),
+}
+
+
+def test_a_good_fleet_and_good_tasks_pass() -> None:
+    assert aws_platform_controls.failures(good_facts(), list(aws_platform_controls.CONTROLS)) == {}
+
+
+@pytest.mark.parametrize("number", aws_platform_controls.CONTROLS)
+def test_a_control_of_a_platform_can_fail(number: str) -> None:
+    (*path, last), value = WRONG[number]
+    facts = good_facts()
+    place: Any = facts
+    for step in path:
+        place = place[step]
+    place[last] = value
+    assert set(aws_platform_controls.failures(facts, list(aws_platform_controls.CONTROLS))) == {number}
 
 
 # --- A good deployment -------------------------------------------------------------------------------------------
@@ -426,7 +540,7 @@ def any_key(made: Deployment) -> None:
 
 
 def test_a_good_deployment_passes(good: Deployment) -> None:
-    assert list(aws_controls.check_all(good)) == []
+    assert aws_controls.failures(good) == {}
 
 
 def test_each_check_has_a_way_to_fail() -> None:
@@ -436,7 +550,7 @@ def test_each_check_has_a_way_to_fail() -> None:
 @pytest.mark.parametrize("spoiler", SPOILERS, ids=lambda spoiler: spoiler.__name__)
 def test_the_right_checks_fail_with_a_sentence(good: Deployment, spoiler: Spoiler) -> None:
     spoiled = spoiler(good) or good
-    found = dict(aws_controls.check_all(spoiled))
+    found = aws_controls.failures(spoiled)
     assert set(found) == set(SPOILERS[spoiler])
     assert [sentence for sentence in found.values() if not re.fullmatch(r"(The|Everybody) .+\.", sentence)] == []
 
@@ -445,9 +559,9 @@ def test_a_vpc_of_somebody_else_is_not_asked_about(good: Deployment) -> None:
     """Its default group and its subnets are its owner's to set."""
     for spoil in (a_default_group_with_a_rule, a_subnet_that_gives_addresses):
         spoil(good)
-    assert [number for number, _ in aws_controls.check_all(good)] == ["EC2.2", "EC2.15"]
+    assert list(aws_controls.failures(good)) == ["EC2.2", "EC2.15"]
     good.client("ec2").delete_tags(Resources=[good.vpc], Tags=[{"Key": TAG}])
-    assert list(aws_controls.check_all(good)) == []
+    assert aws_controls.failures(good) == {}
 
 
 def test_what_is_missing_altogether_is_no_failed_check(good: Deployment) -> None:
