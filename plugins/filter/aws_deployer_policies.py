@@ -41,7 +41,7 @@ options:
       - What the deployment has that others have not.
     type: list
     elements: str
-    choices: [own_vpc, kms, log_bucket, balancer_log, dns, clients, given_roles, golden_image]
+    choices: [own_vpc, kms, log_bucket, balancer_log, dns, clients, outputs, given_roles, golden_image]
     default: []
   permissions_boundary:
     description:

@@ -24,6 +24,7 @@ PARTS = {
     "dns": "records in Route 53 (aws_instance_zone, aws_load_balancer_zone)",
     "clients": "clients on AWS (playbooks/aws_clients.yml)",
     "given_roles": "roles of others (aws_identity_instance_profile, aws_identity_role, aws_ecs_execution_role)",
+    "outputs": "what others need to know, in parameters of SSM (drydock_outputs_parameters_enabled)",
     "golden_image": "a golden image for the hosts of a fleet (playbooks/golden_image.yml)",
 }
 # https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html#reference_iam-quotas-entity-length
@@ -144,6 +145,13 @@ STATEMENTS = (
         "ec2+dns autoscaling+dns ecs+dns",
         {"route53": "GetChange"},
         ("route53:::change/*",),
+    ),
+    Statement(
+        "network",
+        "Outputs",
+        "ec2+outputs autoscaling+outputs ecs+outputs",
+        {"ssm": "GetParametersByPath PutParameter AddTagsToResource DeleteParameters"},
+        ("ssm:*:*:parameter/drydock/{deployment}", "ssm:*:*:parameter/drydock/{deployment}/*"),
     ),
     # ----- images, and who may use them ---------------------------------------------------------
     Statement(
@@ -578,6 +586,7 @@ def deployer_policies(
             raise DeployerError(f"The {what} {', '.join(unknown)} is not known: write {', '.join(known)}.")
     names = {
         "thing": f"{deployment or '*'}-registry",
+        "deployment": deployment or "*",
         "clients_thing": f"{deployment or '*'}{'-clients' if deployment else ''}-registry",
         **{use: name for use, name in buckets.items() if name},
     }

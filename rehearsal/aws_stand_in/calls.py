@@ -91,6 +91,7 @@ TAGGING = {
     "kms:CreateKey": "kms:TagResource",
     "logs:CreateLogGroup": "logs:TagResource",
     "secretsmanager:CreateSecret": "secretsmanager:TagResource",
+    "ssm:PutParameter": "ssm:AddTagsToResource",
 }
 
 

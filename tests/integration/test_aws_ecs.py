@@ -1148,7 +1148,7 @@ class TestPlatform:
     @classmethod
     def deployer(cls, enforced: Account) -> Account:
         """Return the account as a user has it with the policies for these tasks and no other."""
-        made = deployer_policies("ecs", {"images": "tasks-images"}, deployment="tasks", parts=["dns"])
+        made = deployer_policies("ecs", {"images": "tasks-images"}, deployment="tasks", parts=["dns", "outputs"])
         policies = [json.dumps(policy) for policy in made.values()]
         user = Account(enforced.endpoint, enforced.folder)
         user.become(*cls.make_user(enforced, "deployer", *policies))
@@ -1189,6 +1189,7 @@ class TestPlatform:
                 "aws_ecs_public_ip_enabled": False,
                 # Nobody registers targets here: that the load balancer reaches tasks, a fleet shows.
                 "aws_ecs_wait_enabled": False,
+                "drydock_outputs_parameters_enabled": True,
                 "aws_ecs_architecture": "amd64",
                 "aws_ecs_secret_recovery_days": 0,
                 "registry_auth_users": [{"name": "admin", "access": "admin"}],
@@ -1217,8 +1218,24 @@ class TestPlatform:
             *options,
         )
 
-    def test_a_dry_run_makes_nothing(self, enforced: Account, deployer: Account, settings: dict[str, Any]) -> None:
-        assert changes(self.play(deployer, settings, "provision.yml", "--check")) > 0
+    def test_a_dry_run_makes_nothing_and_lists_what_a_run_would_make(
+        self, enforced: Account, deployer: Account, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        plan = deployer.folder / "plan.json"
+        monkeypatch.setitem(deployer.environment, "DRYDOCK_PLAN_PATH", str(plan))
+        monkeypatch.setitem(deployer.environment, "DRYDOCK_PLAN_EXIT_CODE", "10")
+        done = self.play(deployer, settings, "provision.yml", "--check")
+        assert done.returncode == 10, done.stdout
+        planned = json.loads(plan.read_text(encoding="utf-8"))
+        assert planned["complete"]
+        made = {(each["role"], each["task"]) for each in planned["changes"] if each["action"] == "made"}
+        for role, task in (
+            ("aws_ecs", "Ensure the cluster exists"),
+            ("aws_storage", "Report what a dry run would change"),
+        ):
+            assert any(name == role and said.startswith(task) for name, said in made), made
+        assert planned["count"]["removed"] == planned["count"]["replaced"] == 0
+        assert f"PLAN: {planned['count']['made']} made" in done.stdout
         assert enforced.client("elbv2").describe_load_balancers()["LoadBalancers"] == []
         assert list(Path(settings["drydock_credentials_directory"]).iterdir()) == []
 
@@ -1275,6 +1292,16 @@ class TestPlatform:
         assert service["loadBalancers"] == [
             {"targetGroupArn": group["TargetGroupArn"], "containerName": "proxy", "containerPort": 8443}
         ]
+        outputs = json.loads(
+            (Path(settings["drydock_credentials_directory"]) / "outputs.json").read_text(encoding="utf-8")
+        )
+        assert outputs["domain"] == "registry.example.test"
+        assert outputs["load_balancer"]["arn"] == balancer["LoadBalancerArn"]
+        assert outputs["ecs"]["service"] == "tasks-registry"
+        parameters = enforced.client("ssm").get_parameters_by_path(Path="/drydock/tasks", Recursive=True)["Parameters"]
+        told = {each["Name"]: each["Value"] for each in parameters}
+        assert told["/drydock/tasks/load_balancer/target_group_arn"] == group["TargetGroupArn"]
+        assert told["/drydock/tasks/network/subnet_ids"].split(",") == outputs["network"]["subnet_ids"]
         facts = aws_platform_controls.of_tasks(enforced.client, "tasks-registry")
         assert aws_platform_controls.failures(facts, aws_platform_controls.SET["tasks"]) == {}
         shared = aws_controls.Deployment(enforced.client, "tasks-images", f"tasks-registry-{REGION}", "", "", "")
@@ -1324,5 +1351,8 @@ class TestPlatform:
         assert "tasks-images" not in [each["Name"] for each in enforced.client("s3").list_buckets()["Buckets"]]
         names = {role["RoleName"] for role in enforced.client("iam").list_roles()["Roles"]}
         assert not {name for name in names if name.startswith("tasks-")}
+        ssm = enforced.client("ssm")
+        assert ssm.get_parameters_by_path(Path="/drydock/tasks", Recursive=True)["Parameters"] == []
+        assert not (Path(settings["drydock_credentials_directory"]) / "outputs.json").exists()
         assert changed_tasks(self.play(deployer, settings, "teardown.yml")) == []
         assert theirs[0].seen(enforced) == theirs[1]
