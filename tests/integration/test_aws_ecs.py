@@ -1298,8 +1298,12 @@ class TestPlatform:
         assert outputs["domain"] == "registry.example.test"
         assert outputs["load_balancer"]["arn"] == balancer["LoadBalancerArn"]
         assert outputs["ecs"]["service"] == "tasks-registry"
-        parameters = enforced.client("ssm").get_parameters_by_path(Path="/drydock/tasks", Recursive=True)["Parameters"]
-        told = {each["Name"]: each["Value"] for each in parameters}
+        pages = (
+            enforced.client("ssm")
+            .get_paginator("get_parameters_by_path")
+            .paginate(Path="/drydock/tasks", Recursive=True)
+        )
+        told = {each["Name"]: each["Value"] for page in pages for each in page["Parameters"]}
         assert told["/drydock/tasks/load_balancer/target_group_arn"] == group["TargetGroupArn"]
         assert told["/drydock/tasks/network/subnet_ids"].split(",") == outputs["network"]["subnet_ids"]
         facts = aws_platform_controls.of_tasks(enforced.client, "tasks-registry")
