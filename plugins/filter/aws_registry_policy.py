@@ -69,6 +69,12 @@ options:
         may complete its lifecycle actions, and no other group's. Empty when there is none.
     type: str
     default: ""
+  maintenance:
+    description:
+      - Whether it may also keep the storage in order, which takes looking for old versions of objects and reading them. Destroying them
+        is never allowed.
+    type: bool
+    default: false
 seealso:
   - name: Actions and condition keys of Amazon S3
     description: Which condition keys an action knows.
@@ -110,8 +116,10 @@ def aws_registry_policy(
     configuration_bucket: str = "",
     configuration_kms_key_arn: str = "",
     autoscaling_group: str = "",
+    maintenance: object = False,
 ) -> dict[str, Any]:
     """The policy of the registry's role."""
+    from ansible_collections.drydock.registry.plugins.module_utils._access import is_true
     from ansible_collections.drydock.registry.plugins.module_utils._aws_policy import PolicyError, registry_policy
 
     names = [str(name) for name in acme_names]
@@ -126,6 +134,7 @@ def aws_registry_policy(
             str(configuration_bucket or ""),
             str(configuration_kms_key_arn or ""),
             str(autoscaling_group or ""),
+            is_true(maintenance),
         )
     except PolicyError as error:
         raise AnsibleFilterError(f"drydock.registry.aws_registry_policy: {error}") from error

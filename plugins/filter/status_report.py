@@ -283,6 +283,22 @@ _value:
         started:
           description: When it was started last.
           type: str
+    maintenance:
+      description: What keeps the storage in order, and the figures of its last report; V(none) where the host has no part in it.
+      type: dict
+      contains:
+        timer:
+          description: The timer that runs it, V(none) where there is none.
+          type: dict
+        time:
+          description: When the last report was made.
+          type: str
+        since:
+          description: When the one before was made, since which C(totals) tells the growth.
+          type: str
+        totals:
+          description: What is there by numbers and bytes; V(none) before the first report.
+          type: dict
     storage:
       description: Where the images are.
       type: dict

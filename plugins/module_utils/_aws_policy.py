@@ -50,8 +50,9 @@ def registry_policy(
     configuration_bucket: str = "",
     configuration_kms_key_arn: str = "",
     autoscaling_group: str = "",
+    maintenance: bool = False,
 ) -> Policy:
-    """What a registry calls, what its host reads to set itself up and tells its group, what certbot calls to answer ACME's challenges."""
+    """What a registry and its storage's maintenance call, its host to set itself up and tell its group, certbot for ACME's challenges."""
     _check_bucket(bucket)
     prefix = prefix.strip("/")
     if prefix_problem(prefix):
@@ -82,6 +83,22 @@ def registry_policy(
             "Resource": [root + name for name in OBJECTS],
         },
     ]
+    if maintenance:
+        # What goes gets a delete marker, and is brought back from the version under it. Nothing may destroy a version.
+        statements += [
+            {
+                "Sid": "LookForVersions",
+                "Effect": "Allow",
+                "Action": ["s3:GetBucketVersioning", "s3:ListBucketVersions"],
+                "Resource": [arn],
+            },
+            {
+                "Sid": "BringBack",
+                "Effect": "Allow",
+                "Action": ["s3:GetObjectVersion"],
+                "Resource": [f"{root}docker/registry/v2/*"],
+            },
+        ]
     if kms_key_arn:
         statements.append(_use_of_key("UseKeyThroughBucket", ["kms:GenerateDataKey", "kms:Decrypt"], kms_key_arn))
     if configuration_bucket:

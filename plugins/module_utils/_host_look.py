@@ -19,9 +19,10 @@ import shutil
 import socket
 import ssl
 import stat
+import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Optional, TypedDict
 
 from ansible_collections.drydock.registry.plugins.module_utils._unix_connection import UnixConnection
@@ -88,6 +89,13 @@ class Listener(TypedDict):
     address: str
     port: int
     program: str
+
+
+class Unit(TypedDict):
+    """What systemd says of a unit."""
+
+    active: bool
+    enabled: bool
 
 
 class Container(TypedDict):
@@ -311,6 +319,27 @@ def listeners(proc: str = "/proc") -> list[Listener]:
 def program(name: str) -> str:
     """Return a program's path, or nothing."""
     return shutil.which(name, path=_PROGRAM_PATH) or ""
+
+
+def show_units(names: Sequence[str]) -> str:
+    """Ask systemd for the state of units; nothing where it does not run."""
+    command = ["systemctl", "show", "--property=ActiveState,UnitFileState", "--", *names]
+    try:
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False)
+    except OSError:
+        return ""
+    return done.stdout.decode(errors="replace") if done.returncode == 0 else ""
+
+
+def units(names: Sequence[str], show: Callable[[Sequence[str]], str] = show_units) -> dict[str, Unit]:
+    """Say of each unit whether it is active, and enabled for the next start of the host."""
+    # One block for each, in the order of the names, with an empty line between them.
+    blocks = [set(block.splitlines()) for block in show(names).split("\n\n")] if names else []
+    blocks += [set()] * (len(names) - len(blocks))
+    return {
+        name: Unit(active="ActiveState=active" in block, enabled="UnitFileState=enabled" in block)
+        for name, block in zip(names, blocks)
+    }
 
 
 def ask_docker(path: str, request: str) -> Any:

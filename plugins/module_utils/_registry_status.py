@@ -108,6 +108,7 @@ class Report:
             "service": None,
             "containers": [],
             "storage": None,
+            "maintenance": None,
             **parts,
         }
 
@@ -436,21 +437,21 @@ def _renewal(
     if timer:
         renewal["timer"] = {key: timer[key] for key in ("name", "state", "enabled", "next", "last", "service_result")}
         renewal["next"] = timer["next"]
-        _timer(report, timer)
+        _timer(report, timer, "renewal", "renews the certificate", "renew")
     return renewal
 
 
-def _timer(report: Report, timer: Mapping[str, Any]) -> None:
-    name, about = timer["name"], "renewal"
+def _timer(report: Report, timer: Mapping[str, Any], about: str, does: str, attempt: str) -> None:
+    name = timer["name"]
     if timer["problem"]:
         report.warning(
             about,
-            f"{name} on {report.host} {timer['problem']}, so nothing renews the certificate: run playbooks/site.yml.",
+            f"{name} on {report.host} {timer['problem']}, so nothing {does}: run playbooks/site.yml.",
         )
     elif timer["state"] != "active":
         report.warning(
             about,
-            f"{name} on {report.host} is {timer['state']}, so nothing renews the certificate: "
+            f"{name} on {report.host} is {timer['state']}, so nothing {does}: "
             f"run `systemctl enable --now {name}` there, or playbooks/site.yml.",
         )
     elif timer["enabled"] not in {"enabled", "enabled-runtime", "static", "generated", "alias"}:
@@ -463,7 +464,7 @@ def _timer(report: Report, timer: Mapping[str, Any]) -> None:
         ended = parsed(timer["service_ended"])
         report.warning(
             about,
-            f"The last attempt to renew failed{f' on {readable(ended)}' if ended else ''}: "
+            f"The last attempt to {attempt} failed{f' on {readable(ended)}' if ended else ''}: "
             f"`journalctl --unit {timer['service']}` on {report.host} says why.",
         )
 
@@ -661,7 +662,7 @@ def _storage(report: Report, found: Mapping[str, Any]) -> dict[str, Any]:
             f"The file system of {place} is read-only, so pulls go on and pushes fail: `dmesg` there says why, and "
             f"`mount -o remount,rw $(findmnt -no TARGET -T {disk['directory']})` makes it writable.",
         )
-    advice = "delete images and collect the garbage, or enlarge the disk"
+    advice = "delete images and run playbooks/storage_collect.yml, or enlarge the disk"
     reserve = float(settings["reserve_percent"])
     for what, free, total, amount in (
         ("space", disk["free_bytes"], disk["total_bytes"], size(disk["free_bytes"])),
@@ -681,6 +682,21 @@ def _storage(report: Report, found: Mapping[str, Any]) -> dict[str, Any]:
         elif percent < LOW_PERCENT:
             report.warning(about, f"The disk of {place} has {percent:.1f} % of its {what} left ({amount}): {advice}.")
     return entry
+
+
+def _maintenance(report: Report, found: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What keeps the storage in order, and the figures of its last report."""
+    seen = found["maintenance"]
+    if not seen:
+        return None
+    timer = seen["timer"]
+    if timer:
+        _timer(report, timer, "storage", "keeps the storage in order", "keep the storage in order")
+    kept = ("name", "state", "enabled", "next", "last", "service_result")
+    return {
+        "timer": {key: timer[key] for key in kept} if timer else None,
+        **{key: seen[key] for key in ("time", "since", "totals")},
+    }
 
 
 # ---- the whole -----------------------------------------------------------------------------------------------------
@@ -729,4 +745,5 @@ def report(
         service=_service(made, found),
         containers=_containers(made, found),
         storage=_storage(made, found),
+        maintenance=_maintenance(made, found),
     )

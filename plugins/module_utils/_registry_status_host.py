@@ -124,6 +124,15 @@ class Storage(TypedDict):
     read_only: bool
 
 
+class Maintenance(TypedDict):
+    """The timer that keeps the storage in order, and the figures of its last report."""
+
+    timer: Optional[Timer]
+    time: str
+    since: str
+    totals: Optional[dict[str, Any]]
+
+
 # ---- files ---------------------------------------------------------------------------------------------------------
 
 
@@ -397,6 +406,16 @@ def read_storage(directory: str, seconds: float) -> Storage:
     else:
         found["used_bytes"], found["used_is_complete"] = folder_bytes(directory, seconds)
     return found
+
+
+def read_figures(path: str) -> tuple[str, str, Optional[dict[str, Any]]]:
+    """The time of the last report on the storage, that of the one before, and its totals; nothing where there is none."""
+    text, problem = _read(path)
+    try:
+        report = json.loads(text) if not problem else {}
+        return str(report["time"]), str(report["since"] or ""), dict(report["totals"])
+    except (ValueError, KeyError, TypeError):
+        return "", "", None
 
 
 # ---- what nginx has loaded -----------------------------------------------------------------------------------------

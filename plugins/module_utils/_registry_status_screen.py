@@ -171,6 +171,28 @@ def _storage(report: Mapping[str, Any], width: int) -> list[str]:
     return textwrap.wrap(text, width, break_on_hyphens=False)
 
 
+def _maintenance(report: Mapping[str, Any], width: int) -> list[str]:
+    found = report["maintenance"]
+    if not found:
+        return []
+    totals = found["totals"]
+    if totals:
+        growth = totals["growth"]
+        text = (
+            f"In it: {_counted(totals['tags'], 'tag')} in {totals['repositories']} repositories, {_counted(totals['images'], 'image')}; "
+            f"{size(totals['garbage'])} that no image needs, {size(totals['trash'])} in the trash"
+        )
+        if growth is not None:
+            text += f"; {size(abs(growth))} {'more' if growth >= 0 else 'less'} than {_when(found['since'])}"
+        text += f" (counted {_when(found['time'])})."
+    else:
+        text = "What is in it was not counted yet: run playbooks/storage_report.yml."
+    timer = found["timer"]
+    if timer and timer["next"]:
+        text += f" {timer['name']} runs next {_when(timer['next'])}."
+    return textwrap.wrap(text, width, break_on_hyphens=False)
+
+
 def screen(report: Mapping[str, Any], width: int = WIDTH) -> list[str]:
     """The lines of the screen."""
     now = parsed(report["checked"]) or datetime.datetime.now(datetime.timezone.utc)
@@ -178,7 +200,12 @@ def screen(report: Mapping[str, Any], width: int = WIDTH) -> list[str]:
         _head(report, width),
         [*table(_certificates(report, now), width), *_renewal(report, width)],
         table(_users(report, now), width),
-        [*table(_containers(report, now), width), *_built(report, width), *_storage(report, width)],
+        [
+            *table(_containers(report, now), width),
+            *_built(report, width),
+            *_storage(report, width),
+            *_maintenance(report, width),
+        ],
     ]
     lines: list[str] = []
     for part in parts:

@@ -18,6 +18,7 @@ _KEYS: dict[str, Callable[[Any], str]] = {
     "foreign": lambda one: one["path"],
     "accounts": str,
     "programs": str,
+    "units": str,
     "images": lambda image: image["name"],
     "containers": lambda container: container["name"],
 }

@@ -73,6 +73,11 @@ options:
     type: list
     elements: str
     default: []
+  units:
+    description: Names of units of systemd.
+    type: list
+    elements: str
+    default: []
   listeners:
     description: Whether to list the TCP sockets that accept connections.
     type: bool
@@ -259,6 +264,11 @@ programs:
   type: dict
   returned: success
   sample: {docker: /usr/bin/docker}
+units:
+  description: By name, whether systemd has it C(active), and C(enabled) for the next start. Both are false without systemd.
+  type: dict
+  returned: success
+  sample: {web.timer: {active: true, enabled: true}}
 listeners:
   description:
     - The sockets, each with C(address), C(port) and C(program), whose name is empty where who asked may not know it.
@@ -412,6 +422,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "libraries": _NAMES,
     "accounts": _NAMES,
     "programs": _NAMES,
+    "units": _NAMES,
     "listeners": _SWITCH,
     "docker": _SWITCH,
     "package_lists": _SWITCH,
@@ -442,6 +453,7 @@ def look(parameters: dict[str, Any]) -> dict[str, Any]:
         "libraries": _host_look.libraries(parameters["libraries"]),
         "accounts": {name: _host_look.account(name) for name in parameters["accounts"]},
         "programs": {name: _host_look.program(name) for name in parameters["programs"]},
+        "units": _host_look.units(parameters["units"]),
     }
     if parameters["listeners"]:
         answer["listeners"] = _host_look.listeners()

@@ -77,6 +77,13 @@ options:
     description: The systemd service that watches the registries. When it is empty, none is asked for.
     type: str
     default: ""
+  maintenance_timer:
+    description: The systemd timer that keeps the storage in order. When it is empty, none is asked for.
+    type: str
+    default: ""
+  maintenance_report:
+    description: The file with the last report on the storage, in JSON. When it is not set, none is read.
+    type: path
   reload_program:
     description:
       - The program that makes nginx take what lies on the disk. With C(--check) it tells whether nginx has.
@@ -283,6 +290,23 @@ found:
         service_ended:
           description: When that ended last.
           type: str
+    maintenance:
+      description: What keeps the storage in order; V(none) when O(maintenance_report) is not set.
+      type: dict
+      contains:
+        timer:
+          description: As RV(found.timer), of O(maintenance_timer).
+          type: dict
+        time:
+          description: When the last report was made.
+          type: str
+          sample: "2030-01-01T03:20:00Z"
+        since:
+          description: When the one before was made, since which RV(found.maintenance.totals) tells the growth.
+          type: str
+        totals:
+          description: Its totals; V(none) where there is no report.
+          type: dict
     storage:
       description: The folder of the images; V(none) when O(storage_directory) is not set.
       type: dict
@@ -329,10 +353,12 @@ from ansible_collections.drydock.registry.plugins.module_utils._registry_status_
     CERTIFICATE,
     CRL,
     Engine,
+    Maintenance,
     ask_proxy,
     ask_socket,
     has_systemd,
     read_containers,
+    read_figures,
     read_loaded,
     read_pem,
     read_service,
@@ -374,6 +400,16 @@ def containers(params: dict[str, Any], run: Runner, *, writes: bool) -> Engine:
     return found
 
 
+def maintenance(params: dict[str, Any], run: Runner) -> Optional[Maintenance]:
+    """What keeps the storage in order."""
+    if not params["maintenance_report"]:
+        return None
+    wanted = params["maintenance_timer"]
+    timer = read_timer(wanted, run) if wanted and has_systemd() else None
+    made, since, totals = read_figures(params["maintenance_report"])
+    return {"timer": timer, "time": made, "since": since, "totals": totals}
+
+
 def find(params: dict[str, Any], run: Runner, *, dry: bool) -> dict[str, Any]:
     """Everything, the slow things side by side."""
 
@@ -407,6 +443,7 @@ def find(params: dict[str, Any], run: Runner, *, dry: bool) -> dict[str, Any]:
             "engine": engine,
             "timer": timer,
             "watch": watch,
+            "maintenance": maintenance(params, run),
             "storage": storage,
         }
 
@@ -434,6 +471,8 @@ def main() -> None:
             "storage_seconds": {"type": "float", "default": 3},
             "timer": {"type": "str", "default": ""},
             "watch": {"type": "str", "default": ""},
+            "maintenance_timer": {"type": "str", "default": ""},
+            "maintenance_report": {"type": "path"},
             "reload_program": {"type": "path"},
             "timeout": {"type": "int", "default": 10},
         },

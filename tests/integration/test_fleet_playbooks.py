@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -115,3 +116,28 @@ def test_a_script_for_a_client(tmp_path: Path, platform: str) -> None:
     done = inventory.play("client_script.yml")
     assert done.returncode == 0, done.stdout + done.stderr
     assert DOMAIN in (inventory.credentials / "client-anybody.sh").read_text(encoding="utf-8")
+
+
+def test_a_bucket_is_worked_on_once_for_all_that_share_it(fleet: Inventory) -> None:
+    another = {"registry_service": {"hosts": {"another": {"ansible_connection": "local"}}}}
+    (fleet.folder / "another.yml").write_text(json.dumps(another), encoding="utf-8")
+    done = fleet.play("storage_report.yml", aws_storage_bucket="team-images")
+    # S3 is away.
+    assert len(re.findall("fatal: ", done.stdout)) == 1
+    assert "s3" in refusal(done).lower()
+    assert (fleet.credentials / "storage/team-images/settings.json").is_file()
+
+
+def test_no_timer_for_many_hosts_with_one_bucket(tmp_path: Path) -> None:
+    inventory = Inventory("prod", tmp_path)
+    (inventory.folder / "aws_ec2.yml").unlink()
+    hosts = {"registry": {"hosts": {key: {"ansible_connection": "local"} for key in ("one", "two")}}}
+    (inventory.folder / "hosts.yml").write_text(json.dumps(hosts), encoding="utf-8")
+    said = refusal(inventory.play("storage_report.yml", registry_maintenance_daily=["collect"]))
+    assert "registry_maintenance_daily is set for one and for two, whose images are in the same bucket" in said
+
+
+def test_a_storage_that_nobody_here_knows(fleet: Inventory) -> None:
+    elsewhere = {"storage": {"gcs": {"bucket": "images"}}}
+    said = refusal(fleet.play("storage_collect.yml", registry_server_config=elsewhere))
+    assert "registry_server_config.storage keeps the images in gcs, which drydock_store does not know" in said

@@ -218,7 +218,8 @@ def test_teardown_keeps_what_it_is_not_told_to_destroy(deployment: Lifecycle, pu
     ] == [True] * 4
     assert deployment.host("docker", "ps", "--all", "--quiet").stdout == ""
     assert there(*kept) == set(kept)
-    assert there("/etc/drydock/proxy", "/etc/drydock/registry", "/etc/drydock/server") == set()
+    gone = ("/etc/drydock/proxy", "/etc/drydock/registry", "/etc/drydock/server", "/etc/drydock/maintenance")
+    assert there(*gone, "/usr/local/lib/drydock", "/etc/systemd/system/drydock-storage.timer") == set()
 
     deployment.play("configure.yml")
     assert deployment.pull() == pushed

@@ -222,7 +222,16 @@ def cases() -> dict[str, Case]:
             ],
         ),
         "no-pem": Case(
-            provided({"crt": "/etc/ssl/my.crt", "key": good["key"]}), [("registry_tls_provided", "certificate")]
+            {
+                **provided({"crt": "/etc/ssl/my.crt", "key": good["key"]}),
+                "registry_maintenance_retention": [{"keep_newest": 1}],
+                "registry_maintenance_wait_hours": -1,
+            },
+            [
+                ("registry_tls_provided", "certificate"),
+                ("Rule 1 of registry_maintenance_retention has no `repositories`",),
+                ("registry_maintenance_wait_hours is -1",),
+            ],
         ),
         "python-library": Case(
             {"ansible_python_interpreter": "/opt/bare/bin/python"},

@@ -19,6 +19,7 @@ import shutil
 import socket
 import ssl
 import subprocess
+import sys
 import tarfile
 import time
 from collections.abc import Iterator
@@ -28,7 +29,7 @@ from typing import Any, NamedTuple, cast
 import aws_controls
 import pytest
 from aws_account import changes, refusal
-from aws_rehearsal import ACME_ROOT, Rehearsal, rehearsal
+from aws_rehearsal import ACME_ROOT, ROOT, Rehearsal, rehearsal
 from botocore.exceptions import ClientError
 from counting import counted
 
@@ -464,17 +465,74 @@ def test_strangers_stay_outside(registry: Registry) -> None:
         assert registry.ask("POST", "/v2/team/big/blobs/uploads/", login=login).status == 401
 
 
-def test_deleted_images_leave_the_bucket(rehearsed: Rehearsal, registry: Registry, instance: str) -> None:
+def test_deleted_images_leave_the_bucket(rehearsed: Rehearsal, registry: Registry) -> None:
     kept, gone = os.urandom(1000), os.urandom(1000)
     registry.push_image("team/kept", "1", kept)
     digest = registry.push_image("team/gone", "1", gone)
     assert registry.manifest("team/gone", digest, "DELETE") == 202
     assert registry.manifest("team/gone", "1") == 404
-    collect = "registry garbage-collect /etc/drydock/registry/config.yml"
-    rehearsed.ssh(instance, f"sudo docker exec drydock-registry-a {collect}")
-    keys = " ".join(objects(rehearsed))
-    assert hashlib.sha256(gone).hexdigest() not in keys.replace("/_layers/", " ").partition("repositories")[0]
+    with maintainer(rehearsed):
+        # From this machine, without waiting: first its links go, then the layer.
+        at_once = ("-e", "registry_maintenance_wait_hours=0", "-e", "registry_maintenance_second_look_seconds=0")
+        planned = rehearsed.play("storage_collect.yml", *at_once)
+        assert changes(planned) == 0
+        assert "Nothing was changed" in said(planned)
+        assert stored(rehearsed, gone)
+        done = rehearsed.play("storage_collect.yml", *at_once, "-e", "drydock_storage_apply=true")
+        assert changes(done) == 1
+        answer = maintain(rehearsed, "collect", "--apply")
+        assert answer["last_check"]["missed"] == []
+        assert answer["last_check"]["asked"] > 0
+    assert not stored(rehearsed, gone)
     assert registry.blob("team/kept", kept).body == kept
+
+
+def stored(rehearsed: Rehearsal, data: bytes) -> bool:
+    """Tell whether the bucket holds a blob."""
+    digest = hashlib.sha256(data).hexdigest()
+    return f"docker/registry/v2/blobs/sha256/{digest[:2]}/{digest}/data" in objects(rehearsed)
+
+
+@contextlib.contextmanager
+def maintainer(rehearsed: Rehearsal, without: str = "") -> Iterator[None]:
+    """Give the one who runs the playbooks what our policy for the storage's maintenance allows, or all but one action of it."""
+    document = json.loads((ROOT / "docs/aws-maintenance-policy.json").read_text(encoding="utf-8"))
+    for statement in document["Statement"]:
+        statement["Action"] = [action for action in statement["Action"] if action != without]
+    iam = rehearsed.administrator("iam")
+    iam.put_user_policy(UserName="deployer", PolicyName="maintenance", PolicyDocument=json.dumps(document))
+    try:
+        yield
+    finally:
+        iam.delete_user_policy(UserName="deployer", PolicyName="maintenance")
+
+
+def maintain(rehearsed: Rehearsal, *command: str) -> dict[str, Any]:
+    """Run the program as the playbook has it, and with what that one has left; return its answer."""
+    settings = rehearsed.credentials / f"storage/{BUCKET}/settings.json"
+    done = subprocess.run(
+        [sys.executable, "-m", "drydock_store", "--config", settings, "--json", *command],
+        env={**os.environ, **rehearsed.environment, "PYTHONPATH": str(ROOT / "roles/registry_maintenance/files")},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return {"status": done.returncode, **answer}
+
+
+@pytest.mark.parametrize(
+    "action", ["ListBucket", "ListBucketVersions", "GetBucketVersioning", "GetObject", "PutObject", "DeleteObject"]
+)
+def test_the_storage_cannot_be_kept_in_order_without(rehearsed: Rehearsal, registry: Registry, action: str) -> None:
+    digest = registry.push_image("team/least", "collected", os.urandom(1000))
+    assert registry.manifest("team/least", digest, "DELETE") == 202
+    # What a deployment needs has some of these as well.
+    with maintainer(rehearsed, f"s3:{action}"), forbidden(rehearsed, f"s3:{action}"):
+        answer = maintain(rehearsed, "collect", "--apply")
+    assert answer["status"] == 3
+    assert f"s3:{action}" in answer["error"]
 
 
 # What the registry cannot do without an action of its policy. AbortMultipartUpload is missing here: this API does not ask for it.

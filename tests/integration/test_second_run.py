@@ -49,13 +49,21 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
 
 def test_a_second_run_changes_nothing(deployment: Host) -> None:
     cold = deployment.counted("site.yml")
-    assert cold.run.roles() >= {"docker_engine", "registry_tls", "registry_auth", "registry_server", "registry_proxy"}
+    roles = {
+        "docker_engine",
+        "registry_tls",
+        "registry_auth",
+        "registry_server",
+        "registry_proxy",
+        "registry_maintenance",
+    }
+    assert cold.run.roles() >= roles
     assert cold.tasks.total() <= 150, cold.tasks
     assert deployment.status("/v2/", user="stays") == 200
     before = deployment.containers()
     again = deployment.counted("site.yml")
     assert again.run.changed == []
-    assert again.tasks.total() <= 82, again.tasks
+    assert again.tasks.total() <= 83, again.tasks
     assert again.tasks["common"] <= 10
     assert again.entered <= 14
     assert deployment.containers() == before
@@ -74,7 +82,7 @@ def test_a_changed_user_changes_one_role_and_counts_at_once(deployment: Host) ->
     # nginx reloads, and that is all.
     assert changed.run.roles() == {"registry_auth", "registry_proxy"}
     # Handlers as well.
-    assert changed.tasks.total() <= 88, changed.tasks
+    assert changed.tasks.total() <= 89, changed.tasks
     assert changed.tasks["common"] <= 10
     new = deployment.passwords["changes"]
     deployment.passwords["changes"] = old
@@ -169,6 +177,16 @@ DRIFTS = {
         "echo '# more' >> /usr/local/sbin/drydock-reload-proxy",
         "registry_proxy",
         "sha256sum /usr/local/sbin/drydock-reload-proxy",
+    ),
+    "the timer of the storage's maintenance is off": Drift(
+        "systemctl disable --now drydock-storage.timer",
+        "registry_maintenance",
+        "systemctl is-active drydock-storage.timer; systemctl is-enabled drydock-storage.timer",
+    ),
+    "the program of the storage's maintenance is edited": Drift(
+        "echo '# more' >> /usr/local/lib/drydock/drydock_store/__main__.py",
+        "registry_maintenance",
+        "sha256sum /usr/local/lib/drydock/drydock_store/__main__.py",
     ),
     # Last, since the others need it. Without Docker nothing is known of the containers.
     "Docker is stopped": Drift(

@@ -109,6 +109,16 @@ def test_names_without_a_zone_allow_nothing() -> None:
     assert aws_registry_policy("images", acme_names=["registry.example.com"]) == aws_registry_policy("images")
 
 
+def test_the_maintenance_of_the_storage_reads_versions_and_destroys_none() -> None:
+    first, second, looking, bringing = aws_registry_policy("images", prefix="team", maintenance=True)["Statement"]
+    assert [first, second] == aws_registry_policy("images", prefix="team")["Statement"]
+    assert looking["Action"] == ["s3:GetBucketVersioning", "s3:ListBucketVersions"]
+    assert looking["Resource"] == ["arn:aws:s3:::images"]
+    assert bringing["Action"] == ["s3:GetObjectVersion"]
+    assert bringing["Resource"] == ["arn:aws:s3:::images/team/docker/registry/v2/*"]
+    assert aws_registry_policy("images", maintenance="false") == aws_registry_policy("images")
+
+
 @pytest.mark.parametrize("options", [{"acme_zone_id": "Z1/*"}, {"acme_zone_id": "Z1", "acme_names": ["*"]}])
 def test_challenges_that_would_widen_the_policy_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(AnsibleFilterError):

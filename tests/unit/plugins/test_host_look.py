@@ -12,7 +12,7 @@ import socketserver
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -206,6 +206,30 @@ def test_listeners_without_a_proc(tmp_path: Path) -> None:
 def test_programs() -> None:
     assert host_look.program("sh").endswith("/sh")
     assert host_look.program("no-such-program") == ""
+
+
+SHOWN = """\
+ActiveState=active
+UnitFileState=enabled
+
+ActiveState=inactive
+UnitFileState=
+"""
+
+
+@pytest.mark.parametrize(("shown", "first"), [(SHOWN, True), ("", False)], ids=["systemd", "no systemd"])
+def test_units(shown: str, first: bool) -> None:
+    assert host_look.units(["web.timer", "no-such.timer"], lambda _names: shown) == {
+        "web.timer": {"active": first, "enabled": first},
+        "no-such.timer": {"active": False, "enabled": False},
+    }
+
+
+def test_no_unit_is_no_question() -> None:
+    def asked(_names: Sequence[str]) -> str:
+        raise AssertionError
+
+    assert host_look.units([], asked) == {}
 
 
 def an_answer(root: Path) -> tuple[bool, bool]:

@@ -113,6 +113,7 @@ def healthy(leaf: Pair | None = None) -> Found:
         },
         "timer": None,
         "watch": "active",
+        "maintenance": None,
         "storage": {
             "directory": "/var/lib/drydock/registry",
             "problem": "",
@@ -668,6 +669,46 @@ def test_a_count_that_is_not_complete_says_so() -> None:
     found = healthy()
     found["storage"]["used_is_complete"] = False
     assert "takes more than 3.0 GiB; 50.0 GiB of 100.0 GiB are free (50.0 %)." in " ".join(screen(judge(found)))
+
+
+TOTALS = {"repositories": 3, "tags": 9, "images": 1, "garbage": 3456, "trash": 0, "growth": 2048}
+MADE = {"time": "2030-01-01T03:20:00Z", "since": "2029-12-31T03:20:00Z"}
+
+
+@pytest.mark.parametrize(
+    ("totals", "words"),
+    [
+        (
+            TOTALS,
+            (
+                "In it: 9 tags in 3 repositories, 1 image; 3.4 KiB that no image needs, 0 bytes in the trash; "
+                "2.0 KiB more than 2029-12-31 03:20 UTC (counted 2030-01-01 03:20 UTC)."
+            ),
+        ),
+        ({**TOTALS, "growth": -1024}, "1.0 KiB less than 2029-12-31"),
+        ({**TOTALS, "growth": None}, "0 bytes in the trash (counted 2030-01-01 03:20 UTC)."),
+        (None, "What is in it was not counted yet: run playbooks/storage_report.yml."),
+    ],
+)
+def test_figures_of_the_storage(totals: dict[str, Any] | None, words: str) -> None:
+    found = healthy()
+    found["maintenance"] = {"timer": None, **MADE, "totals": totals}
+    made = judge(found)
+    assert words in " ".join(screen(made))
+    assert made["maintenance"]["totals"] == totals
+    assert made["status"] == "ok"
+
+
+def test_the_timer_of_the_storage_has_sentences_of_its_own() -> None:
+    found = healthy()
+    failed = timer(name="drydock-storage.timer", service="drydock-storage.service", service_result="exit-code")
+    found["maintenance"] = {"timer": failed, **MADE, "totals": TOTALS}
+    made = judge(found)
+    assert problems(made) == [("warning", "storage")]
+    assert "The last attempt to keep the storage in order failed" in message(made)
+    assert "`journalctl --unit drydock-storage.service`" in message(made)
+    found["maintenance"]["timer"] = timer(name="drydock-storage.timer", problem="does not exist")
+    assert "does not exist, so nothing keeps the storage in order" in message(judge(found))
 
 
 # ---- hosts that tell little or nothing ----

@@ -372,6 +372,26 @@ def test_counting_ends_with_its_time(tmp_path: Path) -> None:
     assert 0 < some < whole
 
 
+@pytest.mark.parametrize(
+    ("text", "figures"),
+    [
+        (
+            '{"time": "2030-01-01T03:20:00Z", "since": null, "totals": {"tags": 9}, "repositories": {}}',
+            ("2030-01-01T03:20:00Z", "", {"tags": 9}),
+        ),
+        ('{"time": "2030-01-01T03:20:00Z", "since": "2029-12-31T03:20:00Z"}', ("", "", None)),
+        ("[]", ("", "", None)),
+        ("half of a f", ("", "", None)),
+        (None, ("", "", None)),
+    ],
+)
+def test_figures_of_the_last_report(tmp_path: Path, text: str | None, figures: tuple[str, str, Any]) -> None:
+    path = tmp_path / "report.json"
+    if text is not None:
+        path.write_text(text, encoding="utf-8")
+    assert host.read_figures(str(path)) == figures
+
+
 def test_storage(tmp_path: Path) -> None:
     (tmp_path / "data").write_bytes(b"x" * 10000)
     found = host.read_storage(str(tmp_path), 60)

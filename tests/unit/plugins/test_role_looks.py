@@ -29,6 +29,7 @@ MAIL: dict[str, Any] = {
     "libraries": ["bcrypt", "requests"],
     "accounts": ["mail"],
     "programs": ["sh"],
+    "units": ["mail.timer"],
     "listeners": True,
 }
 ALL: dict[str, Any] = {
@@ -41,6 +42,7 @@ ALL: dict[str, Any] = {
     "foreign": [{"path": "/srv/mail", "account": "mail"}],
     "accounts": ["mail"],
     "programs": ["sh"],
+    "units": ["mail.timer"],
 }
 ANSWERS: dict[str, Any] = {
     "user": {"uid": 0, "name": "root"},
@@ -51,6 +53,7 @@ ANSWERS: dict[str, Any] = {
     "libraries": {"present": ["requests"], "missing": ["bcrypt"], "system": True, "python": "/usr/bin/python3"},
     "accounts": {"mail": None},
     "programs": {"sh": "/bin/sh"},
+    "units": {"mail.timer": {"active": True, "enabled": True}},
     "listeners": [],
     "docker": {"answers": True},
 }
@@ -79,6 +82,7 @@ def test_each_role_gets_its_own_answers() -> None:
         "libraries": ANSWERS["libraries"],
         "accounts": {"mail": None},
         "programs": {"sh": "/bin/sh"},
+        "units": ANSWERS["units"],
         "listeners": [],
     }
 

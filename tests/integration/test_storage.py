@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The storage of a host that serves: counted, tidied by rules, collected while clients pull, checked, and brought back.
+
+One deployed host serves all tests, which run in the order of this file. Docker on the host is the client that pushes. What the program
+decides is tested with it; here it is run by its timer, by its command and by the playbooks.
+"""
+
+from __future__ import annotations
+
+import json
+from base64 import b64encode
+from collections.abc import Iterator
+from pathlib import Path
+from ssl import create_default_context
+from typing import Any
+
+import pytest
+from deployment import ADDRESS, MANIFEST_TYPE, Deployment, deployed_hosts, digest
+from load import Ask, under_load
+
+STORAGE = "/var/lib/drydock/registry/docker/registry/v2"
+REPORT = "/var/lib/drydock/maintenance/report.json"
+
+
+class Storage(Deployment):
+    """A registry whose storage is looked after."""
+
+    def push(self, *names: str) -> None:
+        """Push an image of its own under each name."""
+        for name in names:
+            make = f"mkdir -p /srv/image && echo {name} > /srv/image/name && tar --create --directory /srv/image name"
+            self.host("sh", "-c", f"{make} | docker import - {ADDRESS}/{name} && docker push --quiet {ADDRESS}/{name}")
+
+    def pull(self, name: str) -> str:
+        """Pull an image anew; return its digest."""
+        self.host("docker", "rmi", "--force", f"{ADDRESS}/{name}", check=False)
+        return digest(self.host("docker", "pull", f"{ADDRESS}/{name}").stdout)
+
+    def tags(self, repository: str) -> list[str]:
+        """Ask the registry for the tags of a repository."""
+        url = f"https://{ADDRESS}/v2/{repository}/tags/list"
+        said = self.host("curl", "--silent", "--user", "admin:the-admin", "--cacert", "/etc/drydock/tls/ca.crt", url)
+        found: list[str] = json.loads(said.stdout).get("tags") or []
+        return sorted(found)
+
+    def ask(self, *command: str) -> dict[str, Any]:
+        """Run the program by its command on the host."""
+        found: dict[str, Any] = json.loads(self.host("drydock-storage", "--json", *command).stdout)
+        return found
+
+    def blobs(self) -> int:
+        """Count the blobs on the disk."""
+        return int(self.host("sh", "-c", f"find {STORAGE}/blobs -name data | wc -l").stdout)
+
+    def apply(self, playbook: str, *options: str) -> dict[str, Any]:
+        """Run a playbook that changes the storage; return what it says."""
+        path = self.folder / "answer.json"
+        done = self.play(playbook, "-e", "drydock_storage_apply=true", "-e", f"drydock_storage_json={path}", *options)
+        assert done.roles() == {"registry_maintenance"}
+        answer: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))[ADDRESS]
+        assert answer["applied"]
+        return answer
+
+
+@pytest.fixture(scope="module")
+def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storage]:
+    """Start a host with three images of one repository and one of another."""
+    made = Storage("storage", tmp_path_factory.mktemp("storage"))
+    made.settings["registry_auth_users"] = [{"name": "admin", "password": "the-admin", "access": "admin"}]
+    with deployed_hosts(made):
+        # The image's own files lie in a lower layer, whose folders an overlay does not rename.
+        made.host("rm", "--recursive", "/var/lib/drydock/registry/docker")
+        made.play("configure.yml")
+        made.host("install", "-D", "/etc/drydock/tls/ca.crt", f"/etc/docker/certs.d/{ADDRESS}/ca.crt")
+        assert made.login("admin", "the-admin")
+        made.push("team/app:1", "team/app:2", "team/app:3", "team/other:1")
+        yield made
+
+
+def test_the_timer_counts_and_takes_nothing_that_is_needed(deployment: Storage) -> None:
+    assert deployment.host("systemctl", "is-active", "drydock-storage.timer").stdout.strip() == "active"
+    # With all that the unit keeps from it.
+    deployment.host("systemctl", "start", "drydock-storage.service")
+    report = json.loads(deployment.host("cat", REPORT).stdout)
+    # What a run has tried out leaves folders.
+    tags = {name: one["tags"] for name, one in report["repositories"].items() if one["tags"]}
+    assert tags == {"team/app": 3, "team/other": 1}
+    assert deployment.host("stat", "--format", "%U %a", REPORT).stdout.split() == ["drydock", "640"]
+    assert deployment.tags("team/app") == ["1", "2", "3"]
+    path = deployment.folder / "status.json"
+    deployment.play("status.yml", "-e", f"drydock_status_json={path}")
+    status = json.loads(path.read_text(encoding="utf-8"))[ADDRESS]
+    assert status["maintenance"]["totals"] == report["totals"]
+    assert status["maintenance"]["timer"]["service_result"] == "success"
+
+
+def test_rules_are_a_plan_until_they_are_applied(deployment: Storage) -> None:
+    plan = deployment.ask("retention")
+    assert [(one["repository"], one["tag"]) for one in plan["tags"]] == [("team/app", "1")]
+    assert deployment.tags("team/app") == ["1", "2", "3"]
+    applied = deployment.apply("storage_retention.yml")
+    assert applied["tags"] == plan["tags"]
+    assert deployment.tags("team/app") == ["2", "3"]
+
+
+def test_collection_while_clients_pull(deployment: Storage) -> None:
+    before = deployment.blobs()
+    context = create_default_context(cadata=deployment.host("cat", "/etc/drydock/tls/ca.crt").stdout)
+    login = b64encode(b"admin:the-admin").decode()
+    headers = {"Accept": MANIFEST_TYPE, "Authorization": f"Basic {login}"}
+    asks = [
+        Ask(f"GET {name}", "GET", f"/v2/team/{name}", 200, headers, context, kept)
+        for name, kept in (("app/manifests/3", True), ("app/manifests/2", False), ("other/manifests/1", True))
+    ]
+    with under_load(deployment.ip, ADDRESS, asks) as load:
+        first = deployment.apply("storage_collect.yml")
+        second = deployment.ask("collect", "--apply")
+    assert load.failed(idempotent=True) == []
+    assert load.asked(idempotent=True) > 50
+    assert first["last_check"] == {"asked": 3, "missed": [], "done": True}
+    # The image had a manifest, a configuration and a layer.
+    assert len(first["blobs"]) + len(second["blobs"]) == 3
+    assert deployment.blobs() == before - 3
+    deployment.pull("team/app:3")
+
+
+def test_what_went_comes_back(deployment: Storage) -> None:
+    deployment.apply("storage_undo.yml")
+    assert deployment.tags("team/app") == ["1", "2", "3"]
+    deployment.pull("team/app:1")
+
+
+def test_damage_is_named_with_its_images(deployment: Storage) -> None:
+    assert deployment.ask("check")["defects"] == []
+    manifest = deployment.host("cat", f"{STORAGE}/repositories/team/other/_manifests/tags/1/current/link").stdout
+    path = f"{STORAGE}/blobs/sha256/{manifest[7:9]}/{manifest[7:].strip()}/data"
+    layer = json.loads(deployment.host("cat", path).stdout)["layers"][0]["digest"].removeprefix("sha256:")
+    data = f"{STORAGE}/blobs/sha256/{layer[:2]}/{layer}/data"
+    deployment.host("sh", "-c", f"cp --preserve {data} /srv/data && truncate --size=1 {data}")
+    done = deployment.attempt("storage_check.yml")
+    assert done.returncode == 2
+    (sentence,) = done.failures
+    assert layer in sentence
+    assert "team/other:1" in sentence
+    deployment.host("cp", "--preserve", "/srv/data", data)
+
+
+def test_a_repository_is_deleted_by_hand(deployment: Storage) -> None:
+    named = ("-e", "drydock_delete_repositories=team/other")
+    assert deployment.play("delete_images.yml", *named).changed == []
+    assert deployment.tags("team/other") == ["1"]
+    deployment.apply("delete_images.yml", *named)
+    assert deployment.tags("team/other") == []
+
+
+def test_nothing_to_delete_and_rules_that_are_none_are_refused(deployment: Storage, tmp_path: Path) -> None:
+    (sentence,) = deployment.attempt("delete_images.yml").failures
+    assert sentence.startswith("Nothing names what to delete: write drydock_delete_tags")
+    rules = tmp_path / "rules.json"
+    rules.write_text(json.dumps({"registry_maintenance_retention": [{"keep_newest": 1}]}), encoding="utf-8")
+    (sentence,) = deployment.attempt("storage_report.yml", "-e", f"@{rules}").failures
+    assert sentence.startswith("Rule 1 of registry_maintenance_retention has no `repositories`")
