@@ -50,7 +50,6 @@ EXAMPLES = r"""
 """
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -94,4 +93,4 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         code = self.get_option("exit_code")
         if code and complete and self._changes:
             # What goes on around it tidies up and lets this pass, as it is no error.
-            sys.exit(code)
+            raise SystemExit(code)

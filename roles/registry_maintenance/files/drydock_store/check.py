@@ -221,7 +221,7 @@ def _contents_of(store: Store, paths: Iterable[str], checked: dict[str, int]) ->
             if isinstance(thing, (Layer, Revision)):
                 links[path] = thing.digest
             continue
-        algorithm, _, value = thing.digest.partition(":")
+        algorithm, _separator, value = thing.digest.partition(":")
         try:
             total = hashlib.new(algorithm)
             for chunk in store.chunks(path):

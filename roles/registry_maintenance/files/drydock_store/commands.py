@@ -44,7 +44,7 @@ def report(store: Store, memory: Memory, settings: Config) -> Outcome:
     found = change.look()
     going = _plan(found, memory, settings)
     memory.keep_seen()
-    result = figures(store, found, memory.report, sum(size for _, size in going["blobs"]))
+    result = figures(store, found, memory.report, sum(size for _name, size in going["blobs"]))
     memory.keep_report(
         {
             "time": iso(found.time),
@@ -238,7 +238,7 @@ def collect(store: Store, memory: Memory, settings: Config, *, apply: bool, paus
                 for digest, size in plan["blobs"]
             ],
             "waiting": plan["waiting"],
-            "size": sum(size for _, size in plan["blobs"]),
+            "size": sum(size for _name, size in plan["blobs"]),
             "brought_back": [],
             "emptied": {"runs": 0, "files": 0, "size": 0},
             "last_check": {"asked": 0, "missed": [], "done": False},
@@ -273,7 +273,7 @@ def _collect(change: Change, found: Inventory, plan: dict[str, Any], registry: R
         planned = {layer_path(name, digest): found.repositories[name].layers[digest] for name, digest in plan["links"]}
         # Blobs last: a run that is killed in between has taken the less.
         store.discard(run, list(planned))
-        blobs = [blob_path(digest) for digest, _ in plan["blobs"]]
+        blobs = [blob_path(digest) for digest, _size in plan["blobs"]]
         store.discard(run, blobs)
         planned.update((path, found.time) for path in blobs)
         before, found = found, change.second_look(run, planned)
@@ -321,7 +321,7 @@ def _last_check(
     if not missed:
         return status
     names = result["last_check"]["missed"] = sorted(f"{name}:{tag}" for name, tag in missed)
-    back, _ = undo(change.store, [result["run"]])
+    back, _skipped = undo(change.store, [result["run"]])
     change.brought_back += back
     result["undone"] = True
     change.problems.append(

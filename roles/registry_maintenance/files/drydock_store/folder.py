@@ -106,7 +106,7 @@ class Folder(Store):
 
     @contextmanager
     def _parent(self, path: str, *, make: bool = False) -> Iterator[tuple[int, str]]:
-        folder, _, name = path.rpartition("/")
+        folder, _separator, name = path.rpartition("/")
         fd = self._folder(folder, make=make)
         try:
             yield fd, name
@@ -168,7 +168,7 @@ class Folder(Store):
                     continue
                 yield from self._entries(*way[-1])
         finally:
-            for fd, _, _ in way:
+            for fd, *_rest in way:
                 os.close(fd)
 
     def _entries(self, fd: int, path: str, folders: list[str]) -> list[Item]:
@@ -243,7 +243,10 @@ class Folder(Store):
 
     def _rename(self, run: str, path: str) -> None:
         try:
-            with self._parent(path) as (source, name), self._parent(f"{_TRASH}/{run}/{path}", make=True) as (target, _):
+            with (
+                self._parent(path) as (source, name),
+                self._parent(f"{_TRASH}/{run}/{path}", make=True) as (target, _name),
+            ):
                 os.rename(name, name, src_dir_fd=source, dst_dir_fd=target)
         except FileNotFoundError:
             return
@@ -275,7 +278,10 @@ class Folder(Store):
 
     def restore(self, run: str, path: str) -> bool:
         try:
-            with self._parent(f"{_TRASH}/{run}/{path}") as (source, name), self._parent(path, make=True) as (target, _):
+            with (
+                self._parent(f"{_TRASH}/{run}/{path}") as (source, name),
+                self._parent(path, make=True) as (target, _name),
+            ):
                 # A link, since a rename would put the old one in the place of one that was pushed meanwhile.
                 done = True
                 try:

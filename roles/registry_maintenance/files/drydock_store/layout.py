@@ -135,7 +135,7 @@ def _of_repository(path: str) -> Thing | None:
 
 def blob_path(digest: str) -> str:
     """Return where a blob lies."""
-    algorithm, _, value = digest.partition(":")
+    algorithm, _separator, value = digest.partition(":")
     return f"{BLOBS}/{algorithm}/{value[:2]}/{value}/data"
 
 

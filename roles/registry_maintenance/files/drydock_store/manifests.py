@@ -36,7 +36,7 @@ def read_manifest(digest: str, content: bytes) -> Manifest | str:
     """Return what a manifest refers to, or what is wrong with it."""
     if len(content) > SMALL:
         return "it is larger than any manifest"
-    algorithm, _, value = digest.partition(":")
+    algorithm, _separator, value = digest.partition(":")
     try:
         if hashlib.new(algorithm, content).hexdigest() != value:
             return "its content is not what its digest says"

@@ -42,7 +42,7 @@ class Memory:
     def _checked(self, name: str) -> str:
         """Return a file's content, or nothing unless it is exactly what was written."""
         try:
-            head, _, body = (self._directory / name).read_text(encoding="utf-8").partition("\n")
+            head, _separator, body = (self._directory / name).read_text(encoding="utf-8").partition("\n")
         except (OSError, UnicodeDecodeError):
             return ""
         return body if head == _sum(body) else ""

@@ -57,7 +57,7 @@ _REMEDY = "run `collect --apply` again once it answers, since registries go on o
 
 
 def _connection(settings: Mapping[str, Any]) -> socket.socket:
-    host, _, port = settings["address"].rpartition(":")
+    host, _separator, port = settings["address"].rpartition(":")
     host = host.strip("[]")
     connection = socket.create_connection((host, int(port)), timeout=30)
     if not settings.get("tls_enabled"):

@@ -51,8 +51,8 @@ def figures(store: Store, found: Inventory, last: Optional[Mapping[str, Any]], c
             "newest": _iso(max(times)) if times else None,
         }
         held[name] = set()
-    total = sum(size for size, _ in size_of.values())
-    needed_size = sum(size for digest, (size, _) in size_of.items() if digest in referenced)
+    total = sum(size for size, _time in size_of.values())
+    needed_size = sum(size for digest, (size, _time) in size_of.items() if digest in referenced)
     every = found.repositories.values()
     return {
         "totals": {

@@ -191,13 +191,13 @@ def by_name(
         going: dict[str, str] = {}
         gone: dict[str, str] = {}
         for pattern in tags:
-            of, _, wanted = pattern.rpartition(":")
+            of, _separator, wanted = pattern.rpartition(":")
             for tag in repository.tags if repository_matches(of, name) else ():
                 if fnmatchcase(tag, wanted):
                     used.add(pattern)
                     going[tag] = "named"
         for pattern in images:
-            of, _, wanted = pattern.partition("@") if "@" in pattern else pattern.rpartition(":")
+            of, _separator, wanted = pattern.partition("@") if "@" in pattern else pattern.rpartition(":")
             if not repository_matches(of, name):
                 continue
             for digest in _named(repository, wanted, by_digest="@" in pattern):

@@ -369,7 +369,7 @@ class Bucket(Store):
 
     def discarded(self, run: str) -> Iterator[str]:
         records = (item.path for item in self.files(f"{OURS}/runs/{run}") if item.path.endswith(".json"))
-        for _, content in self.read_many(records):
+        for _path, content in self.read_many(records):
             yield from json.loads(content or b"[]")
 
     def look_into_trash(self, run: str, path: str) -> Optional[Item]:

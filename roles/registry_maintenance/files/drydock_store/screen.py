@@ -58,7 +58,7 @@ def _report(result: dict[str, Any]) -> list[str]:
     ]
     rows = sorted(result["repositories"].items(), key=lambda row: -row[1]["size"])
     if rows:
-        width = max(len(name) for name, _ in rows[:_LINES])
+        width = max(len(name) for name, *_rest in rows[:_LINES])
         lines += [
             "",
             f"{'repository':{width}}  {'tags':>6} {'images':>6} {'size':>11} {'alone':>11} {'growth':>11}  newest",
