@@ -601,6 +601,8 @@ def test_first_of_two_pushes_wins(site: Site, manifest: bytes) -> None:
 
 QUOTAS = [
     {"namespaces": ["home/*"], "quota_gib": 1 / 1024},
+    # The same namespace once more, whose bytes count once all the same.
+    {"namespaces": ["home/alice"], "quota_gib": 1},
     {"repositories": ["team-a/small", "big/**"], "quota_gib": 1 / 1024},
 ]
 REPORT = "/srv/report/report.json"

@@ -261,6 +261,11 @@ function quotaOf(setting, repository) {
     return fits ? sharedBy(own, (other) => (other + '/').startsWith(own), setting) : null;
 }
 
+// Where bytes are counted. Two settings may mean the same repositories, which share one folder.
+function foldersOf(quotas) {
+    return quotas.map((quota) => quota.key).filter((key, i, keys) => keys.indexOf(key) === i);
+}
+
 function sharedBy(name, has, setting) {
     const key = crypto.createHash('sha256').update(name).digest('hex').slice(0, 32);
     return {name: name, has: has, limit: setting.quota_gib * GIB, key: key};
@@ -572,8 +577,8 @@ function judge(r) {
 
 // ---- A quota
 
-function folderOf(r, quota) {
-    return r.variables.quota_directory + '/' + quota.key;
+function folderOf(r, key) {
+    return r.variables.quota_directory + '/' + key;
 }
 
 // Another request may be writing it.
@@ -595,7 +600,7 @@ function keep(path, text) {
 
 function readReport(r, quota) {
     const path = r.variables.quota_report;
-    const kept = folderOf(r, quota) + '.report';
+    const kept = folderOf(r, quota.key) + '.report';
     try {
         const about = fs.statSync(path);
         const stamp = about.mtimeMs + ' ' + about.size;
@@ -654,7 +659,7 @@ function overQuota(r) {
     }
     const refusals = quotasOf(JSON.parse(variables.quotas), variables.quota_repository).map((quota) => {
         const report = readReport(r, quota);
-        return refusalOfQuota(quota, report.size + countedSince(folderOf(r, quota), report.began), length);
+        return refusalOfQuota(quota, report.size + countedSince(folderOf(r, quota.key), report.began), length);
     }).filter((refusal) => refusal !== null);
     return refusals.length > 0 ? refusals[0].error : '';
 }
@@ -664,8 +669,8 @@ function countBytes(r) {
     const variables = r.variables;
     const bytes = Number(variables.content_length || 0) > 0 || isChunked(variables) ? Number(variables.request_length) : 0;
     if (bytes > 0 && (variables.upstream_addr || (variables.tag_once && variables.status === '201'))) {
-        quotasOf(JSON.parse(variables.quotas), variables.quota_repository).forEach((quota) => {
-            const folder = folderOf(r, quota);
+        foldersOf(quotasOf(JSON.parse(variables.quotas), variables.quota_repository)).forEach((key) => {
+            const folder = folderOf(r, key);
             try {
                 fs.mkdirSync(folder, {mode: 0o750});
             } catch (error) {
