@@ -597,6 +597,21 @@ def test_first_of_two_pushes_wins(site: Site, manifest: bytes) -> None:
     assert led_to(site, "r3") == digest_of(bodies[0])
 
 
+def test_who_may_create_overtakes_nobody_who_may_push(site: Site, manifest: bytes) -> None:
+    """A first push that takes long does not move the tag that somebody else has pushed meanwhile."""
+    moved = manifest + b" "
+    with ThreadPoolExecutor() as pool:
+        with site.holding() as written:
+            created = pool.submit(put, site, "release", "r4", manifest)
+            written()
+            pushed = pool.submit(put, site, "alice", "r4", moved)
+            # Time for one who would not wait.
+            time.sleep(1)
+            assert written() == 1
+        assert (created.result().status, pushed.result().status) == (201, 201)
+    assert led_to(site, "r4") == digest_of(moved)
+
+
 # ---- quotas --------------------------------------------------------------------------------------------------------
 
 QUOTAS = [

@@ -225,6 +225,14 @@ function userMay(rules, user, right, repository) {
     return (RANK[own.access] >= RANK[right] && listed(repositories, repository)) || anonymousMay(rules, right, repository);
 }
 
+// Whether somebody may push new tags of a repository alone.
+function isCreatedIn(rules, repository) {
+    return rules !== null && Object.keys(rules.users).some((user) => {
+        const own = rules.users[user];
+        return isObject(own) && own.access === 'create' && listed(patterns(own), repository);
+    });
+}
+
 // ---- Tags that may not change
 
 // Whether a tag of a repository is never to lead elsewhere, whoever pushes; `rules` as the role's setting has them.
@@ -406,8 +414,11 @@ function decide(asked, who) {
     const blob = read.route.blob && asked.method !== 'DELETE' ? blobFiles(read) : null;
     const tag = read.route.manifest && asked.method === 'PUT' ? lastPart(read.path) : '';
     // What is pushed by its digest is what it is, and moves no tag.
-    const once = TAG.test(tag) && (!may('push', read.repository) || isImmutable(JSON.parse(asked.immutableTags), read.repository, tag));
-    if (once && asked.length > LONGEST_MANIFEST) {
+    const tagged = TAG.test(tag);
+    const once = tagged && (!may('push', read.repository) || isImmutable(JSON.parse(asked.immutableTags), read.repository, tag));
+    // Who may move a tag waits as well: a push that found none before could come after this one, and move it.
+    const turn = once || (tagged && isCreatedIn(rules, read.repository));
+    if (turn && asked.length > LONGEST_MANIFEST) {
         return refuse(413, 'MANIFEST_INVALID', 'a manifest has at most 4 MiB');
     }
     return {
@@ -416,7 +427,8 @@ function decide(asked, who) {
         uri: read.path + writeQuery(parameters),
         upload: !!read.route.upload,
         blob: blob,
-        once: once ? read.repository + ':' + tag : '',
+        turn: turn ? read.repository + ':' + tag : '',
+        moves: turn && !once,
         // Whose quotas this may take from.
         grows: ['POST', 'PATCH', 'PUT'].indexOf(asked.method) >= 0 ? read.repository : '',
     };
@@ -564,7 +576,8 @@ function judge(r) {
         variables.blob_data = decision.blob.data;
         variables.blob_digest = decision.blob.digest;
     }
-    variables.tag_once = decision.once || '';
+    variables.tag_turn = decision.turn || '';
+    variables.tag_moves = decision.moves ? 'yes' : '';
     variables.quota_repository = decision.grows || '';
     variables.registry_accept = accept(r);
     variables.registry_content_type = contentType(r, decision);
@@ -668,7 +681,7 @@ function overQuota(r) {
 function countBytes(r) {
     const variables = r.variables;
     const bytes = Number(variables.content_length || 0) > 0 || isChunked(variables) ? Number(variables.request_length) : 0;
-    if (bytes > 0 && (variables.upstream_addr || (variables.tag_once && variables.status === '201'))) {
+    if (bytes > 0 && (variables.upstream_addr || (variables.tag_turn && variables.status === '201'))) {
         foldersOf(quotasOf(JSON.parse(variables.quotas), variables.quota_repository)).forEach((key) => {
             const folder = folderOf(r, key);
             try {
@@ -686,7 +699,7 @@ function countBytes(r) {
     return '';
 }
 
-// ---- A tag that is written once
+// ---- A tag that is written in turn
 
 const SECOND = 1000;
 const PATIENCE = 30 * SECOND;
@@ -715,7 +728,7 @@ function answer(r, refusal) {
 async function writeInTurn(r) {
     const end = Date.now() + PATIENCE;
     for (;;) {
-        const reply = await r.subrequest('/once', {method: 'PUT'});
+        const reply = await r.subrequest('/turn', {method: 'PUT'});
         if (reply.status !== TAKEN) {
             ANSWERED.forEach((name) => {
                 if (reply.headersOut[name]) {
@@ -744,7 +757,11 @@ function refusalOfTag(name, status, told, digest) {
 }
 
 // Nobody else is here for the same tag.
-async function writeOnce(r) {
+async function writeTag(r) {
+    if (r.headersIn['Drydock-Moves'] === 'yes') {
+        r.internalRedirect('@write');
+        return;
+    }
     // njs 0.7.9 has no buffer of an empty body.
     const body = Number(r.headersIn['Content-Length']) > 0 ? r.requestBuffer : '';
     const digest = 'sha256:' + crypto.createHash('sha256').update(body).digest('hex');
@@ -757,4 +774,4 @@ async function writeOnce(r) {
     }
 }
 
-export default {judge, overQuota, countBytes, writeInTurn, writeOnce};
+export default {judge, overQuota, countBytes, writeInTurn, writeTag};
