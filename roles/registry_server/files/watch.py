@@ -143,6 +143,8 @@ def say(text: str) -> None:
 def watch_disk(storage: str, reserve: float, no_room: Path) -> None:
     """See for ever that uploads leave room."""
     swept = -SWEEP_SECONDS
+    # A disk that is away is so for long: each problem is said once.
+    problem = ""
     while True:
         try:
             room = not storage or has_room(storage, reserve)
@@ -153,8 +155,11 @@ def watch_disk(storage: str, reserve: float, no_room: Path) -> None:
                 count = sweep(storage, time.time() - IDLE_SECONDS)
                 if count:
                     say(f"{storage}: {count} uploads that nobody went on with are removed")
+            problem = ""
         except OSError as error:
-            say(f"{storage or no_room}: {error}")
+            if str(error) != problem:
+                problem = str(error)
+                say(f"{storage or no_room}: {problem}")
         time.sleep(PAUSE_SECONDS)
 
 

@@ -110,6 +110,24 @@ def test_the_mark_is_made_and_removed_once(watch: Any, tmp_path: Path) -> None:
     assert not path.exists()
 
 
+def test_a_disk_that_is_away_is_said_once(
+    watch: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    looks = iter([OSError(5, "I/O error"), OSError(5, "I/O error"), True, OSError(5, "I/O error"), KeyboardInterrupt()])
+
+    def has_room(_folder: str, _percent: float) -> bool:
+        found = next(looks)
+        if isinstance(found, BaseException):
+            raise found
+        return True
+
+    monkeypatch.setattr(watch, "has_room", has_room)
+    monkeypatch.setattr(watch.time, "sleep", lambda _seconds: None)
+    with pytest.raises(KeyboardInterrupt):
+        watch.watch_disk(str(tmp_path), 5, tmp_path / "no-room")
+    assert capsys.readouterr().out.count("I/O error") == 2
+
+
 def test_sweep_takes_what_nobody_goes_on_with(watch: Any, tmp_path: Path) -> None:
     repositories = tmp_path / "docker/registry/v2/repositories"
     old, new, writing = (
