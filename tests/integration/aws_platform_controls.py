@@ -141,12 +141,6 @@ def targets_are_reached_with_tls(facts: Facts) -> None:
 # --- Fleets ------------------------------------------------------------------------------------------------------
 
 
-@control("AutoScaling.1")
-def the_balancer_says_who_is_healthy(facts: Facts) -> None:
-    """A group behind a load balancer should use its health checks."""
-    assert facts["group"]["HealthCheckType"] == "ELB", "The group takes no notice of the load balancer's health checks."
-
-
 @control("AutoScaling.2")
 def the_group_has_two_zones(facts: Facts) -> None:
     """A group should be in several zones."""

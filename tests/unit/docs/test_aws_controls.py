@@ -161,7 +161,7 @@ def good_facts() -> Facts:
             {"Port": 443, "Protocol": "HTTPS", "SslPolicy": "ELBSecurityPolicy-TLS13-1-2-Res-PQ-2025-09"},
         ],
         "targets": [{"HealthCheckProtocol": "HTTPS", "Protocol": "HTTPS"}],
-        "group": {"HealthCheckType": "ELB", "AvailabilityZones": ["a", "b"], "LaunchTemplate": {"Version": "1"}},
+        "group": {"AvailabilityZones": ["a", "b"], "LaunchTemplate": {"Version": "1"}},
         "template": {
             "MetadataOptions": {"HttpTokens": "required"},
             "BlockDeviceMappings": [{"DeviceName": "/dev/xvda", "Ebs": {"Encrypted": True}}],
@@ -181,7 +181,6 @@ WRONG: dict[str, tuple[list[str | int], Any]] = {
     "ELB.17": (["listeners", 1, "SslPolicy"], "ELBSecurityPolicy-2016-08"),
     "ELB.21": (["targets", 0, "HealthCheckProtocol"], "HTTP"),
     "ELB.22": (["targets", 0, "Protocol"], "HTTP"),
-    "AutoScaling.1": (["group", "HealthCheckType"], "EC2"),
     "AutoScaling.2": (["group", "AvailabilityZones"], ["a"]),
     "AutoScaling.9": (["group", "LaunchTemplate"], None),
     "EC2.170": (["template", "MetadataOptions", "HttpTokens"], "optional"),
