@@ -179,6 +179,8 @@ data "aws_iam_policy_document" "registry" {
     actions = [
       "s3:GetObject",
       "s3:PutObject",
+      # An ACL goes with each object.
+      "s3:PutObjectAcl",
       "s3:DeleteObject",
       "s3:ListMultipartUploadParts",
       "s3:AbortMultipartUpload",
@@ -218,8 +220,8 @@ resource "aws_instance" "registry" {
   key_name               = aws_key_pair.registry.key_name
   metadata_options {
     http_tokens = "required"
-    # Containers on the host's own network are no further away than the host.
-    http_put_response_hop_limit = 1
+    # One for the host, one for the bridge that the registries' containers are on.
+    http_put_response_hop_limit = 2
   }
   root_block_device {
     volume_size = 20
@@ -260,8 +262,9 @@ output "inventory" {
         drydock_domain                   = var.domain
         registry_server_storage_provider = "s3"
         registry_server_s3 = {
-          bucket = aws_s3_bucket.images.bucket
-          region = var.region
+          bucket     = aws_s3_bucket.images.bucket
+          region     = var.region
+          object_acl = "bucket-owner-full-control"
         }
       }
     }

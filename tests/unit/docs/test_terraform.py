@@ -11,6 +11,7 @@ from typing import Any
 import hcl2
 import pytest
 import yaml
+from ansible_collections.drydock.registry.plugins.module_utils._aws_policy import registry_policy
 
 ROOT = Path(__file__).parents[3]
 EXAMPLES = sorted(ROOT.glob("docs/terraform/*.tf"))
@@ -67,3 +68,26 @@ def test_what_is_handed_over_is_what_roles_take(example: tuple[str, dict[str, An
     assert set(given) <= inputs()
     # Each value comes from what is made, or is a word that the role knows.
     assert given["aws_network_security_group_ids"] == ["${aws_security_group.registry.id}"]
+
+
+def test_the_host_and_its_role_are_as_ours(example: tuple[str, dict[str, Any]]) -> None:
+    _, parsed = example
+    (host,) = (
+        inner['"registry"']
+        for each in parsed["resource"]
+        for kind, inner in each.items()
+        if bare(kind) == "aws_instance"
+    )
+    tasks = yaml.safe_load((ROOT / "roles/aws_instance/tasks/instance.yml").read_text(encoding="utf-8"))
+    (ours,) = (
+        task["amazon.aws.ec2_instance"]["metadata_options"] for task in tasks if "amazon.aws.ec2_instance" in task
+    )
+    (given,) = host["metadata_options"]
+    assert bare(given["http_tokens"]) == ours["http_tokens"]
+    assert given["http_put_response_hop_limit"] == ours["http_put_response_hop_limit"]
+
+    policies = {
+        bare(name): policy for each in parsed["data"] for block in each.values() for name, policy in block.items()
+    }
+    allowed = {bare(action) for statement in policies["registry"]["statement"] for action in statement["actions"]}
+    assert {action for each in registry_policy("images")["Statement"] for action in each["Action"]} <= allowed
