@@ -155,19 +155,21 @@ def _check_routes(
     balancers: Sequence[Place],
 ) -> None:
     """Who is put into the subnets needs ways out, and ways in."""
+    endpoint = found["s3_endpoint"]["id"]
     wanted = Wanted(
         options["load_balancer"],
         options["load_balancer_internal_enabled"],
         options["public_ip_enabled"],
         options["way_out"],
         options["services"],
+        # Whoever has not said whether one is to be made is asked below.
+        bool(endpoint) or options["s3_endpoint_enabled"] is not False or "s3" in found["endpoints"],
     )
     # One host goes into the first of them.
     for problem in problems(
         hosts if options["load_balancer"] != "none" else hosts[:1], balancers, wanted, [*found["endpoints"]]
     ):
         account.refuse(problem)
-    endpoint = found["s3_endpoint"]["id"]
     if options["s3_endpoint_enabled"] is None and not endpoint:
         tables = " and ".join(found["route_table_ids"])
         account.refuse(

@@ -55,6 +55,8 @@ class Wanted(NamedTuple):
     way_out: str
     # The services of AWS that hosts without a route out need, such as `logs`.
     services: Sequence[str] = ()
+    # S3 is reached without a route out, too, by an endpoint.
+    reaches_s3: bool = True
 
 
 def table_of(subnet_id: str, tables: Sequence[Answer]) -> Answer:
@@ -145,12 +147,19 @@ def _of_hidden(hosts: Sequence[Place], wanted: Wanted, endpoints: Sequence[str])
             "endpoints where the VPC has those of AWS's services."
         )
         return [said]
+    found = []
     missing = ", ".join(service for service in wanted.services if service not in endpoints)
-    said = (
-        f"The VPC has no interface endpoint of {missing}, which hosts in {' and '.join(shut)} need, as they have no other way out "
-        "(aws_network_way_out: endpoints): make it, or have a VPC made with aws_network_provider: own."
-    )
-    return [said] if missing else []
+    if missing:
+        found.append(
+            f"The VPC has no interface endpoint of {missing}, which hosts in {' and '.join(shut)} need, as they have no other way out "
+            "(aws_network_way_out: endpoints): make it, or have a VPC made with aws_network_provider: own."
+        )
+    if not wanted.reaches_s3:
+        found.append(
+            f"The VPC has no endpoint of S3, where images are, and hosts in {' and '.join(shut)} have no other way to it "
+            "(aws_network_way_out: endpoints): write aws_network_s3_endpoint_enabled: true, or make one."
+        )
+    return found
 
 
 def _these(ids: Sequence[str], one: str, several: str) -> str:

@@ -469,6 +469,26 @@ def test_a_load_balancer_and_its_hosts_have_subnets_of_their_own() -> None:
     assert "whom an internet gateway does not serve" in problems[0]
 
 
+def test_hosts_that_endpoints_serve_need_one_of_s3() -> None:
+    vpc_id, public, private, table = two_kinds()
+    options: dict[str, Any] = {
+        "provider": "given",
+        "load_balancer": "application",
+        "subnet_ids": private,
+        "load_balancer_subnet_ids": public,
+        "public_ip_enabled": False,
+        "way_out": "endpoints",
+        "s3_endpoint_enabled": False,
+    }
+    (problem,) = ask("network", **options).problems
+    assert problem.startswith("The VPC has no endpoint of S3")
+    assert settled("network", **{**options, "s3_endpoint_enabled": True})
+    (problem,) = ask("network", **{**options, "s3_endpoint_enabled": None}).problems
+    assert problem.startswith(f"{vpc_id} has no gateway endpoint of S3")
+    client("ec2").create_vpc_endpoint(VpcId=vpc_id, ServiceName=f"com.amazonaws.{REGION}.s3", RouteTableIds=[table])
+    assert settled("network", **options)
+
+
 def test_a_route_to_a_gateway_that_is_gone_leads_nowhere() -> None:
     vpc_id, public, _, _ = two_kinds()
 

@@ -56,6 +56,14 @@ CASES: dict[str, tuple[list[Place], list[Place], Wanted, list[str], list[str]]] 
         ["logs"],
         ["The VPC has no interface endpoint of ecr.api, which hosts in subnet-5 and subnet-6 need"],
     ),
+    "no way to S3": (
+        CLOSED,
+        PUBLIC,
+        HIDDEN._replace(way_out="endpoints", reaches_s3=False),
+        ["logs", "ecr.api"],
+        ["The VPC has no endpoint of S3, where images are, and hosts in subnet-5 and subnet-6 have no other way"],
+    ),
+    "a route out leads to S3": (NAT, PUBLIC, HIDDEN._replace(way_out="endpoints", reaches_s3=False), [], []),
     "a route out is as good as endpoints": (NAT, PUBLIC, HIDDEN._replace(way_out="endpoints"), [], []),
     "all that is needed lies in the network": (CLOSED, PUBLIC, HIDDEN._replace(way_out="none"), [], []),
     "a zone that the balancer does not have": (
