@@ -270,9 +270,14 @@ def _given_balancer(account: Account, options: Mapping[str, Any], found: dict[st
     for key, (wanted, why) in fitting.items():
         if str(group[key]) != str(wanted):
             account.refuse(f"{label} has the {key} {group[key]}: write one with {wanted}, {why}.")
-    if re.match(r"/+v2(/|$)", group.get("HealthCheckPath") or ""):
+    path = group.get("HealthCheckPath") or ""
+    # ECS replaces tasks that fail this check, and new ones would find S3 away, too.
+    fit = "/livez" if options["target_type"] == "ip" else "/healthz"
+    if re.match(r"/+v2(/|$)", path):
+        account.refuse(f"{label} asks {path} whether hosts are well, which answers 401 to it: let it ask {fit}.")
+    elif fit == "/livez" and path == "/healthz":
         account.refuse(
-            f"{label} asks {group['HealthCheckPath']} whether hosts are well, which answers 401 to it: let it ask /healthz."
+            f"{label} asks /healthz, by which ECS would replace all tasks while S3 is away: let it ask {fit}."
         )
     found["target_group"] = {"arn": arn, "name": group["TargetGroupName"], "tags": {}, "differences": []}
     if not group.get("LoadBalancerArns"):

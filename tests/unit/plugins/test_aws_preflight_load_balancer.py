@@ -554,6 +554,23 @@ def test_a_target_group_of_others_is_used_as_it_is() -> None:
     assert "let it ask /healthz" in problem
 
 
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("/livez", ""),
+        ("/healthz", "asks /healthz, by which ECS would replace all tasks while S3 is away: let it ask /livez."),
+        ("/v2/", "asks /v2/ whether hosts are well, which answers 401 to it: let it ask /livez."),
+    ],
+)
+def test_a_target_group_of_others_asks_tasks_whether_they_live(path: str, words: str) -> None:
+    arn = group(THEIRS, Name="theirs", TargetType="ip", HealthCheckProtocol="HTTPS", HealthCheckPath=path)
+    balancer_arn = balancer(THEIRS, Name="theirs")
+    forward = [{"Type": "forward", "TargetGroupArn": arn}]
+    client("elbv2").create_listener(LoadBalancerArn=balancer_arn, Protocol="TCP", Port=443, DefaultActions=forward)
+    problems = ask(target_group_arn=arn, target_type="ip").problems
+    assert [words in problem for problem in problems] == ([True] if words else [])
+
+
 def test_what_is_not_refused() -> None:
     assert ask(**imported("*.example.com")).problems == []
     assert ask(**uploaded("*.example.com")).problems == []
