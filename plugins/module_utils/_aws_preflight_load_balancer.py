@@ -101,7 +101,9 @@ def look(account: Account, options: Mapping[str, Any]) -> dict[str, Any]:
         with account.step():
             found["load_balancer"] = _load_balancer(account, options, found)
     with account.step():
-        _zone(account, options, found)
+        # The record that leads to somebody else's load balancer was made here all the same.
+        given = options["target_group_arn"]
+        _zone(account, options, found, _name_of_given(account, given) if given else "")
     with account.step():
         _check_logs(account, options)
     with account.step():
@@ -304,6 +306,16 @@ def _given_balancer(account: Account, options: Mapping[str, Any], found: dict[st
     if balancer["type"] == "application":
         attributes = account.ask("elbv2", "describe_load_balancer_attributes", LoadBalancerArn=balancer["arn"])
         _refuse_forged_addresses(account, balancer, tags_of((attributes or {}).get("Attributes")))
+
+
+def _name_of_given(account: Account, arn: str) -> str:
+    """The name that AWS gave the load balancer of somebody else's target group; empty where either is gone."""
+    answer = account.ask(
+        "elbv2", "describe_target_groups", missing=["TargetGroupNotFound", "ValidationError"], TargetGroupArns=[arn]
+    )
+    arns = [each for group in (answer or {}).get("TargetGroups", []) for each in group.get("LoadBalancerArns", [])]
+    answer = account.ask("elbv2", "describe_load_balancers", LoadBalancerArns=arns[:1]) if arns else None
+    return "".join(str(balancer["DNSName"]) for balancer in (answer or {}).get("LoadBalancers", []))
 
 
 def _described(balancer: Answer, tags: Mapping[str, str]) -> dict[str, Any]:
@@ -703,8 +715,8 @@ def _judge_names(account: Account, options: Mapping[str, Any], names: Sequence[s
 # ----- names ------------------------------------------------------------------------------------
 
 
-def _zone(account: Account, options: Mapping[str, Any], found: dict[str, Any]) -> None:
-    """The hosted zone of the domain, and what its records say of it."""
+def _zone(account: Account, options: Mapping[str, Any], found: dict[str, Any], given: str = "") -> None:
+    """The hosted zone of the domain, and what its records say of it. `given` names a load balancer that is not found by its name."""
     name, domain = options["zone"].rstrip(".").lower(), options["domain"].rstrip(".").lower()
     if not name or not options["record_enabled"]:
         return
@@ -718,7 +730,7 @@ def _zone(account: Account, options: Mapping[str, Any], found: dict[str, Any]) -
     if not zone_id:
         return
     found["zone"].update(id=zone_id, name=name)
-    dns_name = (found["load_balancer"] or {}).get("dns_name", "")
+    dns_name = (found["load_balancer"] or {}).get("dns_name", "") or given
     for record in _records(account, zone_id, domain, "A", "AAAA", "CNAME"):
         alias = record.get("AliasTarget", {})
         leads_to = str(alias.get("DNSName", "")).rstrip(".").lower().removeprefix("dualstack.")

@@ -535,8 +535,15 @@ def test_a_target_group_of_others_is_used_as_it_is() -> None:
     assert (found["load_balancer"]["arn"], found["load_balancer"]["name"]) == (balancer_arn, "theirs")
     assert found["target_group"] == {"arn": arn, "name": "theirs", "tags": {}, "differences": []}
     assert found["certificate"]["arn"] == ""
-    # It is never removed.
+    # It is never removed, but the record that leads there is.
     assert ask(removing=True, **given).found["load_balancer"] is None
+    (described,) = client("elbv2").describe_load_balancers(LoadBalancerArns=[balancer_arn])["LoadBalancers"]
+    record(zone(), **alias(described["DNSName"]))
+    for removing in (False, True):
+        answer = ask(removing=removing, zone="example.com", **given)
+        assert (answer.problems, answer.found["zone"]["record"]["dns_name"]) == ([], described["DNSName"].lower())
+    gone = ask(removing=True, zone="example.com", target_group_arn=f"{arn}0")
+    assert (gone.problems, gone.found["zone"]["record"]) == ([], {})
 
     for options, words in (
         ({"target_group_arn": f"{arn}0"}, "There is no target group"),
