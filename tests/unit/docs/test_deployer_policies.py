@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from ansible.errors import AnsibleFilterError
+from ansible.inventory.manager import IGNORED
 from ansible_collections.drydock.registry.plugins.filter.aws_deployer_policies import aws_deployer_policies
 from ansible_collections.drydock.registry.plugins.module_utils._aws_deployer import (
     BOUNDED,
@@ -416,3 +418,11 @@ def test_what_is_known_by_its_tag(action: str, resource: str, tags: str) -> None
     for present, expected in (({f"aws:resourcetag/{tags}": ("fleet",)}, Decision.ALLOW), ({}, Decision.NOTHING)):
         question = Request(action, resource, (), present, (*KNOWN_KEYS, "aws:resourcetag/"))
         assert strongest(decide(policy, question) for policy in TOGETHER) is expected
+
+
+def test_what_is_written_is_no_part_of_the_inventory() -> None:
+    (play,) = yaml.safe_load(
+        (Path(__file__).parents[3] / "playbooks/deployer_policies.yml").read_text(encoding="utf-8")
+    )
+    (folder,) = re.findall(r"__deployer_folder ~ '/([^']+)'", play["vars"]["__deployer_directory"])
+    assert IGNORED.search(folder.encode())
