@@ -147,6 +147,25 @@ def test_one_run_at_a_time_on_a_bucket_until_its_lease_ends(tmp_path: Path) -> N
 
 
 @pytest.mark.usefixtures("aws")
+def test_one_run_at_a_time_also_with_the_library_of_debian_12(tmp_path: Path) -> None:
+    place = bucket(tmp_path)
+    push(place.registry, "app", "1", b"layer")
+
+    def old() -> Store:
+        store = place.store()
+        # What botocore 1.29 does not know.
+        for operation in ("PutObject", "DeleteObject"):
+            shape = store._client.meta.service_model.operation_model(operation).input_shape  # type: ignore[attr-defined]
+            for name in ("IfMatch", "IfNoneMatch"):
+                shape.members.pop(name, None)
+        return store
+
+    for _again in range(2):
+        with old().lock(), pytest.raises(Locked, match=r"Another run is at work"), old().lock():
+            pass
+
+
+@pytest.mark.usefixtures("aws")
 def test_a_bucket_without_versions_is_refused(tmp_path: Path) -> None:
     place = bucket(tmp_path, versioned=False)
     place.document["storage"]["s3"]["unversioned_enabled"] = False

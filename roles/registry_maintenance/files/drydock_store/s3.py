@@ -37,6 +37,9 @@ _RENEW_SECONDS = 120
 _BATCH = 500
 _CHUNK = 1 << 20
 _GONE = {"404", "NoSuchKey", "NoSuchVersion", "NotFound"}
+# What makes a request depend on what is there. Python's library knows these of requests that change something since 2024, that of
+# Debian 12 does not; S3 reads them from headers.
+_CONDITIONS = {"IfMatch": "If-Match", "IfNoneMatch": "If-None-Match"}
 _TAKEN = {"PreconditionFailed", "412", "ConditionalRequestConflict", "409"}
 _PERMISSIONS = {
     "list_objects_v2": "s3:ListBucket",
@@ -52,6 +55,17 @@ _PERMISSIONS = {
 
 One = TypeVar("One")
 Other = TypeVar("Other")
+
+
+def _keep_conditions(params: dict[str, Any], model: Any, context: dict[str, Any], **_: Any) -> None:
+    """Take out conditions that this version of the library would refuse."""
+    unknown = [name for name in _CONDITIONS if name in params and name not in model.input_shape.members]
+    context["drydock_conditions"] = {_CONDITIONS[name]: params.pop(name) for name in unknown}
+
+
+def _send_conditions(params: dict[str, Any], context: dict[str, Any], **_: Any) -> None:
+    """Send them all the same."""
+    params["headers"].update(context.get("drydock_conditions", {}))
 
 
 class Bucket(Store):
@@ -94,6 +108,8 @@ class Bucket(Store):
             )
         except (BotoCoreError, ValueError) as error:
             raise StoreError(f"{self.name} cannot be reached: {error}.") from error
+        self._client.meta.events.register("before-parameter-build.s3", _keep_conditions)
+        self._client.meta.events.register("before-call.s3", _send_conditions)
 
     # ----- requests --------------------------------------------------------------------------------------------------
 
