@@ -158,5 +158,10 @@ def test_nothing_to_delete_and_rules_that_are_none_are_refused(deployment: Stora
     assert sentence.startswith("Nothing names what to delete: write drydock_delete_tags")
     rules = tmp_path / "rules.json"
     rules.write_text(json.dumps({"registry_maintenance_retention": [{"keep_newest": 1}]}), encoding="utf-8")
+    other = tmp_path / "redis.json"
+    other.write_text(json.dumps({"registry_server_config": {"redis": {"addr": "r:6379"}}}), encoding="utf-8")
+    applied = ("-e", "drydock_storage_apply=true", "-e", f"@{other}")
+    (sentence,) = deployment.attempt("storage_collect.yml", *applied).failures
+    assert sentence.startswith("registry_server_config.redis names a Redis that drydock_store does not know")
     (sentence,) = deployment.attempt("storage_report.yml", "-e", f"@{rules}").failures
     assert sentence.startswith("Rule 1 of registry_maintenance_retention has no `repositories`")

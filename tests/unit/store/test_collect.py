@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
-from drydock_store.layout import blob_path, layer_path, parse
+from drydock_store.layout import blob_path, layer_path, parse, revision_path
 
 from tests.unit.store.model import digest_of, done, image, index, push, push_index
-from tests.unit.store.places import DAY, Place
+from tests.unit.store.places import DAY, Place, folder
 
 
 def garbage(place: Place, repository: str, *contents: bytes) -> None:
@@ -176,8 +177,6 @@ def test_files_of_the_future_stop_everything(place: Place) -> None:
 
 @pytest.mark.parametrize("renames", [True, False])
 def test_every_path_of_the_layout_is_known(tmp_path: Any, renames: bool) -> None:
-    from tests.unit.store.places import folder  # noqa: PLC0415
-
     place = folder(tmp_path, renames=renames)
     populate(place)
     assert {type(parse(path)).__name__ for path in place.driver.tree()} == {
@@ -188,3 +187,52 @@ def test_every_path_of_the_layout_is_known(tmp_path: Any, renames: bool) -> None
         "TagIndex",
     }
     assert index(b"")
+
+
+def test_what_is_behind_a_symbolic_link_may_need_any_blob(tmp_path: Path) -> None:
+    place = folder(tmp_path)
+    push(place.registry, "team/app", "1", b"layer")
+    push(place.registry, "other", "1", b"another")
+    place.driver.age(3 * DAY)
+    root = tmp_path / "images/docker/registry/v2/repositories"
+    # A registry follows it to the other disk.
+    (root / "team").rename(tmp_path / "disk")
+    (root / "team").symlink_to(tmp_path / "disk")
+    result = place.collect_all()
+    assert result["problems"][0].startswith("All blobs stay: repositories/team is a symbolic link or no regular file")
+    assert place.registry.missing("team/app", "1") == ""
+    (root / "team").unlink()
+    (tmp_path / "disk").rename(root / "team")
+    # A link to a manifest alone: what its image needs is not known.
+    revisions = root / "team/app/_manifests/revisions/sha256"
+    (one,) = revisions.iterdir()
+    one.rename(tmp_path / "one")
+    one.symlink_to(tmp_path / "one")
+    place.document["retention"] = [{"repositories": ["**"], "untagged_after_days": 0, "keep_pushed_within_days": 1}]
+    assert [tag["repository"] for tag in place.retention(apply=False)["tags"]] == ["other"]
+    place.collect_all()
+    assert place.registry.missing("team/app", "1") == ""
+
+
+@pytest.mark.parametrize(
+    "manifest",
+    [
+        # Go takes names in any case, so a registry has verified these layers.
+        image(b"layer").replace(b'"digest"', b'"Digest"').replace(b'"layers"', b'"LAYERS"'),
+        # Go reads 10,000 levels.
+        image(b"layer")[:-1] + b', "x": ' + b"[" * 5000 + b"]" * 5000 + b"}",
+    ],
+    ids=["case", "depth"],
+)
+def test_manifests_that_only_go_reads(tmp_path: Path, manifest: bytes) -> None:
+    place = folder(tmp_path)
+    push(place.registry, "app", "1", b"layer")
+    layer = layer_path("app", digest_of(b"layer"))
+    blob = blob_path(digest_of(manifest))
+    done(place.driver.put(blob, manifest))
+    revision = revision_path("app", digest_of(manifest))
+    done(place.driver.put(revision, digest_of(manifest).encode()))
+    place.driver.delete(revision_path("app", digest_of(image(b"layer"))))
+    place.driver.age(3 * DAY)
+    place.collect_all()
+    assert {layer, blob, blob_path(digest_of(b"layer"))} <= set(place.images())

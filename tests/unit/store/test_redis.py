@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from drydock_store import commands
+from drydock_store.store import StoreError
 
 from tests.unit.store.model import digest_of, done, push
 from tests.unit.store.places import DAY, Place, folder
@@ -68,20 +69,38 @@ def test_descriptors_of_what_went_are_deleted_twice(tmp_path: Path, server: Serv
     place = with_garbage(tmp_path, server)
     digest = digest_of(b"garbage")
     assert place.collect()[1] == commands.FINE
-    once = ["AUTH secret", "SELECT 3", f"SREM repository::app::blobs {digest}", f"DEL repository::app::blobs::{digest}"]
-    # Before the second look and after it.
-    assert server.commands == once * 2
+    first = ["AUTH secret", "SELECT 3"]
+    once = [*first, f"SREM repository::app::blobs {digest}", f"DEL repository::app::blobs::{digest}"]
+    # Before the second look and after it; and is it there at all?
+    assert server.commands == [*first, "PING", *once, *once]
     server.commands.clear()
     place.collect_all()
     assert f"DEL blobs::{digest}" in server.commands
 
 
-def test_a_redis_that_refuses_is_named(tmp_path: Path, server: Server) -> None:
+def test_a_redis_that_refuses_is_named_and_nothing_is_begun(tmp_path: Path, server: Server) -> None:
     place = with_garbage(tmp_path, server)
+    before = place.images()
     server.answer = b"-WRONGPASS invalid\r\n"
-    result, status = place.collect()
+    with pytest.raises(
+        StoreError, match=rf"Redis at {server.address} refused AUTH \(WRONGPASS invalid\); nothing was changed"
+    ):
+        place.collect()
+    assert place.images() == before
+
+
+def test_what_redis_could_not_forget_is_for_the_next_run(tmp_path: Path, server: Server) -> None:
+    place = with_garbage(tmp_path, server)
+    place.document["trash_seconds"] = 0
+
+    def refuse(_seconds: float) -> None:
+        server.answer = b"-LOADING\r\n"
+
+    result, status = place.collect(pause=refuse)
     assert status == commands.UNFINISHED
-    assert (
-        f"Redis at {server.address} refused AUTH (WRONGPASS invalid); run `collect --apply` again"
-        in result["problems"][0]
-    )
+    assert "refused AUTH (LOADING)" in result["problems"][0]
+    server.answer = b":1\r\n"
+    server.commands.clear()
+    # A registry would tell a client that the layer is there, and the trash is all that has it.
+    assert place.collect()[1] == commands.FINE
+    assert f"DEL repository::app::blobs::{digest_of(b'garbage')}" in server.commands

@@ -12,7 +12,7 @@ from drydock_store.inventory import Inventory, Tagged
 from drydock_store.manifests import Manifest
 from drydock_store.retention import DAY, by_rules
 
-from tests.unit.store.model import digest_of, done, image, push, push_index
+from tests.unit.store.model import digest_of, done, image, index, push, push_index
 from tests.unit.store.places import Place, folder
 
 NOW = 1000 * DAY
@@ -177,3 +177,36 @@ def test_delete_takes_a_tag_an_image_or_a_repository(place: Place) -> None:
     assert registry.missing("app/sub", "1") == ""
     place.undo()
     assert place.images() == before
+
+
+@pytest.mark.parametrize(
+    ("rule", "stay"),
+    [
+        ({"keep_newest": 1}, False),
+        ({"tags": ["v*"], "keep_newest": 1}, True),
+        ({"keep_newest": 1, "keep_tags": ["sha256-*"]}, True),
+        ({"untagged_after_days": 1}, True),
+    ],
+)
+def test_signatures_without_an_image_go_by_a_rule_alone(tmp_path: Path, rule: dict[str, Any], stay: bool) -> None:
+    place = folder(tmp_path, retention=[{"repositories": ["**"], **rule}])
+    signed = push(place.registry, "app", "v1", b"layer")
+    # COSIGN_REPOSITORY keeps those of all images in one place.
+    for digest in (signed, digest_of(b"of another registry")):
+        push(place.registry, "signatures", f"sha256-{digest[7:]}.sig", digest.encode())
+    place.driver.age(3 * DAY)
+    place.retention()
+    assert place.registry.missing("signatures", f"sha256-{signed[7:]}.sig") == ""
+    left_over = f"sha256-{digest_of(b'of another registry')[7:]}.sig"
+    assert (place.registry.missing("signatures", left_over) == "") == stay
+
+
+def test_platforms_that_wait_for_their_index_are_not_untagged(tmp_path: Path) -> None:
+    place = folder(tmp_path, retention=[{"repositories": ["**"], "untagged_after_days": 0}])
+    done(place.registry.push("app", [b"{}", b"amd"], image(b"amd")))
+    place.retention()
+    done(place.registry.put_manifest("app", index(image(b"amd")), "1"))
+    assert place.registry.missing("app", "1") == ""
+    place.driver.age(DAY)
+    done(place.registry.delete_manifest("app", digest_of(index(image(b"amd")))))
+    assert [one["digest"] for one in place.retention()["images"]] == [digest_of(image(b"amd"))]

@@ -3,17 +3,25 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import stat
 import subprocess
 import sys
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.response import StreamingBody
 from drydock_store import commands
 from drydock_store.__main__ import main
-from drydock_store.layout import blob_path, layer_path
+from drydock_store.layout import blob_path, layer_path, tag_path
 from drydock_store.store import Locked, Store, StoreError
 
 from tests.unit.store.model import Files, digest_of, done, image, push
@@ -237,6 +245,7 @@ def test_symbolic_links_are_never_followed(tmp_path: Path) -> None:
             {"retention": [{"repositories": ["a"], "keep_newest": 1, "order": "age"}]},
             "order is 'age': write one of pushed, semver, date.",
         ),
+        ({"registry": {"url": "https://b:port"}}, "registry.url: https://b:port is no address such as https://"),
         ({"registry": {"socket": "/a", "url": "http://b"}}, "registry needs either `socket` or `url`."),
     ],
 )
@@ -289,3 +298,206 @@ def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     place.document["storage"] = {"folder": str(tmp_path / "none")}
     file.write_text(json.dumps(place.document))
     assert run("check")[0] == commands.UNUSABLE
+
+
+def test_what_was_pushed_while_a_run_looked_comes_back_though_it_was_killed(tmp_path: Path) -> None:
+    place = prepared(tmp_path)
+    store = place.store()
+    steps: list[str] = []
+
+    def look(paths: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:
+        found = list(type(store).read_many(store, paths))
+        # Long after the tag was listed, and long before anything goes.
+        if not steps:
+            steps.append(push(place.registry, "app", "old", b"layer"))
+            at = time.time() + 5
+            (place.driver.root / tag_path("app", "old")).touch()  # type: ignore[attr-defined]
+            os.utime(place.driver.root / tag_path("app", "old"), (at, at))  # type: ignore[attr-defined]
+        yield from found
+
+    began = time.time()
+    store.read_many = look  # type: ignore[method-assign]
+    # Its look takes a minute.
+    store.now = lambda: began + (60 if steps else 0)  # type: ignore[method-assign]
+
+    def killed(_seconds: float) -> None:
+        raise Killed
+
+    with pytest.raises(Killed):
+        place.retention(store=store, pause=killed)
+    assert place.driver.get(tag_path("app", "old")) is None
+    place.collect()
+    assert place.driver.get(tag_path("app", "old")) == steps[0].encode()
+
+
+def test_folders_that_cannot_be_renamed_are_emptied_file_by_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = prepared(tmp_path)
+    before = place.images()
+    rename = os.rename
+
+    def as_overlay(source: str, target: str, *, src_dir_fd: int, dst_dir_fd: int) -> None:
+        if stat.S_ISDIR(os.stat(source, dir_fd=src_dir_fd).st_mode):
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+        rename(source, target, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
+
+    monkeypatch.setattr(os, "rename", as_overlay)
+    assert place.collect()[0]["blobs"]
+    assert place.retention()["tags"]
+    # A registry lists the folders of tags.
+    assert place.driver.names("repositories/app/_manifests/tags") == ["1"]
+    place.delete(repositories=["app"])
+    assert [path for path in place.images() if path.startswith("repositories/app/_")] == []
+    place.undo()
+    assert place.images() == before
+
+    def mounted(*_names: str, **_folders: int) -> None:
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+
+    monkeypatch.setattr(os, "rename", mounted)
+    with pytest.raises(StoreError, match=r"tags/old/\S+ is on another file system than .*, so it cannot be moved"):
+        place.delete(tags=["app:old"])
+
+
+def test_a_file_that_cannot_be_linked_comes_back_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = prepared(tmp_path)
+    before = place.images()
+    place.retention()
+    place.collect()
+
+    def refused(*_names: str, **_options: object) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "link", refused)
+    new = push(place.registry, "app", "old", b"layer")
+    assert len(place.undo()["skipped"]) == 1
+    assert place.driver.get(tag_path("app", "old")) == new.encode()
+    assert {path: place.images()[path] for path in before if "/tags/old/" not in path} == {
+        path: content for path, content in before.items() if "/tags/old/" not in path
+    }
+
+
+def test_undo_of_one_run_brings_back_what_later_ones_took_of_its_images(place: Place) -> None:
+    place.document["retention"] = [{"repositories": ["app"], "tags": ["old"], "keep_pushed_within_days": 1}]
+    push(place.registry, "app", "old", b"layer")
+    done(place.registry.upload("app", b"garbage"))
+    place.driver.age(3 * DAY)
+    run = place.retention()["run"]
+    place.collect_all()
+    place.undo(run)
+    assert place.registry.missing("app", "old") == ""
+    assert place.driver.get(blob_path(digest_of(b"garbage"))) is None
+
+
+@pytest.mark.usefixtures("aws")
+def test_a_plan_of_an_undo_counts_what_is_still_away(tmp_path: Path) -> None:
+    place = bucket(tmp_path)
+    push(place.registry, "app", "1", b"layer")
+    done(place.registry.upload("app", b"garbage"))
+    place.driver.age(3 * DAY)
+    place.collect()
+    done(place.registry.upload("app", b"garbage"))
+    assert commands.undo_runs(place.store(), place.settings, (), apply=False)[0]["files"] == 0
+
+
+def test_a_name_that_is_no_text_is_shown(tmp_path: Path) -> None:
+    place = prepared(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({**place.document, "second_look_seconds": 0}))
+    (place.driver.root / "repositories" / os.fsdecode(b"caf\xe9")).write_text("?")  # type: ignore[attr-defined]
+    words = [sys.executable, "-m", "drydock_store", "--config", str(tmp_path / "config.json"), "check"]
+    environment = {**os.environ, "PYTHONPATH": str(PACKAGE)}
+    found = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+    assert found.stdout.startswith(r"repositories/caf\udce9 is nothing that a registry has written")
+    assert found.stderr == ""
+
+
+@pytest.mark.usefixtures("aws")
+def test_a_lock_that_is_none_is_named(tmp_path: Path) -> None:
+    place = bucket(tmp_path)
+    push(place.registry, "app", "1", b"layer")
+    done(place.driver.put("drydock/lock", b"?"))
+    with pytest.raises(StoreError, match="drydock/lock is no lock of ours: remove it"):
+        place.collect()
+
+
+def test_a_full_disk_gets_room_from_the_trash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = prepared(tmp_path, second_look_seconds=0)
+    done(place.registry.upload("app", b"more garbage"))
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps(place.document))
+    assert main(["--config", str(file), "collect", "--apply"]) == commands.FINE
+    trash = tmp_path / "images/docker/registry/v2/drydock/trash"
+    (first,) = trash.iterdir()
+    place.driver.age(2 * DAY)
+    os_mkdir = os.mkdir
+
+    def mkdir(name: str, mode: int = 0o777, *, dir_fd: int | None = None) -> None:
+        if first.exists() and not Path(f"/proc/self/fd/{dir_fd}", name).exists():
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        os_mkdir(name, mode, dir_fd=dir_fd)
+
+    def replace(_self: Path, _target: Path) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "mkdir", mkdir)
+    monkeypatch.setattr(Path, "replace", replace)
+    assert main(["--config", str(file), "collect", "--apply"]) == commands.UNUSABLE
+    assert "the trash holds nothing older than 7 days" in capsys.readouterr().err
+    file.write_text(json.dumps({**place.document, "trash_seconds": 30}))
+    store_now = time.time
+    monkeypatch.setattr(time, "time", lambda: store_now() + 60)
+    assert main(["--config", str(file), "collect", "--apply"]) == commands.UNFINISHED
+    said = capsys.readouterr()
+    assert "The trash of 1 earlier runs was emptied" in said.out
+    assert "nothing was remembered in" in said.err
+    assert not first.exists()
+    assert place.driver.get(layer_path("app", digest_of(b"more garbage"))) is None
+    assert sorted(one.name for one in (tmp_path / "state").iterdir()) == ["manifests", "seen"]
+
+
+class Answers(BaseHTTPRequestHandler):
+    """A registry that cannot read the image of one tag, and lacks another one."""
+
+    def do_GET(self) -> None:
+        self.do_HEAD()
+
+    def do_HEAD(self) -> None:
+        self.send_response({"old": 400, "z": 404}.get(self.path.rpartition("/")[2], 200))
+        self.end_headers()
+
+    def log_message(self, *_words: object) -> None:
+        """Say nothing."""
+
+
+def test_one_tag_that_the_registry_cannot_read_does_not_end_the_last_check(tmp_path: Path) -> None:
+    with HTTPServer(("127.0.0.1", 0), Answers) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        place = prepared(tmp_path, registry={"url": f"http://127.0.0.1:{server.server_port}"})
+        push(place.registry, "app", "z", b"layer")
+        before = place.images()
+        result, status = place.collect()
+        server.shutdown()
+    assert "answered 400 for app:old" in result["problems"][0]
+    assert result["last_check"] == {"asked": 2, "missed": ["app:z"], "done": False}
+    assert (result["undone"], status) == (True, commands.FOUND)
+    assert place.images() == before
+
+
+@pytest.mark.usefixtures("aws")
+def test_an_answer_that_breaks_off_is_a_sentence(tmp_path: Path) -> None:
+    place = bucket(tmp_path)
+    push(place.registry, "app", "1", b"layer")
+    store = place.store()
+    get = store._client.get_object  # type: ignore[attr-defined]
+
+    def broken(**asked: Any) -> dict[str, Any]:
+        return {**get(**asked), "Body": StreamingBody(BytesIO(b"x"), 2)}
+
+    store._client.get_object = broken  # type: ignore[attr-defined]
+    with pytest.raises(StoreError, match="cannot be reached"):
+        list(store.chunks(tag_path("app", "1")))
+    with pytest.raises(StoreError, match="cannot be reached"):
+        store.read(tag_path("app", "1"))

@@ -10,13 +10,13 @@ import json
 import sys
 import time
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 from drydock_store import commands, screen
 from drydock_store.config import Config, ConfigError, load, store_of
 from drydock_store.layout import is_digest
 from drydock_store.memory import Memory
-from drydock_store.store import Locked, StoreError
+from drydock_store.store import Locked, Store, StoreError
 
 
 class _Parser(argparse.ArgumentParser):
@@ -74,6 +74,15 @@ def _run(asked: argparse.Namespace, settings: Config) -> commands.Outcome:
         return {"problems": list(settings.problems)}, commands.FINE
     store = store_of(settings)
     memory = Memory(settings.state_directory, settings.storage_name)
+    result, status = _answer(asked, settings, store, memory)
+    if memory.full:
+        problem = f"state_directory: nothing was remembered in {settings.state_directory}, since the disk is full."
+        result["problems"] = [*result["problems"], problem]
+        status = status or commands.UNFINISHED
+    return result, status
+
+
+def _answer(asked: argparse.Namespace, settings: Config, store: Store, memory: Memory) -> commands.Outcome:
     if asked.command == "report":
         return commands.report(store, memory, settings)
     if asked.command == "check":
@@ -88,6 +97,12 @@ def _run(asked: argparse.Namespace, settings: Config) -> commands.Outcome:
         return commands.undo_runs(store, settings, asked.runs, apply=asked.apply)
     named = {"tags": asked.tag, "images": asked.image, "repositories": asked.repository}
     return commands.delete(store, memory, settings, named, apply=asked.apply)
+
+
+def _print(text: str, to: TextIO) -> None:
+    # A file may have a name that no text can have.
+    encoding = to.encoding or "utf-8"
+    print(text.encode(encoding, "backslashreplace").decode(encoding), file=to)
 
 
 def main(words: Sequence[str]) -> int:
@@ -110,13 +125,13 @@ def main(words: Sequence[str]) -> int:
         # A disk that is full, a file system that went away.
         result, status = {"error": f"The storage cannot be used: {error}."}, commands.UNUSABLE
     for problem in [result["error"]] if "error" in result else result["problems"]:
-        print(problem, file=sys.stderr)
+        _print(problem, sys.stderr)
     if as_json:
         if "error" not in result:
             result["screen"] = screen.shown(result).splitlines()
         print(json.dumps(result))
     elif "error" not in result:
-        print(screen.shown(result))
+        _print(screen.shown(result), sys.stdout)
     return status
 
 

@@ -59,6 +59,11 @@ class Change:
 
     def first_look(self) -> Inventory:
         """Look at the storage, and complete what a run that was killed has left."""
+        if self.settings.redis is not None:
+            try:
+                redis.greet(self.settings.redis)
+            except redis.RedisError as error:
+                raise StoreError(str(error)) from error
         found = self.look()
         if found.newest > found.time + CLOCK_SECONDS:
             raise StoreError(
@@ -70,15 +75,15 @@ class Change:
             if began_at is None:
                 continue
             settled = self.store.settled(run)
-            if not settled:
-                self.flush(self.store.discarded(run))
+            flushed = settled or self.flush(self.store.discarded(run))
             # Nobody knows what that run had seen: whatever is younger than it is.
             before = dict.fromkeys(() if settled else self.store.discarded(run), began_at - 1)
             back = self._bring_back(run, found, before)
             if back:
                 self.brought_back += back
                 self.problems.append(f"{len(back)} files that run {run} had taken were needed and have come back.")
-            self.store.settle(run)
+            if flushed:
+                self.store.settle(run)
         return found
 
     def look(self) -> Inventory:
@@ -86,6 +91,18 @@ class Change:
         found = look(self.store, self.memory)
         self.memory.keep_manifests(found.manifests)
         return found
+
+    def bring_back_needed(self, runs: Iterable[str]) -> list[str]:
+        """Look at the storage, and bring back what is needed of some runs."""
+        found = self.look()
+        runs = list(runs)
+        back: list[str] = []
+        while True:
+            # A manifest may be in the trash of a later run than the links to its layers.
+            more = [path for run in runs for path in self._bring_back(run, found, {})]
+            if not more:
+                return back
+            back += more
 
     def second_look(self, run: str, planned: Mapping[str, float]) -> Inventory:
         """Wait, look again, and bring back what is needed after all."""
@@ -96,19 +113,21 @@ class Change:
             run, found, {path: planned.get(path, -1.0) for path in self.store.discarded(run)}
         )
         # A registry may have read one of them just before it went, and noted it just after the first time.
-        self.flush(planned)
-        self.store.settle(run)
+        if self.flush(planned):
+            self.store.settle(run)
         return found
 
-    def flush(self, paths: Iterable[str]) -> None:
-        """Delete what Redis knows of what went."""
+    def flush(self, paths: Iterable[str]) -> bool:
+        """Delete what Redis knows of what went. Where that fails the run stays unsettled, so that the next one does it."""
         if self.settings.redis is None:
-            return
+            return True
         try:
             redis.flush(self.settings.redis, map(parse, paths))
         except redis.RedisError as error:
             self.flushed = False
             self.problems.append(str(error))
+            return False
+        return True
 
     def _bring_back(self, run: str, found: Inventory, known: Mapping[str, float]) -> list[str]:
         """Bring back what is needed, and what is newer than it was known to be when it was decided about."""

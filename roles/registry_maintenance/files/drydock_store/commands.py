@@ -15,13 +15,13 @@ from drydock_store import check, retention
 from drydock_store.change import Change, began, new_run, undo
 from drydock_store.config import Config
 from drydock_store.inventory import Inventory
-from drydock_store.layout import blob_path, layer_path, revision_path, tag_folder, tag_path
+from drydock_store.layout import blob_path, is_digest, layer_path, revision_path, tag_folder, tag_path
 from drydock_store.manifests import ELSEWHERE, Manifest, read_manifest
 from drydock_store.memory import Memory
 from drydock_store.registry import Registry, Unreachable
 from drydock_store.report import figures
 from drydock_store.retention import DAY, Removal
-from drydock_store.store import Store, StoreError
+from drydock_store.store import FULL, Store, StoreError
 
 FINE, FOUND, WRONG, UNUSABLE, LOCKED, UNFINISHED = range(6)
 Result = dict[str, Any]
@@ -113,7 +113,7 @@ def _remove(
             "images": sum(len(one.revisions) for one in found.repositories.values()) - len(removal.images),
         }
         if apply and (removal.tags or removal.images or removal.repositories):
-            run = new_run(store.now())
+            run = new_run(found.time)
             change.second_look(run, _take(store, found, run, removal))
         result = {
             "time": iso(found.time),
@@ -189,7 +189,14 @@ def _plan(found: Inventory, memory: Memory, settings: Config) -> dict[str, Any]:
     links: list[tuple[str, str]] = []
     waiting = {"links": 0, "blobs": 0, "size": 0}
     problems = []
+    if found.hidden:
+        problems.append(
+            f"All blobs stay: {min(found.hidden)} is a symbolic link or no regular file, so what images behind it need is not "
+            "known; put what it leads to in its place, or remove it."
+        )
     for name, repository in sorted(found.repositories.items()):
+        if found.hides(name):
+            continue
         if not found.knows_all(repository):
             problems.append(f"{name} keeps all its layers: an image of it cannot be read; `check` says which.")
             continue
@@ -207,7 +214,7 @@ def _plan(found: Inventory, memory: Memory, settings: Config) -> dict[str, Any]:
         if digest in needed:
             continue
         seen[digest] = min(memory.unreferenced.get(digest, found.time), found.time)
-        if found.time - max(seen[digest], written) >= settings.blob_wait_seconds:
+        if found.time - max(seen[digest], written) >= settings.blob_wait_seconds and not found.hidden:
             blobs.append((digest, size))
         else:
             waiting["blobs"] += 1
@@ -269,12 +276,12 @@ def _collect(change: Change, found: Inventory, plan: dict[str, Any], registry: R
     store = change.store
     status = FINE
     if plan["links"] or plan["blobs"]:
-        run = result["run"] = new_run(store.now())
+        run = result["run"] = new_run(found.time)
         planned = {layer_path(name, digest): found.repositories[name].layers[digest] for name, digest in plan["links"]}
         # Blobs last: a run that is killed in between has taken the less.
-        store.discard(run, list(planned))
+        _discard(change, found, run, list(planned), result)
         blobs = [blob_path(digest) for digest, _size in plan["blobs"]]
-        store.discard(run, blobs)
+        _discard(change, found, run, blobs, result)
         planned.update((path, found.time) for path in blobs)
         before, found = found, change.second_look(run, planned)
         # What nothing refers to from now on begins to wait.
@@ -285,8 +292,29 @@ def _collect(change: Change, found: Inventory, plan: dict[str, Any], registry: R
         result["last_check"]["done"] = True
     store.tidy(found.time - max(change.settings.link_age_seconds, 60))
     if status != FOUND:
-        result["emptied"] = change.empty_trash(found.time)
+        _empty_trash(change, found, result)
     return status if status != FINE or change.flushed else UNFINISHED
+
+
+def _discard(change: Change, found: Inventory, run: str, paths: list[str], result: Result) -> None:
+    """Move files into the trash; a disk that is full gets room from what has been there for long enough."""
+    try:
+        change.store.discard(run, paths)
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        _empty_trash(change, found, result)
+        if not result["emptied"]["runs"]:
+            raise StoreError(
+                f"The disk of {change.store.name} is full, and the trash holds nothing older than "
+                f"{change.settings.trash_seconds / DAY:g} days: make room, or have the trash emptied sooner."
+            ) from error
+        change.store.discard(run, paths)
+
+
+def _empty_trash(change: Change, found: Inventory, result: Result) -> None:
+    emptied = change.empty_trash(found.time)
+    result["emptied"] = {key: count + emptied[key] for key, count in result["emptied"].items()}
 
 
 def _last_check(
@@ -308,15 +336,14 @@ def _last_check(
         change.problems.append("The registry was not asked for the images that stay: no `registry` is set.")
     else:
         tags = [(name, tag) for name, one in sorted(found.repositories.items()) for tag in sorted(one.tags)]
-        try:
-            asked, gone = registry.missed(one for one in tags if one not in broken)
-            result["last_check"].update(asked=asked, done=True)
-            for name, tag in gone:
-                lacks = _lacks(change.store, name, tag)
-                if not lacks or not lacks.isdisjoint(taken):
-                    missed.add((name, tag))
-        except Unreachable as error:
-            change.problems.append(f"{error} Not all images that stay were asked for; run `check`.")
+        asked, gone, trouble = registry.missed(one for one in tags if one not in broken)
+        result["last_check"].update(asked=asked, done=not trouble)
+        for name, tag in gone:
+            lacks = _lacks(change.store, name, tag)
+            if not lacks or not lacks.isdisjoint(taken):
+                missed.add((name, tag))
+        if trouble:
+            change.problems.append(f"{trouble} Not all images that stay could be asked for; run `check`.")
             status = UNFINISHED
     if not missed:
         return status
@@ -339,9 +366,10 @@ def _broken(found: Inventory) -> set[tuple[str, str]]:
             whole = tagged.digest in repository.revisions
             queue = [tagged.digest]
             while queue and whole:
-                manifest = found.manifests.get(queue.pop())
-                whole = manifest is not None
-                if manifest:
+                digest = queue.pop()
+                manifest = found.manifests.get(digest)
+                whole = manifest is not None and repository.targets.get(digest, digest) in found.blobs
+                if whole and manifest:
                     queue += [child for child in manifest.children if child in repository.revisions]
                     whole = all(
                         repository.targets.get(blob, blob) in found.blobs and blob in repository.layers
@@ -357,7 +385,8 @@ def _lacks(store: Store, name: str, tag: str) -> set[str]:
     """Return the files that a tag leads to and that are missing, the tag's own if it is gone."""
 
     def text(path: str) -> str:
-        return (store.read(path) or b"").decode("ascii", "replace")
+        found = (store.read(path) or b"").decode("ascii", "replace")
+        return found if is_digest(found) else ""
 
     digest = text(tag_path(name, tag))
     lacking = set() if digest else {tag_path(name, tag)}
@@ -408,10 +437,19 @@ def undo_runs(store: Store, settings: Config, asked: Sequence[str], *, apply: bo
         }
         if apply:
             back, result["skipped"] = undo(store, runs)
-            result["files"] = len(back)
+            rest = [run for run in there if run not in runs]
+            if rest:
+                # What a later collection took of these images.
+                memory = Memory(settings.state_directory, settings.storage_name)
+                back += Change(store, memory, settings).bring_back_needed(rest)
             items = (store.stat(path) for path in back)
         else:
-            items = (store.look_into_trash(run, path) for run in runs for path in store.discarded(run))
+            items = (
+                store.look_into_trash(run, path)
+                for run in runs
+                for path in store.discarded(run)
+                if not store.stat(path)
+            )
         found = [item for item in items if item is not None]
         result["files"] = len(found)
         result["size"] = sum(item.size for item in found)

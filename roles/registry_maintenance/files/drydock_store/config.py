@@ -101,7 +101,9 @@ def config(document: Any) -> Config:
         registry = _checked("registry", registry, _REGISTRY)
         if bool(registry.get("socket")) == bool(registry.get("url")):
             raise ConfigError("registry needs either `socket` or `url`.")
-        if registry.get("url") and not re.fullmatch(r"https?://[^/]+/?", registry["url"]):
+        if registry.get("url") and not re.fullmatch(
+            r"https?://(\[[0-9a-f:]+\]|[^/:]+)(:[0-9]{1,5})?/?", registry["url"]
+        ):
             raise ConfigError(f"registry.url: {registry['url']} is no address such as https://registry.example.org.")
     redis = given.get("redis")
     if redis is not None:

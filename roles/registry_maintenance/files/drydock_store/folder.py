@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from typing import Optional
 
 from drydock_store.layout import BLOBS, OURS, REPOSITORIES, ROOT
-from drydock_store.store import SMALL, Item, Locked, Store, StoreError
+from drydock_store.store import FULL, SMALL, Item, Locked, Store, StoreError
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -26,6 +26,8 @@ _SETTLED = f"{OURS}/settled"
 _EMPTIED = re.compile(r"/[0-9a-f]{64,128}$")
 _DIGEST = re.compile(r"[0-9a-f]{64,128}")
 _CHUNK = 1 << 20
+# A file system without hard links, or a file of another account, which Linux lets nobody link.
+_NO_LINKS = {errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
 
 class Folder(Store):
@@ -78,6 +80,8 @@ class Folder(Store):
             os.close(self._folder(_TRASH, make=True))
             os.close(self._folder(_SETTLED, make=True))
         except OSError as error:
+            if error.errno in FULL:
+                raise StoreError(f"{self.shown}/{OURS} cannot be made: the disk is full.") from error
             raise StoreError(
                 f"{self.shown}/{OURS} cannot be written ({error.strerror}): run this as the account that owns {self.shown}."
             ) from error
@@ -247,13 +251,31 @@ class Folder(Store):
                 self._parent(path) as (source, name),
                 self._parent(f"{_TRASH}/{run}/{path}", make=True) as (target, _name),
             ):
-                os.rename(name, name, src_dir_fd=source, dst_dir_fd=target)
+                try:
+                    os.rename(name, name, src_dir_fd=source, dst_dir_fd=target)
+                except OSError as error:
+                    if error.errno != errno.EXDEV:
+                        raise
+                    self._move_files(run, path, error)
         except FileNotFoundError:
             return
         except PermissionError as error:
             raise StoreError(
                 f"{self.shown}/{path} cannot be moved: run this as the account that owns {self.shown}."
             ) from error
+
+    def _move_files(self, run: str, path: str, error: OSError) -> None:
+        """Move what is in a folder: an overlay renames no folder of its lower layers, but each file."""
+        try:
+            fd = self._folder(path)
+        except NotADirectoryError:
+            raise StoreError(
+                f"{self.shown}/{path} is on another file system than {self.shown}, so it cannot be moved."
+            ) from error
+        for item in sorted(self._walk(fd, path), key=lambda one: one.path.endswith("/current/link")):
+            self._rename(run, item.path)
+        with self._parent(path) as (folder, name):
+            _remove_empty(folder, name)
 
     def runs(self) -> list[str]:
         try:
@@ -291,6 +313,13 @@ class Folder(Store):
                         os.stat(name, dir_fd=source, follow_symlinks=False),
                         os.stat(name, dir_fd=target, follow_symlinks=False),
                     )
+                except OSError as error:
+                    if error.errno not in _NO_LINKS:
+                        raise
+                    if _is_there(target, name):
+                        return False
+                    os.rename(name, name, src_dir_fd=source, dst_dir_fd=target)
+                    return True
                 if done:
                     os.unlink(name, dir_fd=source)
                 return done
@@ -347,6 +376,28 @@ def _remove(parent: int, name: str) -> tuple[int, int]:
         os.close(fd)
     os.rmdir(name, dir_fd=parent)
     return files, size
+
+
+def _is_there(folder: int, name: str) -> bool:
+    try:
+        os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _remove_empty(parent: int, name: str) -> None:
+    """Remove a folder and those in it, as far as there is nothing in them."""
+    with suppress(OSError):
+        fd = os.open(name, _FOLDER, dir_fd=parent)
+        try:
+            with os.scandir(fd) as entries:
+                folders = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+            for one in folders:
+                _remove_empty(fd, one)
+        finally:
+            os.close(fd)
+        os.rmdir(name, dir_fd=parent)
 
 
 def _why(error: OSError) -> str:

@@ -70,6 +70,8 @@ class Inventory:
         # Links that hold no digest.
         self.unreadable_links: set[str] = set()
         self.foreign: list[Item] = []
+        # Symbolic links and the like among repositories: what a registry finds behind them is not known.
+        self.hidden: list[str] = []
         self.links = 0
         self.newest = 0.0
 
@@ -85,6 +87,10 @@ class Inventory:
     def knows_all(self, repository: Repository) -> bool:
         """Tell whether it is known what each image of a repository refers to."""
         return all(digest in self.manifests for digest in repository.revisions)
+
+    def hides(self, name: str) -> bool:
+        """Tell whether something of a repository is behind a symbolic link."""
+        return any(path.startswith(f"{layout.REPOSITORIES}/{name}/_") for path in self.hidden)
 
     def needed_layers(self, repository: Repository) -> set[str]:
         """Return the digests that images of a repository refer to, by whatever name."""
@@ -145,6 +151,8 @@ def _links(store: Store, found: Inventory, *, foreign: bool) -> None:
     other: dict[str, Layer | Revision] = {}
     for item in store.files(layout.REPOSITORIES, foreign=foreign):
         thing = parse(item.path)
+        if item.special:
+            found.hidden.append(item.path)
         if item.special or isinstance(thing, (Foreign, Temporary, Blob)):
             _other(found, item, thing)
             continue

@@ -44,8 +44,8 @@ def read_manifest(digest: str, content: bytes) -> Manifest | str:
         return f"its digest is of an unknown kind ({algorithm})"
     try:
         document = json.loads(content)
-    except ValueError:
-        return "it is no JSON"
+    except (ValueError, RecursionError):
+        return "it is no JSON, or too deep"
     if not isinstance(document, dict):
         return "it is no manifest"
     blobs: dict[str, int] = {}
@@ -57,9 +57,10 @@ def read_manifest(digest: str, content: bytes) -> Manifest | str:
             named = _digest_of(descriptor)
             if not named:
                 continue
-            if key == "subject":
+            # Registries are as lenient about the case of a name as Go is.
+            if key.casefold() == "subject":
                 subject = named
-            elif key == "manifests":
+            elif key.casefold() == "manifests":
                 children[named] = None
             else:
                 blobs[named] = _size_of(descriptor)
@@ -69,7 +70,8 @@ def read_manifest(digest: str, content: bytes) -> Manifest | str:
 def _digest_of(descriptor: Any) -> str:
     if not isinstance(descriptor, dict):
         return ""
-    found = descriptor.get("digest", descriptor.get("blobSum"))
+    folded = {key.casefold(): value for key, value in descriptor.items()}
+    found = folded.get("digest", folded.get("blobsum"))
     return sys.intern(found) if isinstance(found, str) and is_digest(found) else ""
 
 

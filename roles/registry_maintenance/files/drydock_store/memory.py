@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from drydock_store.manifests import Manifest, as_line, from_lines
-from drydock_store.store import StoreError
+from drydock_store.store import FULL, StoreError
 
 
 class Memory:
@@ -28,6 +28,8 @@ class Memory:
         self.unreferenced: dict[str, float] = {}
         self.untagged: dict[str, float] = {}
         self.report: Optional[dict[str, Any]] = None
+        # Whether something could not be written since the disk is full: a collection has to go on, or the disk stays so.
+        self.full = False
         self._read()
 
     def _read(self) -> None:
@@ -60,13 +62,20 @@ class Memory:
         self._replace(name, f"{_sum(body)}\n{body}", 0o600)
 
     def _replace(self, name: str, text: str, mode: int) -> None:
+        written: Optional[Path] = None
         try:
             self._directory.mkdir(mode=0o750, parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=self._directory, delete=False) as file:
+                written = Path(file.name)
                 file.write(text)
-                Path(file.name).chmod(mode)
-            Path(file.name).replace(self._directory / name)
+                written.chmod(mode)
+            written.replace(self._directory / name)
         except OSError as error:
+            if written:
+                written.unlink(missing_ok=True)
+            if error.errno in FULL:
+                self.full = True
+                return
             raise StoreError(f"state_directory: {self._directory} cannot be written ({error.strerror}).") from error
 
     def keep_manifests(self, manifests: Mapping[str, Manifest]) -> None:

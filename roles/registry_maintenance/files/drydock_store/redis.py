@@ -29,8 +29,16 @@ def flush(settings: Mapping[str, Any], things: Iterable[Thing]) -> None:
         elif isinstance(thing, (Layer, Revision)):
             key = f"repository::{thing.repository}::blobs"
             commands += [("SREM", key, thing.digest), ("DEL", f"{key}::{thing.digest}")]
-    if not commands:
-        return
+    if commands:
+        _ask(settings, commands, _REMEDY)
+
+
+def greet(settings: Mapping[str, Any]) -> None:
+    """Check that it answers, and takes the password."""
+    _ask(settings, [("PING",)], "nothing was changed.")
+
+
+def _ask(settings: Mapping[str, Any], commands: list[tuple[str, ...]], then: str) -> None:
     address = settings["address"]
     try:
         with _connection(settings) as connection, connection.makefile("rb") as answers:
@@ -48,12 +56,12 @@ def flush(settings: Mapping[str, Any], things: Iterable[Thing]) -> None:
                     answer = answers.readline()
                     if answer[:1] not in (b"+", b":"):
                         said = answer[1:].decode("utf-8", "replace").strip() or "it hung up"
-                        raise RedisError(f"Redis at {address} refused {command[0]} ({said}); {_REMEDY}")
-    except (OSError, ValueError) as error:
-        raise RedisError(f"Redis at {address} cannot be asked ({error}); {_REMEDY}") from error
+                        raise RedisError(f"Redis at {address} refused {command[0]} ({said}); {then}")
+    except (OSError, OverflowError, ValueError) as error:
+        raise RedisError(f"Redis at {address} cannot be asked ({error}); {then}") from error
 
 
-_REMEDY = "run `collect --apply` again once it answers, since registries go on offering what went."
+_REMEDY = "run this again once it answers: until then registries go on offering what went."
 
 
 def _connection(settings: Mapping[str, Any]) -> socket.socket:

@@ -25,6 +25,8 @@ ACCEPT = ", ".join(
     )
 )
 _TRIES = 3
+# After so many tags that could not be asked for it is no use to go on.
+_TROUBLES = 5
 
 
 class Unreachable(Exception):
@@ -97,22 +99,32 @@ class Registry:
                 f"The registry at {self.name} answered {status} to GET /v2/: are the user and its password right?"
             )
 
-    def missed(self, images: Iterable[tuple[str, str]]) -> tuple[int, list[tuple[str, str]]]:
-        """Ask for tags; returns how many were asked for, and which there are not."""
+    def missed(self, images: Iterable[tuple[str, str]]) -> tuple[int, list[tuple[str, str]], str]:
+        """Ask for tags; returns how many were answered, which there are not, and what else went wrong.
+
+        A tag that this registry cannot read (an old kind of image in a new registry) says nothing about the others.
+        """
         asked, gone = 0, []
+        troubles: list[str] = []
         try:
             for repository, tag in images:
-                status = self._status("HEAD", f"/v2/{repository}/manifests/{tag}")
-                asked += 1
-                if status == 404:
-                    gone.append((repository, tag))
-                elif status != 200:
-                    raise Unreachable(
-                        f"The registry at {self.name} answered {status} for {repository}:{tag}: may its user pull everything?"
-                    )
+                try:
+                    status = self._status("HEAD", f"/v2/{repository}/manifests/{tag}")
+                except Unreachable as error:
+                    troubles.append(f"{repository}:{tag}: {error}")
+                else:
+                    asked += status in (200, 404)
+                    if status == 404:
+                        gone.append((repository, tag))
+                    elif status != 200:
+                        troubles.append(
+                            f"The registry at {self.name} answered {status} for {repository}:{tag}: may its user pull everything?"
+                        )
+                if len(troubles) > _TROUBLES:
+                    break
         finally:
             self._close()
-        return asked, gone
+        return asked, gone, troubles[0] if troubles else ""
 
     def _close(self) -> None:
         if self._connection:

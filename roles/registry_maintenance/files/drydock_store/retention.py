@@ -126,12 +126,14 @@ def by_rules(found: Inventory, rules: Sequence[Rule], untagged: dict[str, float]
             continue
         tags: dict[str, str] = {}
         ours: dict[int, dict[str, Tagged]] = {}
+        alone: set[str] = set()
         for tag, tagged in repository.tags.items():
-            if attached_to(tag):
-                continue
             for number, rule in of_repository:
                 if any(fnmatchcase(tag, pattern) for pattern in rule.tags):
-                    ours.setdefault(number, {})[tag] = tagged
+                    if not attached_to(tag):
+                        ours.setdefault(number, {})[tag] = tagged
+                    elif rule.decides and not any(fnmatchcase(tag, pattern) for pattern in rule.keep_tags):
+                        alone.add(tag)
                     break
         for number, rule in of_repository:
             about = ours.get(number, {})
@@ -147,9 +149,10 @@ def by_rules(found: Inventory, rules: Sequence[Rule], untagged: dict[str, float]
             key = f"{name}@{digest}"
             seen[key] = untagged.get(key, found.time)
             days = rule.untagged_after_days
-            if days is not None and found.time - max(seen[key], pushed) >= days * DAY:
+            # A platform is pushed before its index: what is younger than a day may get one.
+            if days is not None and found.time - seen[key] >= days * DAY and found.time - pushed >= max(days, 1) * DAY:
                 images[digest] = f"rule {number}: it has had no tag for {days} days"
-        _close(found, name, repository, tags, images, removal)
+        _close(found, name, repository, tags, images, removal, alone=frozenset(alone))
     untagged.clear()
     untagged.update(seen)
     matched = {pattern for rule in rules for pattern in rule.repositories if _fits(pattern, found)}
@@ -165,7 +168,9 @@ def _is_clear(found: Inventory, name: str, repository: Repository, removal: Remo
     """Tell whether it is known what hangs together in a repository."""
     if not found.knows_all(repository):
         removal.problems.append(f"{name} is left alone: an image of it cannot be read; `check` says which.")
-    elif any(path.startswith(f"repositories/{name}/_manifests/") for path in found.unreadable_links):
+    elif found.hides(name) or any(
+        path.startswith(f"repositories/{name}/_manifests/") for path in found.unreadable_links
+    ):
         removal.problems.append(f"{name} is left alone: a link of it cannot be read; `check` says which.")
     else:
         return True
@@ -230,6 +235,7 @@ def _close(
     removal: Removal,
     *,
     last_tags: bool = True,
+    alone: frozenset[str] = frozenset(),
 ) -> None:
     """Add what goes along: an image with its last tag, platforms, referrers and tags of signatures with their image."""
     tags, images = dict(tags), dict(images)
@@ -250,9 +256,11 @@ def _close(
     if last_tags:
         for tag in list(tags):
             images.setdefault(repository.tags[tag].digest, "its last tag goes")
-        # Signatures of what is gone altogether, as long as nobody is just pushing them ahead of their image.
+        # Signatures of what is gone altogether, of those that a rule may take, as long as nobody is just pushing them ahead of their
+        # image. Some keep those of all images in one repository.
         for digest, of_it in attached.items():
-            for tag in of_it if digest not in revisions else ():
+            there = any(digest in one.revisions for one in found.repositories.values())
+            for tag in alone.intersection(of_it) if not there else ():
                 if found.time - repository.tags[tag].time >= DAY:
                     tags.setdefault(tag, "its image is gone")
                     images.setdefault(repository.tags[tag].digest, "its image is gone")
@@ -279,7 +287,7 @@ def _close(
             if tag in tags:
                 continue
             image = attached_to(tag)
-            if not image or (image in revisions and image not in images):
+            if not image or image not in images:
                 return True
         return False
 

@@ -53,17 +53,20 @@ _PERMISSIONS = {
     "get_bucket_versioning": "s3:GetBucketVersioning",
 }
 
+# Where a machine that sleeps has a clock that goes on.
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
 One = TypeVar("One")
 Other = TypeVar("Other")
 
 
-def _keep_conditions(params: dict[str, Any], model: Any, context: dict[str, Any], **_: Any) -> None:
+def _keep_conditions(params: dict[str, Any], model: Any, context: dict[str, Any], **_rest: Any) -> None:
     """Take out conditions that this version of the library would refuse."""
     unknown = [name for name in _CONDITIONS if name in params and name not in model.input_shape.members]
     context["drydock_conditions"] = {_CONDITIONS[name]: params.pop(name) for name in unknown}
 
 
-def _send_conditions(params: dict[str, Any], context: dict[str, Any], **_: Any) -> None:
+def _send_conditions(params: dict[str, Any], context: dict[str, Any], **_rest: Any) -> None:
     """Send them all the same."""
     params["headers"].update(context.get("drydock_conditions", {}))
 
@@ -165,7 +168,8 @@ class Bucket(Store):
     # ----- opening ---------------------------------------------------------------------------------------------------
 
     def open(self) -> None:
-        if not {BLOBS, REPOSITORIES} & set(self.top()):
+        # One of which all has gone has our trash.
+        if not {BLOBS, REPOSITORIES, OURS} & set(self.top()):
             raise StoreError(
                 f"{self.name} holds no registry's storage: there is nothing in {self.shown}/blobs or /repositories."
             )
@@ -210,7 +214,7 @@ class Bucket(Store):
                 self._call("delete_object", Key=key, IfMatch=etag)
 
     def _write_lock(self, key: str, **condition: str) -> str:
-        began = time.monotonic()
+        began = time.clock_gettime(_CLOCK)
         body = {"holder": f"{socket.gethostname()} process {os.getpid()}", "until": self.now() + LEASE_SECONDS}
         answer = self._call("put_object", Key=key, Body=json.dumps(body).encode(), **condition)
         self._held_until = began + LEASE_SECONDS - 60
@@ -228,6 +232,8 @@ class Bucket(Store):
                 return self._write_lock(key, IfMatch=answer["ETag"])
         except ClientError as error:
             raise Locked(f"Another run is at work on {self.name}: try again later.") from error
+        except (KeyError, TypeError, ValueError) as error:
+            raise StoreError(f"s3://{self._bucket}/{key} is no lock of ours: remove it.") from error
         minutes = max(1, round((found["until"] - self.now()) / 60))
         raise Locked(
             f"Another run is at work on {self.name} ({found['holder']}): try again later. "
@@ -235,7 +241,7 @@ class Bucket(Store):
         )
 
     def hold(self) -> None:
-        if time.monotonic() > self._held_until:
+        if time.clock_gettime(_CLOCK) > self._held_until:
             raise Locked(f"This run was stopped for so long that its lock on {self.name} ended: run it again.")
 
     # ----- reading ---------------------------------------------------------------------------------------------------
@@ -310,8 +316,12 @@ class Bucket(Store):
             body = self._call("get_object", Key=self._key(path))["Body"]
         except ClientError:
             return None
-        with contextlib.closing(body):
-            return bytes(body.read(SMALL + 1))
+        with self._sentences("get_object", {}), contextlib.closing(body):
+            content = bytes(body.read(SMALL + 1))
+            if len(content) <= SMALL:
+                # Whether that was all is looked at by who reads on.
+                body.read(1)
+            return content
 
     def read_many(self, paths: Iterable[str]) -> Iterator[tuple[str, Optional[bytes]]]:
         yield from self._together(lambda path: (path, self.read(path)), paths)
@@ -321,7 +331,7 @@ class Bucket(Store):
             body = self._call("get_object", Key=self._key(path))["Body"]
         except ClientError as error:
             raise FileNotFoundError(path) from error
-        with contextlib.closing(body):
+        with self._sentences("get_object", {}), contextlib.closing(body):
             yield from iter(lambda: body.read(_CHUNK), b"")
 
     # ----- the trash -------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import errno
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
@@ -12,6 +13,8 @@ from typing import NamedTuple, Optional
 
 # Registries take no manifest above 4 MiB.
 SMALL = 8 << 20
+# What a disk without room answers.
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class StoreError(Exception):
