@@ -23,9 +23,8 @@ options:
     description:
       - A file for the list as JSON, with C(complete), C(count) by action and C(changes), each with C(action), C(host), C(role), C(task)
         and C(details).
-      - When empty, none is written.
+      - When left out, none is written.
     type: path
-    default: ""
     env:
       - name: DRYDOCK_PLAN_PATH
     ini:
@@ -53,6 +52,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from ansible import constants as C  # noqa: N812
 from ansible import context
 from ansible.plugins.callback import CallbackBase
 from ansible_collections.drydock.registry.plugins.module_utils._plan import Change, as_json, change_of, screen
@@ -83,9 +83,10 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
     def v2_playbook_on_stats(self, stats: Any) -> None:
         """Say it all."""
         complete = not stats.failures and not stats.dark
-        self._display.display("")
-        for line in screen(self._changes, complete):
-            self._display.display(line)
+        # Output that programs read as JSON stays whole.
+        if "json" not in C.DEFAULT_STDOUT_CALLBACK:
+            for line in ("", *screen(self._changes, complete)):
+                self._display.display(line)
         path = self.get_option("path")
         if path:
             text = json.dumps(as_json(self._changes, complete), indent=2)

@@ -1265,10 +1265,7 @@ class TestPlatform:
         assert "2.8" in said["without-keys"]
         assert "aws_ecs_cpu" in said["cpu"]
         assert "so that hosts with public addresses have no way out of there" in said["addresses"]
-        assert (
-            "registry_server_image_reference and registry_proxy_image_reference names another registry"
-            in said["images"]
-        )
+        assert "Not from there: registry_server_image_reference; write a copy in ECR" in said["images"]
         assert enforced.client("elbv2").describe_load_balancers()["LoadBalancers"] == []
         assert "tasks-images" not in [each["Name"] for each in enforced.client("s3").list_buckets()["Buckets"]]
 

@@ -3,10 +3,17 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.drydock.registry.plugins.module_utils._plan import ACTIONS, Change, as_json, change_of, screen
+
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.mark.parametrize(
@@ -100,3 +107,22 @@ def test_programs_read_it_as_it_came() -> None:
 )
 def test_nothing_is_not_the_same_as_a_failure(complete: bool, lines: list[str]) -> None:
     assert screen([], complete) == lines
+
+
+@pytest.mark.parametrize("output", ["default", "ansible.posix.json"])
+def test_a_dry_run_ends_with_it_and_leaves_output_for_programs_whole(output: str, tmp_path: Path) -> None:
+    play = {"hosts": "all", "gather_facts": False, "tasks": [{"ansible.builtin.debug": {}, "changed_when": True}]}
+    (tmp_path / "play.yml").write_text(json.dumps([play]), encoding="utf-8")
+    done = subprocess.run(
+        [Path(sys.executable).with_name("ansible-playbook"), "--check", "--inventory=web1,", tmp_path / "play.yml"],
+        env={**os.environ, "ANSIBLE_STDOUT_CALLBACK": output},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "Callback dispatch" not in done.stdout + done.stderr
+    if output == "default":
+        assert "PLAN: 1 changed" in done.stdout
+    else:
+        assert json.loads(done.stdout)["stats"]["web1"]["changed"] == 1
