@@ -313,7 +313,11 @@ def _group(account: Account) -> Optional[dict[str, Any]]:
         (mixed.get("LaunchTemplate") or {}).get("LaunchTemplateSpecification") or group.get("LaunchTemplate") or {}
     )
     distribution = mixed.get("InstancesDistribution") or {}
-    machines = _machines(account, [instance["InstanceId"] for instance in group.get("Instances", [])])
+    # Those on their way out are listed while they finish; nothing is to be done about them.
+    instances = [
+        instance for instance in group.get("Instances", []) if not instance["LifecycleState"].startswith("Terminat")
+    ]
+    machines = _machines(account, [instance["InstanceId"] for instance in instances])
     return {
         "ours": account.is_ours(tags),
         "deleting": bool(group.get("Status")),
@@ -350,7 +354,7 @@ def _group(account: Account) -> Optional[dict[str, Any]]:
                 "template_version": str((instance.get("LaunchTemplate") or {}).get("Version", "")),
                 **machines[instance["InstanceId"]],
             }
-            for instance in group.get("Instances", [])
+            for instance in instances
             # One that has just ended is no host any more.
             if instance["InstanceId"] in machines
         ],

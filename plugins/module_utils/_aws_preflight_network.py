@@ -390,7 +390,11 @@ def _inside(
             gateways = account.ask_all(
                 "ec2", "describe_nat_gateways", "NatGateways", Filter=filters(tag=account.deployment)
             )
-            found["nat_gateway_ids"] = [gateway["NatGatewayId"] for gateway in gateways if gateway["State"] not in GONE]
+            found["nat_gateway_ids"] = [
+                gateway["NatGatewayId"]
+                for gateway in gateways
+                if gateway["State"] not in GONE and account.is_ours(tags_of(gateway.get("Tags")))
+            ]
     return tables
 
 

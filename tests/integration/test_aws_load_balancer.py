@@ -487,7 +487,7 @@ class TestNetwork:
         assert [one["TargetGroupArn"] for one in listeners[443]["DefaultActions"]] == [self.result["target_group_arn"]]
         group = balancers.target_group("mtls")
         assert (group["Protocol"], group["Port"], group["TargetType"]) == ("TCP", 8443, "ip")
-        assert (group["HealthCheckProtocol"], group["HealthCheckPath"]) == ("HTTPS", "/healthz")
+        assert (group["HealthCheckProtocol"], group["HealthCheckPath"]) == ("HTTPS", "/livez")
         assert group["Matcher"] == {"HttpCode": "200"}
         assert (group["HealthCheckIntervalSeconds"], group["HealthCheckTimeoutSeconds"]) == (10, 5)
         assert (group["HealthyThresholdCount"], group["UnhealthyThresholdCount"]) == (2, 3)
