@@ -562,7 +562,6 @@ def execute(plan: Plan, relabel: Optional[Callable[[str], object]] = None) -> No
             _swap(difference, _staging_for(difference.path, file_set, stagings), undo)
             if difference.write and relabel:
                 relabel(difference.path)
-        _remove_directories(plan)
     except BaseException as error:
         stuck = _undo(undo)
         if isinstance(error, OSError):
@@ -574,6 +573,8 @@ def execute(plan: Plan, relabel: Optional[Callable[[str], object]] = None) -> No
     finally:
         for staging in stagings.values():
             staging.remove()
+    # Files of a folder were staged beside it, in one that may go as well.
+    _remove_directories(plan)
 
 
 def _undo(undo: list[Callable[[], None]]) -> str:

@@ -175,6 +175,19 @@ def test_absent(tmp_path: Path) -> None:
     assert not run(gone).changed
 
 
+def test_folders_that_lie_in_each_other_go_at_once(tmp_path: Path) -> None:
+    outer, inner = tmp_path / "outer", tmp_path / "outer/inner"
+    inner.mkdir(parents=True)
+    (inner / "one").write_text("one")
+    gone = parameters(
+        file(inner / "one", state="absent"),
+        directories=tuple(directory(folder, state="absent_if_empty") for folder in (outer, inner)),
+    )
+    assert run(gone).changed
+    assert tree(tmp_path) == {}
+    assert not run(gone).changed
+
+
 def test_a_link_is_replaced_and_its_target_stays(tmp_path: Path) -> None:
     (tmp_path / "target").write_text("text")
     (tmp_path / "link").symlink_to("target")
