@@ -339,7 +339,7 @@ def test_a_host_that_cannot_become_one_says_why_and_ends(fleet: Fleet, host: Mac
 def test_a_host_that_cannot_store_images_is_none(fleet: Fleet, host: Machine) -> None:
     """Its own health page says so after minutes only, and a load balancer would send clients to it meanwhile."""
     host.write("/var/lib/user-data", fleet.user_data())
-    host.run("chmod 0555 /var/lib/drydock/registry/docker/registry/v2/repositories/drydock")
+    host.run("chmod -R 0555 /var/lib/drydock/registry/docker/registry/v2/repositories/drydock")
     log = host.run(FIRST_BOOT, check=False).stdout
     wait_until_off(host)
     assert "drydock: FAILED: the registry cannot store images, and answers 500" in log
