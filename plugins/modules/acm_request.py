@@ -17,6 +17,7 @@ description:
     after that, each requests another one.
   - With O(certificate_arn), waits until ACM has issued that one.
   - The records are for another module to write; they have to stay, since ACM looks at them again whenever it renews.
+  - The region has to be the load balancer's.
   - Credentials, the API's address and a proxy come from the environment alone, as boto3 reads it.
 options:
   domain:
@@ -34,24 +35,13 @@ options:
     description: How long ACM may take, to make up the records or to issue.
     type: int
     default: 900
-  region:
-    description:
-      - The AWS region, which has to be the load balancer's. When not set, what C(AWS_REGION), C(AWS_DEFAULT_REGION) or the profile say.
-    type: str
-    aliases: [aws_region]
 extends_documentation_fragment:
   - ansible.builtin.action_common_attributes
+  - drydock.registry.aws_account
 attributes:
   check_mode:
-    support: full
     details:
       - Requests nothing and waits for nothing.
-  diff_mode:
-    support: none
-  platform:
-    platforms: posix
-requirements:
-  - boto3 1.34 or newer
 notes:
   - The permissions for it are C(acm:RequestCertificate), C(acm:AddTagsToCertificate) and C(acm:DescribeCertificate).
 seealso:
@@ -115,9 +105,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ansible.module_utils.basic import env_fallback
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
-from ansible_collections.drydock.registry.plugins.module_utils._aws_account import Account, AwsProblem, open_account
+from ansible_collections.drydock.registry.plugins.module_utils._aws_account import Account
 from ansible_collections.drydock.registry.plugins.module_utils._aws_certificates import (
     describe,
     idempotency_token,
@@ -127,6 +116,7 @@ from ansible_collections.drydock.registry.plugins.module_utils._aws_certificates
     refuse_unproven,
     wait_for,
 )
+from ansible_collections.drydock.registry.plugins.module_utils._aws_module import account_of, aws_module, finish
 
 # ACM makes the records up within seconds.
 RECORDS_SECONDS = 60
@@ -164,7 +154,7 @@ def run(module: AnsibleAWSModule) -> dict[str, object]:
     arn, requests = parameters["certificate_arn"], not parameters["certificate_arn"]
     if module.check_mode:
         return {"changed": requests, "certificate_arn": arn, "status": "", "records": []}
-    account = open_account(parameters["region"] or "", "")
+    account = account_of(module)
     if requests:
         arn, found = request(account, parameters["domain"], parameters["tags"])
     else:
@@ -186,29 +176,17 @@ def run(module: AnsibleAWSModule) -> dict[str, object]:
 
 
 def main() -> None:
-    module = AnsibleAWSModule(
-        # Credentials come from the environment alone.
-        default_args=False,
-        argument_spec={
+    module = aws_module(
+        {
             "domain": {"type": "str"},
             "tags": {"type": "dict", "default": {}},
             "certificate_arn": {"type": "str", "default": ""},
             "timeout_seconds": {"type": "int", "default": 900},
-            "region": {
-                "type": "str",
-                "aliases": ["aws_region"],
-                "fallback": (env_fallback, ["AWS_REGION", "AWS_DEFAULT_REGION"]),
-            },
         },
-        supports_check_mode=True,
     )
     if not module.params["certificate_arn"] and not module.params["domain"]:
         module.fail_json(msg="Neither domain nor certificate_arn is set: write one of them.")
-    try:
-        result = run(module)
-    except AwsProblem as problem:
-        module.fail_json(msg=str(problem))
-    module.exit_json(**result)
+    finish(module, lambda: run(module))
 
 
 if __name__ == "__main__":

@@ -39,22 +39,9 @@ options:
       - How long a host that is taken out may take until it completes the hook V(terminate). After that it is ended all the same.
     type: int
     required: true
-  region:
-    description:
-      - The AWS region. When not set, what C(AWS_REGION), C(AWS_DEFAULT_REGION) or the profile say.
-    type: str
-    aliases: [aws_region]
 extends_documentation_fragment:
   - ansible.builtin.action_common_attributes
-attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: none
-  platform:
-    platforms: posix
-requirements:
-  - boto3 1.34 or newer
+  - drydock.registry.aws_account
 notes:
   - The permissions for it are C(autoscaling:DescribeAutoScalingGroups), C(autoscaling:DescribeLifecycleHooks),
     C(autoscaling:PutLifecycleHook) and C(autoscaling:UpdateAutoScalingGroup).
@@ -88,9 +75,8 @@ hooks:
 from collections.abc import Mapping
 from typing import Any
 
-from ansible.module_utils.basic import env_fallback
-from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
-from ansible_collections.drydock.registry.plugins.module_utils._aws_account import Account, AwsProblem, open_account
+from ansible_collections.drydock.registry.plugins.module_utils._aws_account import Account, AwsProblem
+from ansible_collections.drydock.registry.plugins.module_utils._aws_module import account_of, aws_module, finish
 from ansible_collections.drydock.registry.plugins.module_utils._aws_preflight_autoscaling import (
     ABANDON_OR_CONTINUE,
     LAUNCH,
@@ -134,28 +120,16 @@ def run(account: Account, parameters: Mapping[str, Any], check_mode: bool) -> di
 
 
 def main() -> None:
-    module = AnsibleAWSModule(
-        # Credentials come from the environment alone.
-        default_args=False,
-        argument_spec={
+    module = aws_module(
+        {
             "name": {"type": "str", "required": True},
             "warmup_seconds": {"type": "int", "required": True},
             "capacity_rebalance_enabled": {"type": "bool", "default": False},
             "launch_seconds": {"type": "int", "required": True},
             "terminate_seconds": {"type": "int", "required": True},
-            "region": {
-                "type": "str",
-                "aliases": ["aws_region"],
-                "fallback": (env_fallback, ["AWS_REGION", "AWS_DEFAULT_REGION"]),
-            },
         },
-        supports_check_mode=True,
     )
-    try:
-        result = run(open_account(module.params["region"] or "", ""), module.params, module.check_mode)
-    except AwsProblem as problem:
-        module.fail_json(msg=str(problem))
-    module.exit_json(**result)
+    finish(module, lambda: run(account_of(module), module.params, module.check_mode))
 
 
 if __name__ == "__main__":

@@ -26,11 +26,6 @@ options:
       - The deployment's name, at most 32 of lower-case letters, digits and hyphens.
     type: str
     required: true
-  region:
-    description:
-      - The AWS region. When empty or not set, what C(AWS_REGION), C(AWS_DEFAULT_REGION) or the profile say.
-    type: str
-    aliases: [aws_region]
   removing:
     description:
       - With V(true), only what carries the deployment's mark is looked up, and neither settings nor what they meet are judged, since
@@ -513,15 +508,7 @@ options:
         default: true
 extends_documentation_fragment:
   - ansible.builtin.action_common_attributes
-attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: none
-  platform:
-    platforms: posix
-requirements:
-  - boto3 1.34 or newer
+  - drydock.registry.aws_account
 notes:
   - The permissions for it, all of which AWS counts as reading, are for every section C(sts:GetCallerIdentity) (nobody needs to be
     granted it), and
@@ -941,9 +928,8 @@ alarms:
 
 from typing import Any
 
-from ansible.module_utils.basic import env_fallback
-from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
-from ansible_collections.drydock.registry.plugins.module_utils._aws_account import AwsProblem, open_account
+from ansible_collections.drydock.registry.plugins.module_utils._aws_account import AwsProblem
+from ansible_collections.drydock.registry.plugins.module_utils._aws_module import account_of, aws_module
 from ansible_collections.drydock.registry.plugins.module_utils._aws_preflight import SECTIONS, look
 
 STRINGS: dict[str, Any] = {"type": "list", "elements": "str", "default": []}
@@ -951,11 +937,6 @@ TEXT: dict[str, Any] = {"type": "str", "default": ""}
 
 ARGUMENTS: dict[str, Any] = {
     "deployment": {"type": "str", "required": True},
-    "region": {
-        "type": "str",
-        "aliases": ["aws_region"],
-        "fallback": (env_fallback, ["AWS_REGION", "AWS_DEFAULT_REGION"]),
-    },
     "removing": {"type": "bool", "default": False},
     "problems": STRINGS,
     "tags": {"type": "dict", "default": {}},
@@ -1100,18 +1081,11 @@ ARGUMENTS: dict[str, Any] = {
 
 
 def main() -> None:
-    module = AnsibleAWSModule(
-        # Credentials come from the environment alone.
-        default_args=False,
-        argument_spec=ARGUMENTS,
-        mutually_exclusive=[list(SECTIONS)],
-        required_one_of=[list(SECTIONS)],
-        supports_check_mode=True,
-    )
+    module = aws_module(ARGUMENTS, mutually_exclusive=[list(SECTIONS)], required_one_of=[list(SECTIONS)])
     parameters = module.params
     section = next(name for name in SECTIONS if parameters[name] is not None)
     try:
-        account = open_account(parameters["region"] or "", parameters["deployment"])
+        account = account_of(module)
         account.removing = parameters["removing"]
         result = look(account, section, parameters[section], parameters["tags"])
         problems = account.problems

@@ -28,21 +28,9 @@ options:
     description: What the keys of the log begin with.
     type: str
     default: ""
-  region:
-    description: The AWS region. When not set, what C(AWS_REGION), C(AWS_DEFAULT_REGION) or the profile say.
-    type: str
-    aliases: [aws_region]
 extends_documentation_fragment:
   - ansible.builtin.action_common_attributes
-attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: none
-  platform:
-    platforms: posix
-requirements:
-  - boto3 1.34 or newer
+  - drydock.registry.aws_account
 notes:
   - The permissions for it are C(s3:GetBucketLogging) and C(s3:PutBucketLogging).
 seealso:
@@ -70,9 +58,8 @@ target:
 
 from typing import Any
 
-from ansible.module_utils.basic import env_fallback
-from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
-from ansible_collections.drydock.registry.plugins.module_utils._aws_account import Account, AwsProblem, open_account
+from ansible_collections.drydock.registry.plugins.module_utils._aws_account import Account
+from ansible_collections.drydock.registry.plugins.module_utils._aws_module import account_of, aws_module, finish
 
 
 def ensure(account: Account, name: str, wanted: dict[str, str], check_mode: bool) -> bool:
@@ -90,29 +77,23 @@ def ensure(account: Account, name: str, wanted: dict[str, str], check_mode: bool
 
 
 def main() -> None:
-    module = AnsibleAWSModule(
-        # Credentials come from the environment alone.
-        default_args=False,
-        argument_spec={
+    module = aws_module(
+        {
             "name": {"type": "str", "required": True},
             "target_bucket": {"type": "str", "required": True},
             "target_prefix": {"type": "str", "default": ""},
-            "region": {
-                "type": "str",
-                "aliases": ["aws_region"],
-                "fallback": (env_fallback, ["AWS_REGION", "AWS_DEFAULT_REGION"]),
-            },
         },
-        supports_check_mode=True,
     )
     parameters = module.params
     wanted = {"TargetBucket": parameters["target_bucket"], "TargetPrefix": parameters["target_prefix"]}
-    try:
-        account = open_account(parameters["region"] or "", "")
-        changed = ensure(account, parameters["name"], wanted, module.check_mode)
-    except AwsProblem as problem:
-        module.fail_json(msg=str(problem))
-    module.exit_json(changed=changed, target=f"s3://{parameters['target_bucket']}/{parameters['target_prefix']}")
+    target = f"s3://{parameters['target_bucket']}/{parameters['target_prefix']}"
+    finish(
+        module,
+        lambda: {
+            "changed": ensure(account_of(module), parameters["name"], wanted, module.check_mode),
+            "target": target,
+        },
+    )
 
 
 if __name__ == "__main__":

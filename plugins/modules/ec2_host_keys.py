@@ -42,11 +42,6 @@ options:
     type: int
     default: 300
     aliases: [timeout]
-  region:
-    description:
-      - The AWS region. When empty or not set, what C(AWS_REGION), C(AWS_DEFAULT_REGION) or the profile say.
-    type: str
-    aliases: [aws_region]
   state:
     description:
       - With V(absent), the alias is taken out of the file, and AWS is not asked.
@@ -55,17 +50,11 @@ options:
     default: present
 extends_documentation_fragment:
   - ansible.builtin.action_common_attributes
+  - drydock.registry.aws_account
 attributes:
   check_mode:
-    support: full
     details:
       - Does not ask the console, so that it says what would change and returns no keys that are new.
-  diff_mode:
-    support: none
-  platform:
-    platforms: posix
-requirements:
-  - boto3 1.34 or newer
 notes:
   - The permission for it is C(ec2:GetConsoleOutput).
   - Images whose cloud-init is told not to print keys (C(ssh.emit_keys_to_console), C(ssh_key_console_blacklist)) never show them.
@@ -120,9 +109,8 @@ import os
 import tempfile
 import time
 
-from ansible.module_utils.basic import env_fallback
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
-from ansible_collections.drydock.registry.plugins.module_utils._aws_account import Account, AwsProblem, open_account
+from ansible_collections.drydock.registry.plugins.module_utils._aws_account import Account, AwsProblem
 from ansible_collections.drydock.registry.plugins.module_utils._aws_host_keys import (
     ALIAS,
     known_keys,
@@ -130,6 +118,7 @@ from ansible_collections.drydock.registry.plugins.module_utils._aws_host_keys im
     with_keys,
     without,
 )
+from ansible_collections.drydock.registry.plugins.module_utils._aws_module import account_of, aws_module, finish
 
 
 def console(account: Account, instance_id: str) -> str:
@@ -183,7 +172,7 @@ def run(module: AnsibleAWSModule) -> dict[str, object]:
     elif not keys:
         if module.check_mode:
             return {"changed": True, "keys": [], "known_hosts": path, "alias": alias}
-        account = open_account(parameters["region"] or "", "")
+        account = account_of(module)
         keys = wait_for_keys(
             lambda: console(account, instance_id), parameters["timeout_seconds"], time.sleep, time.monotonic
         )
@@ -206,34 +195,23 @@ def run(module: AnsibleAWSModule) -> dict[str, object]:
 
 
 def main() -> None:
-    module = AnsibleAWSModule(
-        # Credentials come from the environment alone.
-        default_args=False,
-        argument_spec={
+    module = aws_module(
+        {
             "instance_id": {"type": "str", "required": True},
             # Names and public keys, no secrets.
             "known_hosts": {"type": "path", "required": True, "no_log": False},
             "alias": {"type": "str"},
             "timeout_seconds": {"type": "int", "default": 300, "aliases": ["timeout"]},
-            "region": {
-                "type": "str",
-                "aliases": ["aws_region"],
-                "fallback": (env_fallback, ["AWS_REGION", "AWS_DEFAULT_REGION"]),
-            },
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
         },
-        supports_check_mode=True,
     )
     try:
-        result = run(module)
-    except AwsProblem as problem:
-        module.fail_json(msg=str(problem))
+        finish(module, lambda: run(module))
     except OSError as error:
         module.fail_json(
             msg=f"The file {module.params['known_hosts']} cannot be used ({error.strerror}): correct its owner and mode, or write another "
             "path."
         )
-    module.exit_json(**result)
 
 
 if __name__ == "__main__":

@@ -30,22 +30,9 @@ options:
     type: list
     elements: str
     default: []
-  region:
-    description:
-      - The AWS region. When not set, what C(AWS_REGION), C(AWS_DEFAULT_REGION) or the profile say.
-    type: str
-    aliases: [aws_region]
 extends_documentation_fragment:
   - ansible.builtin.action_common_attributes
-attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: none
-  platform:
-    platforms: posix
-requirements:
-  - boto3 1.34 or newer
+  - drydock.registry.aws_account
 notes:
   - The permissions for it are C(ecs:DescribeClusters), C(ecs:CreateCluster), C(ecs:TagResource) and C(ecs:PutClusterCapacityProviders).
 seealso:
@@ -72,9 +59,8 @@ created:
 from collections.abc import Mapping
 from typing import Any
 
-from ansible.module_utils.basic import env_fallback
-from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
-from ansible_collections.drydock.registry.plugins.module_utils._aws_account import Account, AwsProblem, open_account
+from ansible_collections.drydock.registry.plugins.module_utils._aws_account import Account
+from ansible_collections.drydock.registry.plugins.module_utils._aws_module import account_of, aws_module, finish
 
 
 def pairs(tags: Mapping[str, Any]) -> list[dict[str, str]]:
@@ -110,26 +96,14 @@ def run(account: Account, parameters: Mapping[str, Any], check_mode: bool) -> di
 
 
 def main() -> None:
-    module = AnsibleAWSModule(
-        # Credentials come from the environment alone.
-        default_args=False,
-        argument_spec={
+    module = aws_module(
+        {
             "name": {"type": "str", "required": True},
             "tags": {"type": "dict", "default": {}},
             "capacity_providers": {"type": "list", "elements": "str", "default": []},
-            "region": {
-                "type": "str",
-                "aliases": ["aws_region"],
-                "fallback": (env_fallback, ["AWS_REGION", "AWS_DEFAULT_REGION"]),
-            },
         },
-        supports_check_mode=True,
     )
-    try:
-        result = run(open_account(module.params["region"] or "", ""), module.params, module.check_mode)
-    except AwsProblem as problem:
-        module.fail_json(msg=str(problem))
-    module.exit_json(**result)
+    finish(module, lambda: run(account_of(module), module.params, module.check_mode))
 
 
 if __name__ == "__main__":

@@ -29,21 +29,9 @@ options:
     description: Tags of new parameters.
     type: dict
     default: {}
-  region:
-    description: The AWS region. When not set, what C(AWS_REGION), C(AWS_DEFAULT_REGION) or the profile say.
-    type: str
-    aliases: [aws_region]
 extends_documentation_fragment:
   - ansible.builtin.action_common_attributes
-attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: none
-  platform:
-    platforms: posix
-requirements:
-  - boto3 1.34 or newer
+  - drydock.registry.aws_account
 notes:
   - The permissions for it are C(ssm:GetParametersByPath), C(ssm:PutParameter), C(ssm:AddTagsToResource) and C(ssm:DeleteParameters).
 seealso:
@@ -70,9 +58,8 @@ names:
 
 from collections.abc import Mapping
 
-from ansible.module_utils.basic import env_fallback
-from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
-from ansible_collections.drydock.registry.plugins.module_utils._aws_account import Account, AwsProblem, open_account
+from ansible_collections.drydock.registry.plugins.module_utils._aws_account import Account
+from ansible_collections.drydock.registry.plugins.module_utils._aws_module import account_of, aws_module, finish
 
 # https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_DeleteParameters.html
 DELETED_AT_ONCE = 10
@@ -98,30 +85,23 @@ def ensure(
 
 
 def main() -> None:
-    module = AnsibleAWSModule(
-        # Credentials come from the environment alone.
-        default_args=False,
-        argument_spec={
+    module = aws_module(
+        {
             "path": {"type": "str", "required": True},
             "values": {"type": "dict", "default": {}},
             "tags": {"type": "dict", "default": {}},
-            "region": {
-                "type": "str",
-                "aliases": ["aws_region"],
-                "fallback": (env_fallback, ["AWS_REGION", "AWS_DEFAULT_REGION"]),
-            },
         },
-        supports_check_mode=True,
     )
     path = module.params["path"].rstrip("/")
     values = {f"{path}/{name}": str(value) for name, value in module.params["values"].items()}
     wanted = {name: value for name, value in values.items() if value}
-    try:
-        account = open_account(module.params["region"] or "", "")
-        changed = ensure(account, path, wanted, module.params["tags"], module.check_mode)
-    except AwsProblem as problem:
-        module.fail_json(msg=str(problem))
-    module.exit_json(changed=changed, names=sorted(wanted))
+    finish(
+        module,
+        lambda: {
+            "changed": ensure(account_of(module), path, wanted, module.params["tags"], module.check_mode),
+            "names": sorted(wanted),
+        },
+    )
 
 
 if __name__ == "__main__":
