@@ -435,13 +435,13 @@ def _renewal(
         renewal["next"] = moment(end - datetime.timedelta(days=int(report.settings["renew_before_days"])))
     timer = found["timer"]
     if timer:
-        renewal["timer"] = {key: timer[key] for key in ("name", "state", "enabled", "next", "last", "service_result")}
+        renewal["timer"] = _timer(report, timer, "renewal", "renews the certificate", "renew")
         renewal["next"] = timer["next"]
-        _timer(report, timer, "renewal", "renews the certificate", "renew")
     return renewal
 
 
-def _timer(report: Report, timer: Mapping[str, Any], about: str, does: str, attempt: str) -> None:
+def _timer(report: Report, timer: Mapping[str, Any], about: str, does: str, attempt: str) -> dict[str, Any]:
+    """A timer's entry."""
     name = timer["name"]
     if timer["problem"]:
         report.warning(
@@ -467,6 +467,7 @@ def _timer(report: Report, timer: Mapping[str, Any], about: str, does: str, atte
             f"The last attempt to {attempt} failed{f' on {readable(ended)}' if ended else ''}: "
             f"`journalctl --unit {timer['service']}` on {report.host} says why.",
         )
+    return {key: timer[key] for key in ("name", "state", "enabled", "next", "last", "service_result")}
 
 
 # ---- users ---------------------------------------------------------------------------------------------------------
@@ -690,11 +691,9 @@ def _maintenance(report: Report, found: Mapping[str, Any]) -> dict[str, Any] | N
     if not seen:
         return None
     timer = seen["timer"]
-    if timer:
-        _timer(report, timer, "storage", "keeps the storage in order", "keep the storage in order")
-    kept = ("name", "state", "enabled", "next", "last", "service_result")
+    words = ("storage", "keeps the storage in order", "keep the storage in order")
     return {
-        "timer": {key: timer[key] for key in kept} if timer else None,
+        "timer": _timer(report, timer, *words) if timer else None,
         **{key: seen[key] for key in ("time", "since", "totals")},
     }
 
