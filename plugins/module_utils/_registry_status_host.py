@@ -372,6 +372,14 @@ def folder_bytes(directory: str, seconds: float, clock: Callable[[], float] = ti
     return total, complete
 
 
+def is_read_only(directory: str) -> bool:
+    """Tell whether the file system of a folder is, which takes no time. What is no folder is not."""
+    try:
+        return os.path.isdir(directory) and bool(os.statvfs(directory).f_flag & os.ST_RDONLY)
+    except OSError:
+        return False
+
+
 def read_storage(directory: str, seconds: float) -> Storage:
     """Measure a folder. One that is a file system of its own is known at once, another is counted for some seconds."""
     found = Storage(

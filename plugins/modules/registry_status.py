@@ -357,6 +357,7 @@ from ansible_collections.drydock.registry.plugins.module_utils._registry_status_
     ask_proxy,
     ask_socket,
     has_systemd,
+    is_read_only,
     read_containers,
     read_figures,
     read_loaded,
@@ -429,9 +430,8 @@ def find(params: dict[str, Any], run: Runner, *, dry: bool) -> dict[str, Any]:
         timer = read_timer(params["timer"], run) if params["timer"] and has_systemd() else None
         watch = read_service(params["watch"], run) if params["watch"] and has_systemd() else ""
         loaded = read_loaded(params["reload_program"] or "", run)
-        storage = measured.result() if measured else None
-        # That a file system is read-only is known.
-        engine = containers(params, run, writes=not dry and not (storage and storage["read_only"]))
+        # Counting takes seconds. That a file system is read-only is known before.
+        engine = containers(params, run, writes=not dry and not is_read_only(params["storage_directory"] or ""))
         return {
             "time": utc(time.time()),
             "certificate": pem(f"{params['tls_directory']}/tls.crt", CERTIFICATE),
@@ -444,7 +444,7 @@ def find(params: dict[str, Any], run: Runner, *, dry: bool) -> dict[str, Any]:
             "timer": timer,
             "watch": watch,
             "maintenance": maintenance(params, run),
-            "storage": storage,
+            "storage": measured.result() if measured else None,
         }
 
 

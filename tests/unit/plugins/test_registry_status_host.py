@@ -17,6 +17,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -390,6 +391,18 @@ def test_figures_of_the_last_report(tmp_path: Path, text: str | None, figures: t
     if text is not None:
         path.write_text(text, encoding="utf-8")
     assert host.read_figures(str(path)) == figures
+
+
+@pytest.mark.parametrize(
+    ("flags", "read_only"), [(0, False), (os.ST_RDONLY, True), (os.ST_RDONLY | os.ST_NOSUID, True)]
+)
+def test_a_file_system_that_is_read_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: int, read_only: bool
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(os, "statvfs", lambda _path: SimpleNamespace(f_flag=flags))
+    assert host.is_read_only(str(tmp_path)) is read_only
+    assert not any(host.is_read_only(path) for path in (str(tmp_path / "file"), str(tmp_path / "missing"), ""))
 
 
 def test_storage(tmp_path: Path) -> None:
