@@ -111,7 +111,9 @@ def patterns_problems(
     if not patterns:
         return [f"{what} is empty: {remedy}."]
     problems = ((pattern, problem_of(pattern)) for pattern in patterns)
-    return [f"{what} holds the pattern {_shown(pattern)}, which {problem}." for pattern, problem in problems if problem]
+    return [
+        f"{what} holds the pattern {shown_value(pattern)}, which {problem}." for pattern, problem in problems if problem
+    ]
 
 
 def access_problems(users: object, variable: str) -> list[str]:
@@ -123,10 +125,10 @@ def access_problems(users: object, variable: str) -> list[str]:
         if not isinstance(user, Mapping) or "name" not in user:
             continue
         name = user["name"]
-        label = f"of user {_shown(name)} in {variable}"
+        label = f"of user {shown_value(name)} in {variable}"
         if "access" in user and user["access"] not in ACCESS_WORDS:
             words = f"{', '.join(ACCESS_WORDS[:-1])} or {ACCESS_WORDS[-1]}"
-            problems.append(f"The access {label} is {_shown(user['access'])}: write {words}.")
+            problems.append(f"The access {label} is {shown_value(user['access'])}: write {words}.")
         if "repositories" in user:
             problems += patterns_problems(
                 user["repositories"],
@@ -145,7 +147,7 @@ def access_problems(users: object, variable: str) -> list[str]:
     return problems
 
 
-def _shown(value: object) -> str:
+def shown_value(value: object) -> str:
     """Show a value so that nothing in it can disturb a terminal or fill it."""
     text = f"'{value}'" if isinstance(value, str) and value.isprintable() else ascii(value)
     return text if len(text) <= 80 else f"{text[:70]}...'"

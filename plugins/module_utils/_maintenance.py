@@ -15,7 +15,12 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Optional
 
-from ansible_collections.drydock.registry.plugins.module_utils._access import EVERYTHING, is_true, patterns_problems
+from ansible_collections.drydock.registry.plugins.module_utils._access import (
+    EVERYTHING,
+    is_true,
+    patterns_problems,
+    shown_value,
+)
 
 VARIABLE = "registry_maintenance_retention"
 KEEPS = ("keep_tags", "keep_newest", "keep_pushed_within_days")
@@ -62,10 +67,10 @@ def _rule_problems(rule: object, label: str) -> list[str]:
         problems += _tag_problems(label, key, rule.get(key))
     for key, least in COUNTS.items():
         if rule.get(key) is not None and not _is_count(rule[key], least):
-            problems.append(f"{label} has `{key}: {_shown(rule[key])}`: write a whole number from {least} on.")
+            problems.append(f"{label} has `{key}: {shown_value(rule[key])}`: write a whole number from {least} on.")
     if rule.get("order") is not None and rule["order"] not in ORDERS:
         problems.append(
-            f"{label} has `order: {_shown(rule['order'])}`: write {', '.join(ORDERS[:-1])} or {ORDERS[-1]}."
+            f"{label} has `order: {shown_value(rule['order'])}`: write {', '.join(ORDERS[:-1])} or {ORDERS[-1]}."
         )
     return problems or _senseless(label, rule)
 
@@ -100,11 +105,11 @@ def _tag_problems(label: str, key: str, patterns: object) -> list[str]:
     if patterns is None:
         return []
     if isinstance(patterns, (str, Mapping)) or not isinstance(patterns, Sequence):
-        return [f"{label} has a `{key}` that is not a list: write [{_shown(patterns)}]."]
+        return [f"{label} has a `{key}` that is not a list: write [{shown_value(patterns)}]."]
     if key == "tags" and not patterns:
         return [f"{label} has an empty list `tags`: name at least one pattern, or leave `tags` out for all of them."]
     return [
-        f"{label} has the pattern {_shown(pattern)} in `{key}`: write letters, digits, '.', '_' and '-', in quotes, "
+        f"{label} has the pattern {shown_value(pattern)} in `{key}`: write letters, digits, '.', '_' and '-', in quotes, "
         "with '*' for any characters and '?' for one; it is no regular expression."
         for pattern in patterns
         if not isinstance(pattern, str) or not _TAG_PATTERN.fullmatch(pattern)
@@ -164,11 +169,6 @@ def _is_count(value: object, least: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
-def _shown(value: object) -> str:
-    text = f"'{value}'" if isinstance(value, str) and value.isprintable() else ascii(value)
-    return text if len(text) <= 80 else f"{text[:70]}...'"
-
-
 def _lower(text: str) -> str:
     return text[0].lower() + text[1:]
 
@@ -207,10 +207,10 @@ def setting_problems(settings: Mapping[str, Any]) -> list[str]:
     ]
     if not re.fullmatch(r"([01][0-9]|2[0-3]):[0-5][0-9]", str(settings["time"])):
         problems.append(
-            f"registry_maintenance_time is {_shown(settings['time'])}: write hour and minute in quotes, such as '03:17'."
+            f"registry_maintenance_time is {shown_value(settings['time'])}: write hour and minute in quotes, such as '03:17'."
         )
     problems += [
-        f"registry_maintenance_{name} is {_shown(settings[name])}: write an absolute path."
+        f"registry_maintenance_{name} is {shown_value(settings[name])}: write an absolute path."
         for name in ("directory", "state_directory")
         if not str(settings[name]).startswith("/")
     ]
