@@ -491,6 +491,14 @@ def put(site: Site, user: str, reference: str, body: bytes, kind: str = MANIFEST
     return site.answer(f"/v2/team-a/app/manifests/{reference}", "PUT", user=user, headers=headers, body=body)
 
 
+def send(site: Site, target: str, body: bytes, method: str = "PATCH", user: str = "admin", **headers: str) -> Answer:
+    """Send a body as chunks, without a length."""
+    sent = {"Host": ADDRESS, "Transfer-Encoding": "chunked", **site.auth(user), **headers}
+    lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in sent.items()), "", ""]
+    with site.connect() as client:
+        return client.raw("\r\n".join(lines).encode() + f"{len(body):x}\r\n".encode() + body + b"\r\n0\r\n\r\n", method)
+
+
 def led_to(site: Site, tag: str) -> str:
     """Return the digest that a tag of team-a/app has."""
     accept = {"Accept": f"{INDEX_TYPE}, {MANIFEST_TYPE}"}
@@ -537,12 +545,7 @@ def test_tags_that_stay(site: Site, manifest: bytes, user: str, tag: str, stays:
     with site.recording() as recorded:
         moved = put(site, user, tag, second, kind)
         if stays:
-            chunked = {**site.auth(user), "Content-Type": kind, "Transfer-Encoding": "chunked"}
-            lines = [f"PUT /v2/team-a/app/manifests/{tag} HTTP/1.1", f"Host: {ADDRESS}"]
-            lines += [f"{name}: {value}" for name, value in chunked.items()]
-            body = f"{len(second):x}\r\n".encode() + second + b"\r\n0\r\n\r\n"
-            with site.connect() as client:
-                again = client.raw("\r\n".join([*lines, "", ""]).encode() + body, "PUT")
+            again = send(site, f"/v2/team-a/app/manifests/{tag}", second, "PUT", user, **{"Content-Type": kind})
             assert (again.status, again.body) == (moved.status, moved.body)
     if stays:
         assert refusal(moved, 403, "DENIED")
@@ -561,10 +564,7 @@ def test_what_the_registry_says_of_a_manifest_arrives(site: Site, manifest: byte
     large = manifest + b" " * 4 * 2**20
     with site.recording() as recorded:
         assert refusal(put(site, "release", "r2", large), 413, "MANIFEST_INVALID")
-        lines = f"PUT /v2/team-a/app/manifests/r2 HTTP/1.1\r\nHost: {ADDRESS}\r\nTransfer-Encoding: chunked\r\n"
-        lines += f"Authorization: {site.auth('release')['Authorization']}\r\n\r\n{len(large):x}\r\n"
-        with site.connect() as client:
-            assert client.raw(lines.encode() + large + b"\r\n0\r\n\r\n", "PUT").status == 413
+        assert send(site, "/v2/team-a/app/manifests/r2", large, "PUT", "release").status == 413
     assert recorded == []
     assert site.code("/v2/team-a/app/manifests/r2", user="release") == 404
 
@@ -639,14 +639,6 @@ def upload(site: Site, repository: str) -> str:
         return begun.headers["location"].partition(ADDRESS)[2]
     assert refusal(begun, 403, "DENIED")
     return str(json.loads(begun.body)["errors"][0]["message"])
-
-
-def send(site: Site, target: str, body: bytes, method: str = "PATCH", **headers: str) -> Answer:
-    """Send a body as chunks, without a length."""
-    sent = {"Host": ADDRESS, "Transfer-Encoding": "chunked", **site.auth("admin"), **headers}
-    lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in sent.items()), "", ""]
-    with site.connect() as client:
-        return client.raw("\r\n".join(lines).encode() + f"{len(body):x}\r\n".encode() + body + b"\r\n0\r\n\r\n", method)
 
 
 def test_upload_above_a_quota_is_refused_when_it_begins(site: Site, layers: dict[str, str], manifest: bytes) -> None:
