@@ -15,11 +15,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import machine
 import pytest
@@ -36,6 +36,7 @@ CONTAINERS = ("drydock-proxy", *REGISTRIES)
 CRL = "/etc/drydock/proxy/client.crl"
 RELOAD = "/usr/local/sbin/drydock-reload-proxy"
 WAIT_SECONDS = 300
+T = TypeVar("T")
 
 
 class Run(NamedTuple):
@@ -233,6 +234,15 @@ class Deployment:
         ask = f"openssl s_client -connect 127.0.0.1:443 -servername {ADDRESS} </dev/null 2>/dev/null"
         text = self.host("sh", "-c", f"{ask} | openssl x509 -noout -serial -issuer").stdout
         return dict(line.split("=", 1) for line in text.splitlines())
+
+    @staticmethod
+    def until(ask: Callable[[], T]) -> T:
+        """Ask until the answer is one."""
+        end = time.monotonic() + WAIT_SECONDS
+        while not (answer := ask()):
+            assert time.monotonic() < end, "it does not come"
+            time.sleep(0.5)
+        return answer
 
     def healthy_again(self) -> float:
         """Wait until the registry answers again; return the seconds."""

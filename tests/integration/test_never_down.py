@@ -121,14 +121,6 @@ class Busy(Deployment):
             for one in details
         }
 
-    @staticmethod
-    def until(condition: Callable[[], bool]) -> None:
-        """Wait for something that has to come."""
-        end = time.monotonic() + WAIT_SECONDS
-        while not condition():
-            assert time.monotonic() < end, "it does not come"
-            time.sleep(0.5)
-
     def another_image(self, name: str, program: str = "") -> Path:
         """Make another image of the same programs, or one of the same name whose nginx is a script, with the former as `nginx-before`."""
         form = "{{.Config.Image}} {{.Image}}"

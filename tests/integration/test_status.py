@@ -10,10 +10,10 @@ import datetime
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import boto3
 import pytest
@@ -21,7 +21,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from deployment import ADDRESS, CRL, WAIT_SECONDS, Deployment, deployed_hosts, results
+from deployment import ADDRESS, CRL, Deployment, deployed_hosts, results
 from http_proxy import HttpProxy, http_proxy
 from moto.server import ThreadedMotoServer
 
@@ -85,18 +85,6 @@ def different(deployment: Deployment, path: str, text: str) -> Iterator[None]:
         yield
     finally:
         deployment.host("sh", "-c", f"cat >{path}", stdin=before)
-
-
-T = TypeVar("T")
-
-
-def until(ask: Callable[[], T]) -> T:
-    """Ask until the answer is one."""
-    end = time.monotonic() + WAIT_SECONDS
-    while not (answer := ask()):
-        assert time.monotonic() < end, "it does not come"
-        time.sleep(0.5)
-    return answer
 
 
 def begin_upload(deployment: Deployment) -> str:
@@ -234,7 +222,7 @@ def test_broken_users_and_a_full_disk(deployment: Deployment) -> None:
     try:
         # It ends when nothing is left.
         deployment.host("dd", "if=/dev/zero", f"of={STORAGE}/layer", "bs=100k", check=False)
-        refused = until(lambda: begin_upload(deployment))
+        refused = deployment.until(lambda: begin_upload(deployment))
         health = deployment.host("curl", "-ks", "https://127.0.0.1/healthz").stdout
         assert deployment.status("/v2/team/app/tags/list", user="alice") == 404
         with different(deployment, ACCESS, '{"users": '):
@@ -244,7 +232,7 @@ def test_broken_users_and_a_full_disk(deployment: Deployment) -> None:
     # Before the disk is full, and only for as long.
     assert "has no room for another upload, or is read-only; pulls go on. Delete images" in refused
     assert health == "pulls go on; new uploads are refused, since the disk has no room for them or is read-only\n"
-    until(lambda: begin_upload(deployment) == "")
+    deployment.until(lambda: begin_upload(deployment) == "")
     assert made.returncode == 2
     assert "is no list of users" in made.message("users")
     assert "is full but for" in made.message("storage")
