@@ -260,7 +260,14 @@ def test_the_roles_of_a_host_before_any_look(tmp_path: Path) -> None:
         "tasks": [
             {
                 "drydock.registry.validate_settings": {
-                    "roles": ["docker_engine", "registry_tls", "registry_auth", "registry_server", "registry_proxy"]
+                    "roles": [
+                        "docker_engine",
+                        "registry_tls",
+                        "registry_auth",
+                        "registry_server",
+                        "registry_proxy",
+                        "registry_maintenance",
+                    ]
                 },
                 "register": "found",
                 "failed_when": "found.problems != ['registry_auth_users is empty: give at least one user, such as [{name: alice}].']",

@@ -26,7 +26,14 @@ from ansible_collections.drydock.registry.plugins.action import role_looks, vali
 from ansible_collections.drydock.registry.plugins.module_utils._host_look import docker  # noqa: E402
 from ansible_collections.drydock.registry.plugins.modules import host_look  # noqa: E402
 
-ON_HOSTS = ("docker_engine", "registry_tls", "registry_auth", "registry_server", "registry_proxy")
+ON_HOSTS = (
+    "docker_engine",
+    "registry_tls",
+    "registry_auth",
+    "registry_server",
+    "registry_proxy",
+    "registry_maintenance",
+)
 LOADER = DataLoader()
 
 
