@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, TypeVar
 
 from botocore.exceptions import ClientError
 
@@ -49,31 +49,40 @@ class Deployment:
     vpc: str
 
 
-Check = Callable[[Deployment], None]
-CONTROLS: dict[str, Check] = {}
+Subject = TypeVar("Subject")
 
 
-def control(number: str) -> Callable[[Check], Check]:
-    """Register a check under the number of its control."""
+class Controls(dict[str, Callable[[Subject], None]]):
+    """Checks by the numbers of their controls."""
 
-    def register(check: Check) -> Check:
-        assert number not in CONTROLS, number
-        CONTROLS[number] = check
-        return check
+    def control(self, number: str) -> Callable[[Callable[[Subject], None]], Callable[[Subject], None]]:
+        """Register a check under the number of its control."""
 
-    return register
+        def register(check: Callable[[Subject], None]) -> Callable[[Subject], None]:
+            assert number not in self, number
+            self[number] = check
+            return check
+
+        return register
+
+    def failures(self, subject: Subject, numbers: Iterable[str]) -> dict[str, str]:
+        """Return the sentences of the controls that would fail."""
+        said = {}
+        for number in numbers:
+            try:
+                self[number](subject)
+            except AssertionError as problem:
+                said[number] = str(problem)
+        return said
+
+
+CONTROLS: Controls[Deployment] = Controls()
+control = CONTROLS.control
 
 
 def failures(deployment: Deployment, beginnings: tuple[str, ...] = ("",)) -> dict[str, str]:
     """Return the sentences of the controls that would fail, of those whose numbers begin so."""
-    said = {}
-    for number, check in CONTROLS.items():
-        if number.startswith(beginnings):
-            try:
-                check(deployment)
-            except AssertionError as problem:
-                said[number] = str(problem)
-    return said
+    return CONTROLS.failures(deployment, [number for number in CONTROLS if number.startswith(beginnings)])
 
 
 # --- Asking ------------------------------------------------------------------------------------------------------

@@ -7,36 +7,16 @@ deployment, and raises AssertionError with a sentence where the control would fa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
+from aws_controls import Controls
+
 Facts = dict[str, Any]
-Check = Callable[[Facts], None]
-CONTROLS: dict[str, Check] = {}
+CONTROLS: Controls[Facts] = Controls()
+control, failures = CONTROLS.control, CONTROLS.failures
 # ECS.8: what Security Hub calls a secret, and ours.
 SECRET_NAMES = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "ECS_ENGINE_AUTH_DATA", "REGISTRY_HTTP_SECRET"}
-
-
-def control(number: str) -> Callable[[Check], Check]:
-    """Register a check under the number of its control."""
-
-    def register(check: Check) -> Check:
-        assert number not in CONTROLS, number
-        CONTROLS[number] = check
-        return check
-
-    return register
-
-
-def failures(facts: Facts, numbers: Iterable[str]) -> dict[str, str]:
-    """Return the sentences of the controls that would fail."""
-    said = {}
-    for number in numbers:
-        try:
-            CONTROLS[number](facts)
-        except AssertionError as problem:
-            said[number] = str(problem)
-    return said
 
 
 # --- Asking ------------------------------------------------------------------------------------------------------
