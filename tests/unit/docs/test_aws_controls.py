@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import aws_controls
 import aws_platform_controls
@@ -52,15 +52,33 @@ class Row(NamedTuple):
     setting: str
 
 
-def rows() -> list[Row]:
-    """Return a row for each control; a row of the guide may name several."""
+class PlatformRow(NamedTuple):
+    """A row of the guide's table for fleets and tasks."""
+
+    number: str
+    asked: str
+    fleet: str
+    tasks: str
+    here: str
+    setting: str
+
+
+AnyRow = TypeVar("AnyRow", Row, PlatformRow)
+
+
+def rows_of(kind: type[AnyRow]) -> list[AnyRow]:
+    """Return a row for each control; a row of the guide may name several. Tables are told apart by how many columns they have."""
     found = []
     for line in (ROOT / "docs/aws.md").read_text(encoding="utf-8").splitlines():
         cells = [cell.strip() for cell in line.removeprefix("|").removesuffix("|").split("|")]
         numbers = re.findall(r"[A-Z][A-Za-z0-9]+\.\d+", cells[0])
-        if line.startswith("|") and numbers and len(cells) == len(Row._fields):
-            found += [Row(number, *cells[1:]) for number in numbers]
+        if line.startswith("|") and numbers and len(cells) == len(kind._fields):
+            found += [kind(number, *cells[1:]) for number in numbers]
     return found
+
+
+def rows() -> list[Row]:
+    return rows_of(Row)
 
 
 def test_no_control_has_two_rows() -> None:
@@ -110,25 +128,8 @@ PLATFORM_STANDARD: dict[str, list[int]] = {
 }
 
 
-class PlatformRow(NamedTuple):
-    """A row of the guide's table for fleets and tasks."""
-
-    number: str
-    asked: str
-    fleet: str
-    tasks: str
-    here: str
-    setting: str
-
-
 def platform_rows() -> list[PlatformRow]:
-    found = []
-    for line in (ROOT / "docs/aws.md").read_text(encoding="utf-8").splitlines():
-        cells = [cell.strip() for cell in line.removeprefix("|").removesuffix("|").split("|")]
-        numbers = re.findall(r"[A-Z][A-Za-z0-9]+\.\d+", cells[0])
-        if line.startswith("|") and numbers and len(cells) == len(PlatformRow._fields):
-            found += [PlatformRow(number, *cells[1:]) for number in numbers]
-    return found
+    return rows_of(PlatformRow)
 
 
 def test_fleets_and_tasks_have_a_row_for_every_control() -> None:
