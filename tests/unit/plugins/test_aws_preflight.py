@@ -440,15 +440,20 @@ def two_kinds() -> tuple[str, list[str], list[str], str]:
     return vpc_id, subnets[:2], subnets[2:], table
 
 
-def test_a_load_balancer_and_its_hosts_have_subnets_of_their_own() -> None:
-    vpc_id, public, private, table = two_kinds()
-    options: dict[str, Any] = {
+def without_addresses(public: list[str], private: list[str]) -> dict[str, Any]:
+    """The settings of hosts without public addresses behind a load balancer."""
+    return {
         "provider": "given",
         "load_balancer": "application",
         "subnet_ids": private,
         "load_balancer_subnet_ids": public,
         "public_ip_enabled": False,
     }
+
+
+def test_a_load_balancer_and_its_hosts_have_subnets_of_their_own() -> None:
+    vpc_id, public, private, table = two_kinds()
+    options = without_addresses(public, private)
     (problem,) = ask("network", **options).problems
     assert problem.startswith(f"{private[0]} and {private[1]} have no way out for hosts without public addresses")
 
@@ -471,15 +476,7 @@ def test_a_load_balancer_and_its_hosts_have_subnets_of_their_own() -> None:
 
 def test_hosts_that_endpoints_serve_need_one_of_s3() -> None:
     vpc_id, public, private, table = two_kinds()
-    options: dict[str, Any] = {
-        "provider": "given",
-        "load_balancer": "application",
-        "subnet_ids": private,
-        "load_balancer_subnet_ids": public,
-        "public_ip_enabled": False,
-        "way_out": "endpoints",
-        "s3_endpoint_enabled": False,
-    }
+    options = {**without_addresses(public, private), "way_out": "endpoints", "s3_endpoint_enabled": False}
     (problem,) = ask("network", **options).problems
     assert problem.startswith("The VPC has no endpoint of S3")
     assert settled("network", **{**options, "s3_endpoint_enabled": True})
