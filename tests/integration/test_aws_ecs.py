@@ -889,7 +889,7 @@ def wait_for_health(wanted: int) -> None:
     """Wait until the task says so of its storage."""
     deadline = time.monotonic() + WAIT_SECONDS
     while get(ADDRESS, "/healthz")[0] != wanted:
-        assert time.monotonic() < deadline
+        assert time.monotonic() < deadline, f"not {wanted} in {WAIT_SECONDS} s"
         time.sleep(1)
 
 
@@ -1088,9 +1088,7 @@ class TestTask:
         assert task.check("proxy") == 0
         task.kill("registry")
         # An answer counts for some seconds.
-        end = time.monotonic() + WAIT_SECONDS
-        while get(ADDRESS, "/healthz")[0] != 503:
-            assert time.monotonic() < end, "a registry answers"
+        wait_for_health(503)
         assert get(ADDRESS, "/livez")[0] == 503
         assert task.check("proxy") != 0
         assert "registry" in task.lost()
