@@ -27,10 +27,6 @@ PARTS = {
     "outputs": "what others need to know, in parameters of SSM (drydock_outputs_parameters_enabled)",
     "golden_image": "a golden image for the hosts of a fleet (playbooks/golden_image.yml)",
 }
-# https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html#reference_iam-quotas-entity-length
-LIMIT = 6144
-# The longest name that a bucket can have.
-LONGEST_BUCKET = 63
 
 Policy = dict[str, Any]
 
@@ -54,6 +50,8 @@ class Statement(NamedTuple):
 
 
 OURS = {"Null": {"aws:ResourceTag/drydock-deployment": "false"}}
+# What is made with our tag.
+TAGGED = {"Null": {"aws:RequestTag/drydock-deployment": "false"}}
 # The settings of a bucket, and what amazon.aws reads besides.
 BUCKET = (
     "CreateBucket DeleteBucket ListBucket ListBucketVersions GetBucketTagging PutBucketTagging GetBucketPolicy PutBucketPolicy "
@@ -335,7 +333,7 @@ STATEMENTS = (
         "NewCertificate",
         "autoscaling ecs",
         {"acm": "RequestCertificate"},
-        condition={"Null": {"aws:RequestTag/drydock-deployment": "false"}},
+        condition=TAGGED,
     ),
     Statement(
         "balancer",
@@ -499,7 +497,7 @@ STATEMENTS = (
         "ecs",
         {"ecs": "CreateCluster"},
         ("ecs:*:*:cluster/{thing}",),
-        {"Null": {"aws:RequestTag/drydock-deployment": "false"}},
+        TAGGED,
     ),
     Statement("tasks", "Task", "ecs", {"ecs": "DeregisterTaskDefinition RegisterTaskDefinition"}),
     Statement(

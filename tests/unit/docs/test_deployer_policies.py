@@ -16,7 +16,6 @@ from ansible.inventory.manager import IGNORED
 from ansible_collections.drydock.registry.plugins.filter.aws_deployer_policies import aws_deployer_policies
 from ansible_collections.drydock.registry.plugins.module_utils._aws_deployer import (
     BOUNDED,
-    LIMIT,
     PARTS,
     PLATFORMS,
     STATEMENTS,
@@ -42,6 +41,9 @@ EVERYTHING = {platform: deployer_policies(platform, BUCKETS, parts=PARTS) for pl
 POLICIES = {f"{platform}/{name}": policy for platform, made in EVERYTHING.items() for name, policy in made.items()}
 # Somebody who deploys on all platforms.
 TOGETHER = list(POLICIES.values())
+# Of a managed policy, without white space.
+# https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html#reference_iam-quotas-entity-length
+LIMIT = 6144
 # What has to be left for what comes next.
 ROOM = 1024
 # How many policies a role takes, and one is left for what else its holder does.
