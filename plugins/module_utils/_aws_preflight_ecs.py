@@ -11,6 +11,7 @@ import urllib.parse
 from collections.abc import Mapping
 from typing import Any
 
+from ansible_collections.drydock.registry.plugins.module_utils import _aws_preflight_identity
 from ansible_collections.drydock.registry.plugins.module_utils._aws_account import TAG, Account, Answer, tags_of
 
 DIMENSION = "ecs:service:DesiredCount"
@@ -183,13 +184,9 @@ def _log_group(account: Account, found: dict[str, Any]) -> None:
 
 
 def _execution(account: Account, options: Mapping[str, Any], found: dict[str, Any]) -> None:
-    given = "" if account.removing else options["execution_role"].rpartition("/")[2]
+    given = "" if account.removing else options["execution_role"]
     if given:
-        answer = account.ask("iam", "get_role", missing=MISSING_IN_IAM, RoleName=given)
-        if answer is None:
-            account.refuse(f"IAM has no role {given} (aws_ecs_execution_role): correct it, or leave it out.")
-        else:
-            found["execution_role"] |= {"name": given, "arn": answer["Role"]["Arn"]}
+        found["execution_role"] |= _aws_preflight_identity.given_role(account, given, "aws_ecs_execution_role")
         return
     name = f"{account.iam_name}-exec"
     answer = account.ask("iam", "get_role", missing=MISSING_IN_IAM, RoleName=name)

@@ -89,11 +89,17 @@ def _given(account: Account, options: Mapping[str, Any], found: dict[str, Any]) 
                 "(aws_identity_role): leave the role out."
             )
         role_name = roles[0]
-    answer = account.ask("iam", "get_role", missing=MISSING, RoleName=role_name)
+    found["role"] |= given_role(account, role_name, "aws_identity_role")
+
+
+def given_role(account: Account, name_or_arn: str, variable: str) -> dict[str, str]:
+    """A role of somebody else's, which has to be there; nothing where it is not."""
+    name = name_or_arn.rpartition("/")[2]
+    answer = account.ask("iam", "get_role", missing=MISSING, RoleName=name)
     if answer is None:
-        account.refuse(f"IAM has no role {role_name} (aws_identity_role): correct it, or leave it out.")
-        return
-    found["role"] = {"name": role_name, "arn": answer["Role"]["Arn"], "ours": False}
+        account.refuse(f"IAM has no role {name} ({variable}): correct it, or leave it out.")
+        return {}
+    return {"name": name, "arn": answer["Role"]["Arn"]}
 
 
 def _role(account: Account, name: str, path: str, found: dict[str, Any]) -> str:
