@@ -254,15 +254,12 @@ def _given_balancer(account: Account, options: Mapping[str, Any], found: dict[st
     """A target group and a load balancer of somebody else's, which have to fit and are not changed."""
     arn = options["target_group_arn"]
     label = f"The target group {arn.rpartition(':')[2]} in aws_load_balancer_target_group_arn"
-    answer = account.ask(
-        "elbv2", "describe_target_groups", missing=["TargetGroupNotFound", "ValidationError"], TargetGroupArns=[arn]
-    )
-    if not (answer or {}).get("TargetGroups"):
+    group = _given_group(account, arn)
+    if not group:
         account.refuse(
             f"There is no target group {arn} (aws_load_balancer_target_group_arn) in {account.region}: correct it or drydock_region."
         )
         return
-    group: Answer = (answer or {})["TargetGroups"][0]
     fitting = {
         "TargetType": (options["target_type"], "whose targets are of this type"),
         "Protocol": (PROTOCOLS[options["type"]], "as aws_load_balancer_type says"),
@@ -282,11 +279,11 @@ def _given_balancer(account: Account, options: Mapping[str, Any], found: dict[st
             f"{label} asks /healthz, by which ECS would replace all tasks while S3 is away: let it ask {fit}."
         )
     found["target_group"] = {"arn": arn, "name": group["TargetGroupName"], "tags": {}, "differences": []}
-    if not group.get("LoadBalancerArns"):
+    facing = _balancer_of(account, group)
+    if not facing:
         account.refuse(f"{label} is behind no load balancer, so no request would come: give it a listener of one.")
         return
-    answer = account.ask("elbv2", "describe_load_balancers", LoadBalancerArns=group["LoadBalancerArns"][:1]) or {}
-    balancer = _described(answer["LoadBalancers"][0], {})
+    balancer = _described(facing, {})
     found["load_balancer"] = balancer
     if balancer["type"] != options["type"]:
         account.refuse(
@@ -308,14 +305,24 @@ def _given_balancer(account: Account, options: Mapping[str, Any], found: dict[st
         _refuse_forged_addresses(account, balancer, tags_of((attributes or {}).get("Attributes")))
 
 
-def _name_of_given(account: Account, arn: str) -> str:
-    """The name that AWS gave the load balancer of somebody else's target group; empty where either is gone."""
+def _given_group(account: Account, arn: str) -> Answer:
+    """Somebody else's target group; nothing where there is none."""
     answer = account.ask(
         "elbv2", "describe_target_groups", missing=["TargetGroupNotFound", "ValidationError"], TargetGroupArns=[arn]
     )
-    arns = [each for group in (answer or {}).get("TargetGroups", []) for each in group.get("LoadBalancerArns", [])]
-    answer = account.ask("elbv2", "describe_load_balancers", LoadBalancerArns=arns[:1]) if arns else None
-    return "".join(str(balancer["DNSName"]) for balancer in (answer or {}).get("LoadBalancers", []))
+    return next(iter((answer or {}).get("TargetGroups", [])), {})
+
+
+def _balancer_of(account: Account, group: Answer) -> Answer:
+    """The load balancer that sends requests to a target group; nothing where there is none."""
+    arns = group.get("LoadBalancerArns", [])[:1]
+    answer = account.ask("elbv2", "describe_load_balancers", LoadBalancerArns=arns) if arns else None
+    return next(iter((answer or {}).get("LoadBalancers", [])), {})
+
+
+def _name_of_given(account: Account, arn: str) -> str:
+    """The name that AWS gave the load balancer of somebody else's target group; empty where either is gone."""
+    return str(_balancer_of(account, _given_group(account, arn)).get("DNSName", ""))
 
 
 def _described(balancer: Answer, tags: Mapping[str, str]) -> dict[str, Any]:
