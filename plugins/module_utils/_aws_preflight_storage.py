@@ -129,8 +129,7 @@ def _read(account: Account, bucket: str, found: dict[str, Any]) -> None:
                 f"{TAG} off the bucket to share it."
             )
     with account.step():
-        answer = account.ask("s3", "get_bucket_policy", missing=["NoSuchBucketPolicy"], **owner)
-        found["policy"] = json.loads(answer["Policy"]) if answer else {}
+        found["policy"] = _policy(account, bucket)
     with account.step():
         found["encryption"] = _encryption(account, bucket)
     with account.step():
@@ -152,6 +151,18 @@ def _read(account: Account, bucket: str, found: dict[str, Any]) -> None:
         answer = account.ask("s3", "get_bucket_ownership_controls", missing=["OwnershipControlsNotFoundError"], **owner)
         rules = (answer or {}).get("OwnershipControls", {}).get("Rules", [])
         found["ownership"] = rules[0].get("ObjectOwnership", "") if rules else ""
+
+
+def _policy(account: Account, bucket: str) -> dict[str, Any]:
+    """What the bucket's policy says; nothing where it has none."""
+    answer = account.ask(
+        "s3",
+        "get_bucket_policy",
+        missing=["NoSuchBucketPolicy"],
+        Bucket=bucket,
+        ExpectedBucketOwner=account.account_id,
+    )
+    return dict(json.loads(answer["Policy"])) if answer else {}
 
 
 def _encryption(account: Account, bucket: str) -> dict[str, str]:
@@ -293,18 +304,14 @@ def _check_log_bucket(account: Account, options: Mapping[str, Any]) -> None:
             f"The bucket {log_bucket} ({variable}) is encrypted with a KMS key by default, and S3 writes no access log to such a bucket: "
             "set its default encryption to SSE-S3, or write another bucket."
         )
-    if not (_takes_logs_by_policy(account, options) or _takes_logs_by_acl(account, log_bucket)):
-        statement = log_statement(log_bucket, options["log_prefix"], account.account_id, account.partition)
+    prefix, partition = options["log_prefix"], account.partition
+    takes = takes_logs(_policy(account, log_bucket), log_bucket, prefix, partition)
+    if not (takes or _takes_logs_by_acl(account, log_bucket)):
+        statement = log_statement(log_bucket, prefix, account.account_id, partition)
         account.refuse(
             f"The policy of the bucket {log_bucket} ({variable}) does not let S3 write access logs: add the statement "
             f"{json.dumps(statement)}."
         )
-
-
-def _takes_logs_by_policy(account: Account, options: Mapping[str, Any]) -> bool:
-    answer = account.ask("s3", "get_bucket_policy", missing=["NoSuchBucketPolicy"], Bucket=options["log_bucket"])
-    policy = json.loads(answer["Policy"]) if answer else {}
-    return takes_logs(policy, options["log_bucket"], options["log_prefix"], account.partition)
 
 
 def _takes_logs_by_acl(account: Account, bucket: str) -> bool:
