@@ -244,29 +244,36 @@ def _subnets(
                 )
         return named, []
     everyones = account.ask_all("ec2", "describe_subnets", "Subnets", Filters=filters(vpc_id=vpc["VpcId"]))
-    subnets = everyones
     if options["provider"] == "own":
-        subnets = [subnet for subnet in subnets if account.is_ours(tags_of(subnet.get("Tags")))]
-    elif options["provider"] == "default":
+        subnets = [subnet for subnet in everyones if account.is_ours(tags_of(subnet.get("Tags")))]
+    else:
+        subnets = _fitting(account, options, vpc["VpcId"], everyones, launching)
+    return sorted(subnets, key=lambda subnet: (subnet["AvailabilityZone"], subnet["SubnetId"])), everyones
+
+
+def _fitting(
+    account: Account, options: Mapping[str, Any], vpc_id: str, everyones: list[Answer], launching: Launching
+) -> list[Answer]:
+    """Those of somebody's subnets in which something can be started and has an IPv4 address."""
+    subnets = everyones
+    if options["provider"] == "default":
         # Somebody may have added private subnets to the default VPC.
-        subnets = [subnet for subnet in subnets if subnet.get("DefaultForAz")] or subnets
-    if options["provider"] != "own":
-        # Nothing is put where it could not be started, or has no IPv4 address.
-        subnets = [
-            subnet
-            for subnet in subnets
-            if subnet.get("CidrBlock") and launching(subnet["AvailabilityZone"], subnet["AvailabilityZoneId"])
-        ]
-        if not subnets and everyones:
-            account.refuse(
-                f"No subnet of {vpc['VpcId']} has IPv4 addresses in a zone with {_what(options)}: make one, or choose what its zones have."
-            )
-    if not everyones and options["provider"] != "own":
+        subnets = [subnet for subnet in everyones if subnet.get("DefaultForAz")] or everyones
+    fitting = [
+        subnet
+        for subnet in subnets
+        if subnet.get("CidrBlock") and launching(subnet["AvailabilityZone"], subnet["AvailabilityZoneId"])
+    ]
+    if not everyones:
         account.refuse(
-            f"{vpc['VpcId']} has no subnets: make one, write those of another VPC as aws_network_subnet_ids, or have a VPC made with "
+            f"{vpc_id} has no subnets: make one, write those of another VPC as aws_network_subnet_ids, or have a VPC made with "
             "aws_network_provider: own."
         )
-    return sorted(subnets, key=lambda subnet: (subnet["AvailabilityZone"], subnet["SubnetId"])), everyones
+    elif not fitting:
+        account.refuse(
+            f"No subnet of {vpc_id} has IPv4 addresses in a zone with {_what(options)}: make one, or choose what its zones have."
+        )
+    return fitting
 
 
 def _balancer_subnets(
