@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ansible_collections.drydock.registry.plugins.module_utils._aws_partitions import SUFFIXES
+from ansible_collections.drydock.registry.plugins.module_utils._aws_partitions import suffix_of
 
 Policy = dict[str, Any]
 
@@ -385,7 +385,7 @@ def execution_policy(
             "Resource": [f"{arn.format(service='logs')}log-group:{log_group}:log-stream:*"],
         },
     ]
-    suffix = SUFFIXES.get(partition, SUFFIXES["aws"])
+    suffix = suffix_of(partition)
     if image_secrets:
         # https://docs.aws.amazon.com/AmazonECS/latest/developerguide/private-auth.html
         statements.append(

@@ -26,6 +26,11 @@ def is_region(name: str) -> bool:
     return _REGION.fullmatch(name) is not None
 
 
+def suffix_of(partition: str) -> str:
+    """What names of services end with; in a partition that is not known here, as in the commercial one."""
+    return SUFFIXES.get(partition, SUFFIXES["aws"])
+
+
 def partition_of(region: str) -> str:
     """The partition that a region belongs to, by its name."""
     return next((name for beginning, name in _BEGINNINGS.items() if region.startswith(beginning)), "aws")

@@ -14,7 +14,7 @@ from ansible_collections.drydock.registry.plugins.module_utils._aws_checks impor
     domain_problem,
     prefix_problem,
 )
-from ansible_collections.drydock.registry.plugins.module_utils._aws_partitions import SUFFIXES
+from ansible_collections.drydock.registry.plugins.module_utils._aws_partitions import suffix_of
 
 Policy = dict[str, Any]
 
@@ -144,7 +144,7 @@ def _use_of_key(sid: str, actions: list[str], key_arn: str) -> dict[str, Any]:
             f"{key_arn} is no ARN of a KMS key: write one such as "
             "arn:aws:kms:eu-central-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab."
         )
-    suffix = SUFFIXES.get(key["partition"], SUFFIXES["aws"])
+    suffix = suffix_of(key["partition"])
     return {
         "Sid": sid,
         "Effect": "Allow",
