@@ -154,7 +154,7 @@ def test_a_deployment_has_its_own_things_only() -> None:
     made = deployer_policies("ecs", BUCKETS, deployment="prod", parts=PARTS).values()
     for service, action, parameters in OWN_CALLS:
         for name, expected in (("prod-registry", True), ("staging-registry", False)):
-            about = refused_by(made, service, action, parameters, name)
+            about = refused(service, action, parameters, name, made)
             if service in {"ecs", "elasticloadbalancing", "iam", "logs", "secretsmanager"}:
                 assert (about == []) is expected, (service, action, name)
 
@@ -295,16 +295,13 @@ def decision(need: Need, policies: Iterable[Policy] = TOGETHER) -> Decision:
 
 
 def refused(
-    service: str, action: str, parameters: dict[str, Any], name: str = "fleet-registry"
+    service: str,
+    action: str,
+    parameters: dict[str, Any],
+    name: str = "fleet-registry",
+    policies: Iterable[Policy] = TOGETHER,
 ) -> list[tuple[str, str]]:
     """Return what a deployment needs and does not have for a call."""
-    return refused_by(TOGETHER, service, action, parameters, name)
-
-
-def refused_by(
-    policies: Iterable[Policy], service: str, action: str, parameters: dict[str, Any], name: str
-) -> list[tuple[str, str]]:
-    """Return what policies do not allow of a call."""
     call = Call(service, action, named(parameters, name), "111122223333", "eu-central-1")
     return [(need.action, need.resource) for need in needs(call) if decision(need, policies) is not Decision.ALLOW]
 
