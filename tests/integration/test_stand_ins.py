@@ -80,7 +80,8 @@ def acme_runs() -> bool:
 @pytest.fixture(scope="module")
 def rehearsed() -> Iterator[Rehearsal]:
     """The stand-ins; afterwards nothing of them is left."""
-    before = Path("/etc/hosts").read_text(encoding="utf-8")
+    block = r"# BEGIN drydock rehearsal\n.*?# END drydock rehearsal\n"
+    before = re.sub(block, "", Path("/etc/hosts").read_text(encoding="utf-8"), flags=re.DOTALL)
     with rehearsal() as started:
         yield started
     assert Path("/etc/hosts").read_text(encoding="utf-8") == before
