@@ -204,7 +204,9 @@ def rehearsal(inventory: Path = INVENTORY) -> Iterator[Rehearsal]:
     with TURN.open("w", encoding="utf-8") as turn, tempfile.TemporaryDirectory(prefix="drydock-rehearsal-") as folder:
         fcntl.flock(turn, fcntl.LOCK_EX)
         # The file is locked as long as the API lives: what a rehearsal left whose machine went down stops nobody.
-        runs = subprocess.run(["pgrep", "--logpidfile", "--pidfile", STATE / "aws_api.pid"], check=False, capture_output=True)
+        runs = subprocess.run(
+            ["pgrep", "--logpidfile", "--pidfile", STATE / "aws_api.pid"], check=False, capture_output=True
+        )
         assert runs.returncode, "A rehearsal runs on this machine; end it before its tests: make rehearsal-down"
         started = Rehearsal(Path(folder), inventory)
         try:
