@@ -130,7 +130,7 @@ test: $(VENV)/.test ## Run everything that CI runs
 	@tests/parts \
 	  prepare "$(BIN)/ansible-playbook -i localhost, $(BECOME) tests/prepare.yml" \
 	  'gates&' "$(MAKE) --no-print-directory gates" \
+	  'lint&' "$(MAKE) --no-print-directory lint" \
 	  hosts "tests/hosts/build" \
 	  'newest&' "$(MAKE) --no-print-directory newest" \
-	  lint "$(MAKE) --no-print-directory lint" \
 	  tests "PATH='$(BIN):$$PATH' $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder"
