@@ -34,8 +34,6 @@ _HOUR, _DAY = 3600, 86400
 
 # The program, which lies beside the role and not among the plugins: hosts run it by themselves.
 PROGRAM = Path(__file__).resolve().parents[2] / "roles/registry_maintenance/files/drydock_store"
-# What it says with its exit status beyond 0; anything else is no answer of its own.
-FOUND, WRONG, UNUSABLE, LOCKED, UNFINISHED = 1, 2, 3, 4, 5
 
 Rule = Mapping[str, Any]
 
