@@ -28,9 +28,7 @@ def figures(store: Store, found: Inventory, last: Optional[Mapping[str, Any]], c
         # What a link leads to that no image needs counts, too, as long as the link is there.
         held[name] = needed | {repository.targets.get(digest, digest) for digest in repository.layers}
         for digest in held[name]:
-            owners[digest] = (
-                name if owners.get(digest, name) == name and (digest not in owners or owners[digest]) else None
-            )
+            owners[digest] = None if digest in owners else name
     size_of = found.blobs
     before = (last or {}).get("repositories", {})
     repositories: dict[str, Any] = {}
