@@ -16,7 +16,7 @@ from drydock_store import commands, screen
 from drydock_store.config import Config, ConfigError, load, store_of
 from drydock_store.layout import is_digest
 from drydock_store.memory import Memory
-from drydock_store.store import Locked, Store, StoreError
+from drydock_store.store import Locked, Store, StoreError, iso
 
 
 class _Parser(argparse.ArgumentParser):
@@ -114,7 +114,7 @@ def main(words: Sequence[str]) -> int:
         asked = _arguments(words)
         result, status = _run(asked, load(asked.config))
         result = {"command": asked.command, **result, "seconds": round(time.monotonic() - began, 3)}
-        result.setdefault("time", commands.iso(time.time()))
+        result.setdefault("time", iso(time.time()))
     except ConfigError as error:
         result, status = {"error": str(error)}, commands.WRONG
     except StoreError as error:

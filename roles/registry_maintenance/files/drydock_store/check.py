@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable
-from datetime import datetime, timezone
 from typing import Any, NamedTuple
 
 from drydock_store.inventory import Inventory, Repository, images_of, look
@@ -28,7 +27,7 @@ from drydock_store.layout import (
 )
 from drydock_store.manifests import ELSEWHERE
 from drydock_store.memory import Memory
-from drydock_store.store import Store
+from drydock_store.store import Store, iso
 
 
 class Defect(NamedTuple):
@@ -72,7 +71,7 @@ def check(store: Store, memory: Memory, *, digests: bool, wait: Callable[[], Non
     memory.keep_manifests(found.manifests)
     named = images_of(found, {defect.blob for defect in defects.values() if defect.blob})
     return {
-        "time": f"{datetime.fromtimestamp(found.time, timezone.utc):%Y-%m-%dT%H:%M:%SZ}",
+        "time": iso(found.time),
         "defects": [
             {
                 "kind": defect.kind,

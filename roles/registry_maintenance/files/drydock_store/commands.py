@@ -8,7 +8,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
-from datetime import datetime, timezone
 from typing import Any
 
 from drydock_store import check, retention
@@ -21,17 +20,12 @@ from drydock_store.memory import Memory
 from drydock_store.registry import Registry, Unreachable
 from drydock_store.report import figures
 from drydock_store.retention import DAY, Removal
-from drydock_store.store import FULL, Store, StoreError
+from drydock_store.store import FULL, Store, StoreError, iso
 
 FINE, FOUND, WRONG, UNUSABLE, LOCKED, UNFINISHED = range(6)
 Result = dict[str, Any]
 Outcome = tuple[Result, int]
 Pause = Callable[[float], None]
-
-
-def iso(at: float) -> str:
-    """Write a time."""
-    return f"{datetime.fromtimestamp(at, timezone.utc):%Y-%m-%dT%H:%M:%SZ}"
 
 
 # ----- what changes nothing -----------------------------------------------------------------------------------------

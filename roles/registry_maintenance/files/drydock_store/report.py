@@ -6,12 +6,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime, timezone
 from typing import Any, Optional
 
 from drydock_store.inventory import Inventory, Repository
 from drydock_store.layout import OURS
-from drydock_store.store import Store
+from drydock_store.store import Store, iso
 
 _LARGEST = 10
 
@@ -45,8 +44,8 @@ def figures(store: Store, found: Inventory, last: Optional[Mapping[str, Any]], c
             "alone": alone,
             "shared": size - alone,
             "growth": size - before.get(name, 0) if last else None,
-            "oldest": _iso(min(times)) if times else None,
-            "newest": _iso(max(times)) if times else None,
+            "oldest": iso(min(times)) if times else None,
+            "newest": iso(max(times)) if times else None,
         }
         held[name] = set()
     total = sum(size for size, _time in size_of.values())
@@ -109,7 +108,3 @@ def _size(found: Inventory, repository: Repository, digest: str) -> int:
             blobs.update(repository.targets.get(blob, blob) for blob in manifest.blobs)
             queue += [child for child in manifest.children if child not in blobs]
     return sum(found.blobs[blob][0] for blob in blobs if blob in found.blobs)
-
-
-def _iso(at: float) -> str:
-    return f"{datetime.fromtimestamp(at, timezone.utc):%Y-%m-%dT%H:%M:%SZ}"

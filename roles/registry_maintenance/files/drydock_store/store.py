@@ -9,6 +9,7 @@ import errno
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
+from datetime import datetime, timezone
 from typing import NamedTuple, Optional
 
 # Registries take no manifest above 4 MiB.
@@ -34,6 +35,11 @@ class Item(NamedTuple):
     time: float
     # A symbolic link, a socket or the like: something that is never opened.
     special: bool = False
+
+
+def iso(at: float) -> str:
+    """Write a time of the storage's clock."""
+    return f"{datetime.fromtimestamp(at, timezone.utc):%Y-%m-%dT%H:%M:%SZ}"
 
 
 class Store(ABC):
