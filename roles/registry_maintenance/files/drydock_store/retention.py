@@ -155,8 +155,9 @@ def by_rules(found: Inventory, rules: Sequence[Rule], untagged: dict[str, float]
         _close(found, name, repository, tags, images, removal, alone=frozenset(alone))
     untagged.clear()
     untagged.update(seen)
-    matched = {pattern for rule in rules for pattern in rule.repositories if _fits(pattern, found)}
-    removal.unmatched = sorted({pattern for rule in rules for pattern in rule.repositories} - matched)
+    removal.unmatched = sorted(
+        {pattern for rule in rules for pattern in rule.repositories if not _fits(pattern, found)}
+    )
     return removal
 
 
