@@ -92,14 +92,16 @@ class Inventory:
         """Tell whether something of a repository is behind a symbolic link."""
         return any(path.startswith(f"{layout.REPOSITORIES}/{name}/_") for path in self.hidden)
 
+    def manifests_of(self, repository: Repository) -> list[Manifest]:
+        """Return what is known of the images of a repository."""
+        return [self.manifests[digest] for digest in repository.revisions if digest in self.manifests]
+
     def needed_layers(self, repository: Repository) -> set[str]:
         """Return the digests that images of a repository refer to, by whatever name."""
         needed = set(repository.revisions)
-        for digest in repository.revisions:
-            manifest = self.manifests.get(digest)
-            if manifest:
-                needed.update(manifest.blobs, manifest.children)
-                needed.add(manifest.subject)
+        for manifest in self.manifests_of(repository):
+            needed.update(manifest.blobs, manifest.children)
+            needed.add(manifest.subject)
         needed.update([repository.targets[digest] for digest in needed if digest in repository.targets])
         return needed
 
@@ -109,19 +111,15 @@ class Inventory:
         for repository in self.repositories.values():
             needed.update(repository.layers, repository.revisions, repository.targets.values())
             needed.update(tagged.digest for tagged in repository.tags.values())
-            for digest in repository.revisions:
-                manifest = self.manifests.get(digest)
-                if manifest:
-                    needed.update(manifest.blobs, manifest.children)
+            for manifest in self.manifests_of(repository):
+                needed.update(manifest.blobs, manifest.children)
         return needed
 
     def stays(self, repository: Repository) -> set[str]:
         """Return the images that a tag or an index of a repository leads to."""
         led = {tagged.digest for tagged in repository.tags.values()}
-        for digest in repository.revisions:
-            manifest = self.manifests.get(digest)
-            if manifest:
-                led.update(manifest.children)
+        for manifest in self.manifests_of(repository):
+            led.update(manifest.children)
         return led
 
 

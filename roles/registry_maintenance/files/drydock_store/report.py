@@ -75,10 +75,8 @@ def figures(store: Store, found: Inventory, last: Optional[Mapping[str, Any]], c
 def _needed(found: Inventory, repository: Repository) -> set[str]:
     """Return the blobs that images of a repository need."""
     needed = set(repository.revisions)
-    for digest in repository.revisions:
-        manifest = found.manifests.get(digest)
-        if manifest:
-            needed.update(manifest.blobs)
+    for manifest in found.manifests_of(repository):
+        needed.update(manifest.blobs)
     return {repository.targets.get(digest, digest) for digest in needed}
 
 
