@@ -130,9 +130,6 @@ class Folder(Store):
         finally:
             os.close(fd)
 
-    def hold(self) -> None:
-        """The kernel holds it as long as this process lives."""
-
     # ----- reading ---------------------------------------------------------------------------------------------------
 
     def top(self) -> list[str]:

@@ -199,7 +199,7 @@ class Bucket(Store):
         def renew() -> None:
             nonlocal etag
             while not ended.wait(_RENEW_SECONDS):
-                # A failure is for `hold` to find: the lease ends.
+                # A failure is for `_hold` to find: the lease ends.
                 with contextlib.suppress(StoreError, ClientError):
                     etag = self._write_lock(key, IfMatch=etag)
 
@@ -240,7 +240,8 @@ class Bucket(Store):
             f"If it was killed, its lock ends in {minutes} minutes."
         )
 
-    def hold(self) -> None:
+    def _hold(self) -> None:
+        """Raise Locked where the lock was lost meanwhile, since this process slept for too long."""
         if time.clock_gettime(_CLOCK) > self._held_until:
             raise Locked(f"This run was stopped for so long that its lock on {self.name} ended: run it again.")
 
@@ -342,7 +343,7 @@ class Bucket(Store):
             batch = list(islice(rest, _BATCH))
             if not batch:
                 return
-            self.hold()
+            self._hold()
             # What is written first is known to the next run, whenever this one ends.
             self._batches += 1
             self._call(

@@ -67,10 +67,6 @@ class Store(ABC):
         """Keep other runs out, or raise Locked. A run that is killed leaves no lock behind for long."""
 
     @abstractmethod
-    def hold(self) -> None:
-        """Raise Locked where the lock was lost meanwhile, since this process slept for too long."""
-
-    @abstractmethod
     def top(self) -> list[str]:
         """Return the names of what lies beside `blobs` and `repositories`."""
 
