@@ -75,10 +75,10 @@ class Change:
             if began_at is None:
                 continue
             settled = self.store.settled(run)
-            flushed = settled or self.flush(self.store.discarded(run))
+            taken = list(self.store.discarded(run))
+            flushed = settled or self.flush(taken)
             # Nobody knows what that run had seen: whatever is younger than it is.
-            before = dict.fromkeys(() if settled else self.store.discarded(run), began_at - 1)
-            back = self._bring_back(run, found, before)
+            back = self._bring_back(run, taken, found, {} if settled else dict.fromkeys(taken, began_at - 1))
             if back:
                 self.brought_back += back
                 self.problems.append(f"{len(back)} files that run {run} had taken were needed and have come back.")
@@ -95,11 +95,11 @@ class Change:
     def bring_back_needed(self, runs: Iterable[str]) -> list[str]:
         """Look at the storage, and bring back what is needed of some runs."""
         found = self.look()
-        runs = list(runs)
+        taken = {run: list(self.store.discarded(run)) for run in runs}
         back: list[str] = []
         while True:
             # A manifest may be in the trash of a later run than the links to its layers.
-            more = [path for run in runs for path in self._bring_back(run, found, {})]
+            more = [path for run, paths in taken.items() for path in self._bring_back(run, paths, found, {})]
             if not more:
                 return back
             back += more
@@ -109,9 +109,9 @@ class Change:
         self.flush(planned)
         self._pause(self.settings.second_look_seconds)
         found = self.look()
-        self.brought_back += self._bring_back(
-            run, found, {path: planned.get(path, -1.0) for path in self.store.discarded(run)}
-        )
+        taken = list(self.store.discarded(run))
+        known = {path: planned.get(path, -1.0) for path in taken}
+        self.brought_back += self._bring_back(run, taken, found, known)
         # A registry may have read one of them just before it went, and noted it just after the first time.
         if self.flush(planned):
             self.store.settle(run)
@@ -129,9 +129,8 @@ class Change:
             return False
         return True
 
-    def _bring_back(self, run: str, found: Inventory, known: Mapping[str, float]) -> list[str]:
-        """Bring back what is needed, and what is newer than it was known to be when it was decided about."""
-        paths = list(self.store.discarded(run))
+    def _bring_back(self, run: str, paths: list[str], found: Inventory, known: Mapping[str, float]) -> list[str]:
+        """Bring back what is needed of what went, and what is newer than it was known to be when it was decided about."""
         if not paths:
             return []
         back: list[str] = []
