@@ -135,11 +135,10 @@ class Change:
             return []
         back: list[str] = []
         again: set[tuple[str, str]] = set()
-        for path, before in known.items():
-            if isinstance(parse(path), (Tag, Layer, Revision)):
-                item = self.store.look_into_trash(run, path)
-                if item and item.time > before:
-                    self._restore(run, path, found, back, again)
+        links = [path for path in known if isinstance(parse(path), (Tag, Layer, Revision))]
+        for item in self.store.look_into_trash(run, links):
+            if item.time > known[item.path]:
+                self._restore(run, item.path, found, back, again)
         while True:
             read_manifests(self.store, found, self.memory)
             blobs = found.needed_blobs()

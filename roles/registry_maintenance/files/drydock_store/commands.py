@@ -439,10 +439,9 @@ def undo_runs(store: Store, settings: Config, asked: Sequence[str], *, apply: bo
             items = (store.stat(path) for path in back)
         else:
             items = (
-                store.look_into_trash(run, path)
+                item
                 for run in runs
-                for path in store.discarded(run)
-                if not store.stat(path)
+                for item in store.look_into_trash(run, (one for one in store.discarded(run) if not store.stat(one)))
             )
         found = [item for item in items if item is not None]
         result["files"] = len(found)

@@ -291,9 +291,11 @@ class Folder(Store):
             for item in self._walk(self._folder(under), under):
                 yield item.path[len(under) + 1 :]
 
-    def look_into_trash(self, run: str, path: str) -> Optional[Item]:
-        found = self.stat(f"{_TRASH}/{run}/{path}")
-        return found and found._replace(path=path)
+    def look_into_trash(self, run: str, paths: Iterable[str]) -> Iterator[Item]:
+        for path in paths:
+            found = self.stat(f"{_TRASH}/{run}/{path}")
+            if found:
+                yield found._replace(path=path)
 
     def restore(self, run: str, path: str) -> bool:
         try:

@@ -399,7 +399,12 @@ class Bucket(Store):
         for _path, content in self.read_many(records):
             yield from json.loads(content or b"[]")
 
-    def look_into_trash(self, run: str, path: str) -> Optional[Item]:
+    def look_into_trash(self, run: str, paths: Iterable[str]) -> Iterator[Item]:
+        for item in self._together(lambda path: self._in_trash(run, path), paths):
+            if item:
+                yield item
+
+    def _in_trash(self, run: str, path: str) -> Optional[Item]:
         if self._versioned:
             found = self._version(path)
             return self._item(found) if found else None

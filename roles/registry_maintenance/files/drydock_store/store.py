@@ -109,8 +109,8 @@ class Store(ABC):
         """Yield the paths of the files that went in a run, and may have come back since."""
 
     @abstractmethod
-    def look_into_trash(self, run: str, path: str) -> Optional[Item]:
-        """Return what there is to know about a file in the trash, with the time at which it had been written."""
+    def look_into_trash(self, run: str, paths: Iterable[str]) -> Iterator[Item]:
+        """Yield what there is to know about files in the trash, in any order, each with the time at which it had been written."""
 
     @abstractmethod
     def restore(self, run: str, path: str) -> bool:
