@@ -74,7 +74,7 @@ class Place:
         return list(result["defects"])
 
     def undo(self, *runs: str) -> dict[str, Any]:
-        return commands.undo_runs(self.store(), self.settings, runs, apply=True)[0]
+        return commands.undo_runs(self.store(), self.memory(), self.settings, runs, apply=True)[0]
 
     def images(self) -> dict[str, bytes]:
         """Return all that is the registry's."""

@@ -113,7 +113,7 @@ def test_undo_may_be_killed_at_every_step(tmp_path: Path, steps: int) -> None:
     place.retention()
     place.collect()
     with pytest.raises(Killed):
-        commands.undo_runs(killed_at(place.store(), steps), place.settings, (), apply=True)
+        commands.undo_runs(killed_at(place.store(), steps), place.memory(), place.settings, (), apply=True)
     assert place.undo()["skipped"] == []
     assert place.images() == before
 
@@ -398,7 +398,7 @@ def test_a_plan_of_an_undo_counts_what_is_still_away(tmp_path: Path) -> None:
     place.driver.age(3 * DAY)
     place.collect()
     done(place.registry.upload("app", b"garbage"))
-    assert commands.undo_runs(place.store(), place.settings, (), apply=False)[0]["files"] == 0
+    assert commands.undo_runs(place.store(), place.memory(), place.settings, (), apply=False)[0]["files"] == 0
 
 
 def test_a_name_that_is_no_text_is_shown(tmp_path: Path) -> None:

@@ -94,7 +94,7 @@ def _answer(asked: argparse.Namespace, settings: Config, store: Store, memory: M
     if asked.command == "collect":
         return commands.collect(store, memory, settings, apply=asked.apply)
     if asked.command == "undo":
-        return commands.undo_runs(store, settings, asked.runs, apply=asked.apply)
+        return commands.undo_runs(store, memory, settings, asked.runs, apply=asked.apply)
     named = {"tags": asked.tag, "images": asked.image, "repositories": asked.repository}
     return commands.delete(store, memory, settings, named, apply=asked.apply)
 

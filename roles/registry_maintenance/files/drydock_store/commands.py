@@ -408,7 +408,7 @@ def _lacks(store: Store, name: str, tag: str) -> set[str]:
 # ----- undo ---------------------------------------------------------------------------------------------------------
 
 
-def undo_runs(store: Store, settings: Config, asked: Sequence[str], *, apply: bool) -> Outcome:
+def undo_runs(store: Store, memory: Memory, settings: Config, asked: Sequence[str], *, apply: bool) -> Outcome:
     """Bring back what runs took."""
     store.open_to_change() if apply else store.open()
     there = [run for run in store.runs() if began(run) is not None]
@@ -434,7 +434,6 @@ def undo_runs(store: Store, settings: Config, asked: Sequence[str], *, apply: bo
             rest = [run for run in there if run not in runs]
             if rest:
                 # What a later collection took of these images.
-                memory = Memory(settings.state_directory, settings.storage_name)
                 back += Change(store, memory, settings).bring_back_needed(rest)
             items = (store.stat(path) for path in back)
         else:
