@@ -202,19 +202,25 @@ def _plan(found: Inventory, memory: Memory, settings: Config) -> dict[str, Any]:
                 else:
                     waiting["links"] += 1
     blobs: list[tuple[str, int]] = []
-    needed = found.needed_blobs()
-    seen: dict[str, float] = {}
-    for digest, (size, written) in found.blobs.items():
-        if digest in needed:
-            continue
-        seen[digest] = min(memory.unreferenced.get(digest, found.time), found.time)
-        if found.time - max(seen[digest], written) >= settings.blob_wait_seconds and not found.hidden:
+    _note_unreferenced(found, memory)
+    for digest, seen in memory.unreferenced.items():
+        size, written = found.blobs[digest]
+        if found.time - max(seen, written) >= settings.blob_wait_seconds and not found.hidden:
             blobs.append((digest, size))
         else:
             waiting["blobs"] += 1
             waiting["size"] += size
-    memory.unreferenced = seen
     return {"links": links, "blobs": blobs, "waiting": waiting, "problems": problems}
+
+
+def _note_unreferenced(found: Inventory, memory: Memory) -> None:
+    """Note since when nothing refers to which blobs."""
+    needed = found.needed_blobs()
+    memory.unreferenced = {
+        digest: min(memory.unreferenced.get(digest, found.time), found.time)
+        for digest in found.blobs
+        if digest not in needed
+    }
 
 
 def collect(store: Store, memory: Memory, settings: Config, *, apply: bool, pause: Pause = time.sleep) -> Outcome:
@@ -279,7 +285,7 @@ def _collect(change: Change, found: Inventory, plan: dict[str, Any], registry: R
         planned.update((path, found.time) for path in blobs)
         before, found = found, change.second_look(run, planned)
         # What nothing refers to from now on begins to wait.
-        _plan(found, change.memory, change.settings)
+        _note_unreferenced(found, change.memory)
         change.memory.keep_seen()
         status = _last_check(change, before, found, planned, registry, result)
     else:
