@@ -132,7 +132,7 @@ def by_rules(found: Inventory, rules: Sequence[Rule], untagged: dict[str, float]
                 if any(fnmatchcase(tag, pattern) for pattern in rule.tags):
                     if not attached_to(tag):
                         ours.setdefault(number, {})[tag] = tagged
-                    elif rule.decides and not any(fnmatchcase(tag, pattern) for pattern in rule.keep_tags):
+                    elif _is_alone(found, repository, tag, rule):
                         alone.add(tag)
                     break
         for number, rule in of_repository:
@@ -163,6 +163,15 @@ def by_rules(found: Inventory, rules: Sequence[Rule], untagged: dict[str, float]
 
 def _fits(pattern: str, found: Inventory) -> bool:
     return any(repository_matches(pattern, name) for name in found.repositories)
+
+
+def _is_alone(found: Inventory, repository: Repository, tag: str, rule: Rule) -> bool:
+    """Tell whether a rule may take a tag of a signature, since its image is gone altogether."""
+    if not rule.decides or any(fnmatchcase(tag, pattern) for pattern in rule.keep_tags):
+        return False
+    image = attached_to(tag)
+    # Some keep the signatures of all images in one repository; most often the image is beside its own.
+    return image not in repository.revisions and not any(image in one.revisions for one in found.repositories.values())
 
 
 def _is_clear(found: Inventory, name: str, repository: Repository, removal: Removal) -> bool:
@@ -257,11 +266,9 @@ def _close(
     if last_tags:
         for tag in list(tags):
             images.setdefault(repository.tags[tag].digest, "its last tag goes")
-        # Signatures of what is gone altogether, of those that a rule may take, as long as nobody is just pushing them ahead of their
-        # image. Some keep those of all images in one repository.
-        for digest, of_it in attached.items():
-            there = any(digest in one.revisions for one in found.repositories.values())
-            for tag in alone.intersection(of_it) if not there else ():
+        # Signatures of what is gone altogether, as long as nobody is just pushing them ahead of their image.
+        for of_it in attached.values():
+            for tag in alone.intersection(of_it):
                 if found.time - repository.tags[tag].time >= DAY:
                     tags.setdefault(tag, "its image is gone")
                     images.setdefault(repository.tags[tag].digest, "its image is gone")
