@@ -96,6 +96,18 @@ class Inventory:
         """Return what is known of the images of a repository."""
         return [self.manifests[digest] for digest in repository.revisions if digest in self.manifests]
 
+    def below(self, digest: str) -> set[str]:
+        """Return the digests of an image and of all that is below it, through indexes of indexes."""
+        queue, below = [digest], set[str]()
+        while queue:
+            one = queue.pop()
+            below.add(one)
+            manifest = self.manifests.get(one)
+            if manifest:
+                below.update(manifest.blobs)
+                queue += [child for child in manifest.children if child not in below]
+        return below
+
     def needed_layers(self, repository: Repository) -> set[str]:
         """Return the digests that images of a repository refer to, by whatever name."""
         needed = set(repository.revisions)
@@ -231,16 +243,8 @@ def images_of(found: Inventory, digests: Iterable[str]) -> dict[str, list[str]]:
         for tag, tagged in repository.tags.items():
             names.setdefault(tagged.digest, set()).add(f"{name}:{tag}")
         for digest in repository.revisions:
-            # All that is below an image, through indexes of indexes.
             of_it = names.get(digest)
-            queue, below = [digest], set[str]()
-            while queue:
-                one = queue.pop()
-                below.add(one)
-                manifest = found.manifests.get(one)
-                if manifest:
-                    below.update(manifest.blobs)
-                    queue += [child for child in manifest.children if child not in below]
+            below = found.below(digest)
             for one in below | {repository.targets.get(one, one) for one in below}:
                 if one in wanted:
                     wanted[one] |= of_it or {f"{name}@{digest}"}

@@ -96,13 +96,5 @@ def _largest(found: Inventory) -> list[dict[str, Any]]:
 
 def _size(found: Inventory, repository: Repository, digest: str) -> int:
     """Return how many bytes an image has, with all its platforms."""
-    blobs: set[str] = set()
-    queue = [digest]
-    while queue:
-        one = queue.pop()
-        manifest = found.manifests.get(one)
-        blobs.add(repository.targets.get(one, one))
-        if manifest:
-            blobs.update(repository.targets.get(blob, blob) for blob in manifest.blobs)
-            queue += [child for child in manifest.children if child not in blobs]
+    blobs = {repository.targets.get(one, one) for one in found.below(digest)}
     return sum(found.blobs[blob][0] for blob in blobs if blob in found.blobs)
