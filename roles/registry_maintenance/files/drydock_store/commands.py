@@ -100,7 +100,6 @@ def _remove(
         removal = decide(found)
         memory.keep_seen()
         run = None
-        problems = [*removal.problems]
         frees = _frees(found, removal)
         kept = {
             "tags": sum(len(one.tags) for one in found.repositories.values()) - len(removal.tags),
@@ -120,7 +119,7 @@ def _remove(
             "frees": frees,
             "unmatched": removal.unmatched,
             "brought_back": change.brought_back,
-            "problems": [*problems, *change.problems],
+            "problems": [*removal.problems, *change.problems],
         }
     return result, FINE if change.flushed else UNFINISHED
 

@@ -32,11 +32,7 @@ def size(count: int) -> str:
         if number < 1024 or unit == "TiB":
             break
         number /= 1024
-    return (
-        f"{'-' if count < 0 else ''}{number:.0f} {unit}"
-        if unit == "B"
-        else f"{'-' if count < 0 else ''}{number:.1f} {unit}"
-    )
+    return f"{'-' if count < 0 else ''}{number:.{0 if unit == 'B' else 1}f} {unit}"
 
 
 def _validate(_result: dict[str, Any]) -> list[str]:
