@@ -180,8 +180,11 @@ def _maintenance(report: Mapping[str, Any], width: int) -> list[str]:
         growth = totals["growth"]
         text = (
             f"In it: {_counted(totals['tags'], 'tag')} in {totals['repositories']} repositories, {_counted(totals['images'], 'image')}; "
-            f"{size(totals['garbage'])} that no image needs, {size(totals['trash'])} in the trash"
+            f"{size(totals['garbage'])} that no image needs"
         )
+        # Old versions of a bucket are not counted.
+        if totals["trash"] is not None:
+            text += f", {size(totals['trash'])} in the trash"
         if growth is not None:
             text += f"; {size(abs(growth))} {'more' if growth >= 0 else 'less'} than {_when(found['since'])}"
         text += f" (counted {_when(found['time'])})."

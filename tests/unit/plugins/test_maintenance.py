@@ -4,12 +4,18 @@
 from __future__ import annotations
 
 import json
+import shlex
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar, trust_as_template
 from ansible_collections.drydock.registry.plugins.module_utils import _maintenance as maintenance
 
+ROLE = Path(__file__).parents[3] / "roles/registry_maintenance"
 SETTINGS: dict[str, Any] = {
     "host": "registry-1",
     "provider": "filesystem",
@@ -356,3 +362,32 @@ def test_what_an_answer_means(status: int, output: str, meaning: tuple[bool, boo
     found = maintenance.outcome({"rc": status, "stdout": output, "stderr": "sh: 1\nnot found\n"})
     assert (found["failed"], found["changed"], found["problems"]) == meaning
     assert found["status"] == status
+
+
+@pytest.mark.parametrize("scheduler", ["systemd", "cron"])
+def test_a_step_that_fails_keeps_no_other_from_its_work(tmp_path: Path, scheduler: str) -> None:
+    lines = yaml.safe_load((ROLE / "vars/main.yml").read_text(encoding="utf-8"))
+    variables = {name: trust_as_template(value) if isinstance(value, str) else value for name, value in lines.items()}
+    variables |= {
+        "__registry_maintenance_daily": ["report", "check", "collect", "retention"],
+        "__registry_maintenance_program": str(tmp_path / "python3"),
+        "__registry_maintenance_configuration_path": "FILE",
+    }
+    program = tmp_path / "python3"
+    program.write_text(f'#!/bin/sh\necho "$*" >> {tmp_path}/calls\ncase "$*" in *retention*) exit 5;; esac\n')
+    program.chmod(0o755)
+
+    def made(name: str) -> Any:
+        return Templar(DataLoader(), variables).template(variables[name])
+
+    if scheduler == "systemd":
+        unit = made("__registry_maintenance_service_start")
+        command, options = shlex.split(unit.replace("$$", "$"))[2:], ["-m", "drydock_store", "--config", "FILE"]
+    else:
+        command, options = [made("__registry_maintenance_cron_command")], []
+    done = subprocess.run(["sh", "-c", *command], env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, check=False)
+    calls = (tmp_path / "calls").read_text().splitlines()
+    steps = ["retention --apply", "collect --apply", "check"]
+    assert calls[:3] == [" ".join([*options, step]) for step in steps]
+    # Figures are told after it by systemd.
+    assert (done.returncode, calls[3:]) == ((5, []) if scheduler == "systemd" else (0, ["report"]))

@@ -687,6 +687,7 @@ MADE = {"time": "2030-01-01T03:20:00Z", "since": "2029-12-31T03:20:00Z"}
         ),
         ({**TOTALS, "growth": -1024}, "1.0 KiB less than 2029-12-31"),
         ({**TOTALS, "growth": None}, "0 bytes in the trash (counted 2030-01-01 03:20 UTC)."),
+        ({**TOTALS, "trash": None, "growth": None}, "3.4 KiB that no image needs (counted 2030-01-01 03:20 UTC)."),
         (None, "What is in it was not counted yet: run playbooks/storage_report.yml."),
     ],
 )

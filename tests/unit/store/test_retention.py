@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from drydock_store import commands
 from drydock_store.config import config
 from drydock_store.inventory import Inventory, Tagged
 from drydock_store.manifests import Manifest
@@ -152,6 +153,22 @@ def test_patterns_that_match_nothing_are_named(tmp_path: Path) -> None:
     assert place.delete(apply=False, tags=["app:9", "app:1"])["unmatched"] == ["app:9"]
 
 
+def test_a_tag_that_came_back_is_as_old_as_its_push(place: Place) -> None:
+    place.document["retention"] = [{"repositories": ["app"], "keep_newest": 1}]
+    push(place.registry, "app", "old", b"old")
+    place.driver.age(9 * DAY)
+    push(place.registry, "app", "new", b"new")
+    place.driver.age(3 * DAY)
+    # Twice: what has come back once goes again.
+    for _ in range(2):
+        place.delete(tags=["app:old"])
+        place.undo()
+        assert [tag["tag"] for tag in place.retention(apply=False)["tags"]] == ["old"]
+    # Who pushes it again makes it the newest one.
+    push(place.registry, "app", "old", b"old")
+    assert [tag["tag"] for tag in place.retention(apply=False)["tags"]] == ["new"]
+
+
 def test_delete_takes_a_tag_an_image_or_a_repository(place: Place) -> None:
     registry = place.registry
     one = push(registry, "app", "1", b"one")
@@ -169,6 +186,8 @@ def test_delete_takes_a_tag_an_image_or_a_repository(place: Place) -> None:
     result = place.delete(images=[f"multi@{platforms[0]}"])
     assert result["images"] == []
     assert result["problems"] == [f"multi@{platforms[0]} stays: an index or a tag leads to it."]
+    named = {"images": [f"multi@{platforms[0]}"]}
+    assert commands.delete(place.store(), place.memory(), place.settings, named, apply=False)[1] == commands.UNFINISHED
     assert registry.missing("multi", "latest") == ""
     place.delete(images=[f"multi@{top}"])
     assert left(place, "multi") == set()

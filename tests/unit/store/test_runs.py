@@ -173,6 +173,42 @@ def test_one_run_at_a_time_also_with_the_library_of_debian_12(tmp_path: Path) ->
             pass
 
 
+# What each store does not heed, and what is said of it.
+BLIND = [
+    ("PutObject", "If-None-Match", "does not heed If-None-Match when it writes, so two runs would not see each other"),
+    ("PutObject", "If-Match", "does not heed If-Match when it writes"),
+    ("DeleteObject", "If-Match", "does not heed If-Match when it deletes.*enable versioning"),
+]
+
+
+@pytest.mark.usefixtures("aws")
+@pytest.mark.parametrize(("operation", "condition", "sentence"), BLIND)
+@pytest.mark.parametrize("versioned", [True, False])
+def test_a_store_that_heeds_no_conditions_is_refused(
+    tmp_path: Path, operation: str, condition: str, sentence: str, versioned: bool
+) -> None:
+    place = bucket(tmp_path, versioned=versioned)
+    push(place.registry, "app", "1", b"layer")
+    done(place.registry.upload("app", b"garbage"))
+    place.driver.age(2 * DAY)
+    before = place.images()
+    store = place.store()
+
+    def forget(params: dict[str, Any], **_rest: Any) -> None:
+        params["headers"].pop(condition, None)
+
+    store._client.meta.events.register_last(f"before-call.s3.{operation}", forget)  # type: ignore[attr-defined]
+    if operation == "DeleteObject" and versioned:
+        # No run deletes on a condition there but its own lock.
+        assert place.collect(store=store)[1] == commands.FINE
+        return
+    with pytest.raises(StoreError, match=sentence):
+        place.collect(store=store)
+    assert place.images() == before
+    # Nor is a lock left behind.
+    assert place.collect()[1] == commands.FINE
+
+
 @pytest.mark.usefixtures("aws")
 def test_a_bucket_without_versions_is_refused(tmp_path: Path) -> None:
     place = bucket(tmp_path, versioned=False)

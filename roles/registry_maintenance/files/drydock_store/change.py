@@ -65,10 +65,12 @@ class Change:
             except redis.RedisError as error:
                 raise StoreError(str(error)) from error
         found = self.look()
-        if found.newest > found.time + CLOCK_SECONDS:
+        written, path = found.newest
+        if written > found.time + CLOCK_SECONDS:
             raise StoreError(
-                f"{self.store.name} holds files of the future: the clock of this machine is behind, or was ahead once. "
-                "Set it right; nothing is taken away while the age of files is not known."
+                f"{self.store.name} holds files of the future, such as {self.store.shown}/{path}, which is dated "
+                f"{(written - found.time) / 3600:.1f} hours ahead: the clock of this machine is behind, or was ahead once. Set it right, "
+                "and `touch` such files where it is; nothing is taken away while the age of files is not known."
             )
         for run in self.store.runs():
             began_at = began(run)

@@ -121,7 +121,7 @@ def _remove(
             "brought_back": change.brought_back,
             "problems": [*removal.problems, *change.problems],
         }
-    return result, FINE if change.flushed else UNFINISHED
+    return result, FINE if change.flushed and not removal.problems else UNFINISHED
 
 
 def _take(store: Store, found: Inventory, run: str, removal: Removal) -> dict[str, float]:
@@ -256,6 +256,9 @@ def collect(store: Store, memory: Memory, settings: Config, *, apply: bool, paus
             status = _collect(change, found, plan, registry, result)
             result["brought_back"] = change.brought_back
             result["problems"] += change.problems
+        # What had to stay on account of a problem is not collected: whoever reads the status alone has to know.
+        if status == FINE and plan["problems"]:
+            status = UNFINISHED
     return result, status
 
 

@@ -213,6 +213,11 @@ class Folder(Store):
         for path in paths:
             yield path, self.read(path)
 
+    def read_links(self, paths: Iterable[str]) -> Iterator[tuple[str, Optional[bytes], Optional[float]]]:
+        # What comes back is the same file, with its time.
+        for path, content in self.read_many(paths):
+            yield path, content, None
+
     def chunks(self, path: str) -> Iterator[bytes]:
         with self._parent(path) as (folder, name):
             try:
@@ -331,6 +336,9 @@ class Folder(Store):
 
     def settled(self, run: str) -> bool:
         return self.stat(f"{_SETTLED}/{run}") is not None
+
+    def trash_size(self) -> int:
+        return sum(item.size for item in self.files(_TRASH))
 
     def forget(self, run: str) -> tuple[int, int]:
         files = size = 0

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import NamedTuple, Optional
 
 from drydock_store import layout
 from drydock_store.layout import (
@@ -32,10 +32,17 @@ CLOCK_SECONDS = 600
 
 
 class Tagged(NamedTuple):
-    """What a tag means, and since when."""
+    """What a tag means, and when its link was written."""
 
     digest: str
     time: float
+    # When it had been pushed, where its link was written again since it came back from the trash.
+    before: Optional[float] = None
+
+    @property
+    def pushed(self) -> float:
+        """Return when it was pushed."""
+        return self.time if self.before is None else self.before
 
 
 class Repository:
@@ -73,7 +80,8 @@ class Inventory:
         # Symbolic links and the like among repositories: what a registry finds behind them is not known.
         self.hidden: list[str] = []
         self.links = 0
-        self.newest = 0.0
+        # When the newest file was written, and which one that is.
+        self.newest = (0.0, "")
 
     def repository(self, name: str) -> Repository:
         """Return a repository, a new one where there was none."""
@@ -145,7 +153,7 @@ def look(store: Store, memory: Memory, *, foreign: bool = False) -> Inventory:
         thing = parse(item.path)
         if isinstance(thing, Blob) and not item.special:
             found.blobs[thing.digest] = (item.size, item.time)
-            found.newest = max(found.newest, item.time)
+            found.newest = max(found.newest, (item.time, item.path))
         else:
             _other(found, item, thing)
     return found
@@ -166,7 +174,7 @@ def _links(store: Store, found: Inventory, *, foreign: bool) -> None:
         if item.special or isinstance(thing, (Foreign, Temporary, Blob)):
             _other(found, item, thing)
             continue
-        found.newest = max(found.newest, item.time)
+        found.newest = max(found.newest, (item.time, item.path))
         repository = found.repository(thing.repository)
         if isinstance(thing, Upload):
             repository.uploads[thing.upload] = max(item.time, repository.uploads.get(thing.upload, 0))
@@ -201,12 +209,12 @@ def _target(content: bytes | None) -> str:
 
 def _tags(store: Store, found: Inventory) -> None:
     paths = {tag_path(name, tag): (name, tag) for name, one in found.repositories.items() for tag in one.tags}
-    for path, content in store.read_many(paths):
+    for path, content, before in store.read_links(paths):
         name, tag = paths[path]
         tags = found.repositories[name].tags
         target = _target(content)
         if target:
-            tags[tag] = Tagged(target, tags[tag].time)
+            tags[tag] = Tagged(target, tags[tag].time, before)
             continue
         del tags[tag]
         if content is not None:

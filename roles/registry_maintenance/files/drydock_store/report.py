@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from typing import Any, Optional
 
 from drydock_store.inventory import Inventory, Repository
-from drydock_store.layout import OURS
 from drydock_store.store import Store, iso
 
 _LARGEST = 10
@@ -34,7 +33,7 @@ def figures(store: Store, found: Inventory, last: Optional[Mapping[str, Any]], c
     for name, repository in sorted(found.repositories.items()):
         size = sum(size_of[digest][0] for digest in held[name] if digest in size_of)
         alone = sum(size_of[digest][0] for digest in held[name] if digest in size_of and owners[digest] == name)
-        times = [tagged.time for tagged in repository.tags.values()] or list(repository.revisions.values())
+        times = [tagged.pushed for tagged in repository.tags.values()] or list(repository.revisions.values())
         led = found.stays(repository)
         repositories[name] = {
             "tags": len(repository.tags),
@@ -61,7 +60,7 @@ def figures(store: Store, found: Inventory, last: Optional[Mapping[str, Any]], c
             "referenced": needed_size,
             "garbage": total - needed_size,
             "collectable": collectable,
-            "trash": sum(item.size for item in store.files(f"{OURS}/trash")),
+            "trash": store.trash_size(),
             "uploads": sum(len(one.uploads) for one in every),
             "uploads_size": sum(one.uploads_size for one in every),
             "growth": total - last["size"] if last else None,

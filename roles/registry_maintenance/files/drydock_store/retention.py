@@ -95,12 +95,12 @@ def _kept(rule: Rule, tags: Mapping[str, Tagged], now: float) -> set[str]:
     """Return which of the tags that a rule is about it keeps."""
     kept = {tag for tag in tags if any(fnmatchcase(tag, pattern) for pattern in rule.keep_tags)}
     if rule.keep_pushed_within_days is not None:
-        kept |= {tag for tag in tags if now - tags[tag].time < rule.keep_pushed_within_days * DAY}
+        kept |= {tag for tag in tags if now - tags[tag].pushed < rule.keep_pushed_within_days * DAY}
     if rule.keep_newest is None:
         return kept
     ranks: dict[str, tuple[object, ...]] = {}
     for tag, tagged in tags.items():
-        rank = (tagged.time,) if rule.order == "pushed" else _version(tag) if rule.order == "semver" else _date(tag)
+        rank = (tagged.pushed,) if rule.order == "pushed" else _version(tag) if rule.order == "semver" else _date(tag)
         if rank is None:
             # Not of the kind that the rule puts in order.
             kept.add(tag)

@@ -41,6 +41,11 @@ _GONE = {"404", "NoSuchKey", "NoSuchVersion", "NotFound"}
 # Debian 12 does not; S3 reads them from headers.
 _CONDITIONS = {"IfMatch": "If-Match", "IfNoneMatch": "If-None-Match"}
 _TAKEN = {"PreconditionFailed", "412", "ConditionalRequestConflict", "409"}
+_BLIND = "is in a store that does not heed {} when it writes, so two runs would not see each other: use one that knows conditional writes."
+_BLIND_DELETE = (
+    "is in a store that does not heed If-Match when it deletes, so what is pushed at that moment would be lost: enable versioning, or "
+    "use one that knows conditional deletes."
+)
 _PERMISSIONS = {
     "list_objects_v2": "s3:ListBucket",
     "head_object": "s3:GetObject and s3:ListBucket",
@@ -204,14 +209,18 @@ class Bucket(Store):
                     etag = self._write_lock(key, IfMatch=etag)
 
         thread = threading.Thread(target=renew, daemon=True)
-        thread.start()
         try:
+            self._prove_conditions(key)
+            thread.start()
             yield
         finally:
             ended.set()
-            thread.join()
-            with contextlib.suppress(StoreError, ClientError):
-                self._call("delete_object", Key=key, IfMatch=etag)
+            if thread.ident:
+                thread.join()
+            # Not one that somebody else has got meanwhile.
+            if time.clock_gettime(_CLOCK) <= self._held_until:
+                with contextlib.suppress(StoreError, ClientError):
+                    self._call("delete_object", Key=key, IfMatch=etag)
 
     def _write_lock(self, key: str, **condition: str) -> str:
         began = time.clock_gettime(_CLOCK)
@@ -219,6 +228,21 @@ class Bucket(Store):
         answer = self._call("put_object", Key=key, Body=json.dumps(body).encode(), **condition)
         self._held_until = began + LEASE_SECONDS - 60
         return str(answer["ETag"])
+
+    def _prove_conditions(self, key: str) -> None:
+        """Raise StoreError where the store takes what has to be refused while the lock is held."""
+        nobodys = f'"{"0" * 32}"'
+        attempts: list[tuple[Callable[[], object], str]] = [
+            (lambda: self._write_lock(key, IfNoneMatch="*"), _BLIND.format("If-None-Match")),
+            (lambda: self._write_lock(key, IfMatch=nobodys), _BLIND.format("If-Match")),
+        ]
+        if not self._versioned:
+            attempts.append((lambda: self._call("delete_object", Key=key, IfMatch=nobodys), _BLIND_DELETE))
+        for attempt, sentence in attempts:
+            with contextlib.suppress(ClientError):
+                attempt()
+                self._call("delete_object", Key=key)
+                raise StoreError(f"{self.name} {sentence}")
 
     def _take(self, key: str) -> str:
         try:
@@ -313,19 +337,28 @@ class Bucket(Store):
             return None
 
     def read(self, path: str) -> Optional[bytes]:
+        found = self._read(path)
+        return found[0] if found else None
+
+    def _read(self, path: str) -> Optional[tuple[bytes, Optional[float]]]:
+        """Return an object, of a large one the beginning, and when it had been pushed before it came back from the trash."""
         try:
-            body = self._call("get_object", Key=self._key(path))["Body"]
+            answer = self._call("get_object", Key=self._key(path))
         except ClientError:
             return None
+        body = answer["Body"]
         with self._sentences("get_object", {}), contextlib.closing(body):
             content = bytes(body.read(SMALL + 1))
             if len(content) <= SMALL:
                 # Whether that was all is looked at by who reads on.
                 body.read(1)
-            return content
+            return content, _before(answer)
 
     def read_many(self, paths: Iterable[str]) -> Iterator[tuple[str, Optional[bytes]]]:
         yield from self._together(lambda path: (path, self.read(path)), paths)
+
+    def read_links(self, paths: Iterable[str]) -> Iterator[tuple[str, Optional[bytes], Optional[float]]]:
+        yield from self._together(lambda path: (path, *(self._read(path) or (None, None))), paths)
 
     def chunks(self, path: str) -> Iterator[bytes]:
         try:
@@ -371,7 +404,7 @@ class Bucket(Store):
         found = self._head(path)
         if not found:
             return
-        written = {"written": str(_seconds(found))}
+        written = {"written": str(_pushed(found))}
         self._copy(
             self._key(path), self._key(f"{OURS}/trash/{run}/{path}"), Metadata=written, MetadataDirective="REPLACE"
         )
@@ -409,7 +442,7 @@ class Bucket(Store):
             found = self._version(path)
             return self._item(found) if found else None
         copy = self._head(f"{OURS}/trash/{run}/{path}")
-        return Item(path, copy["ContentLength"], float(copy["Metadata"]["written"])) if copy else None
+        return Item(path, copy["ContentLength"], _pushed(copy)) if copy else None
 
     def _version(self, path: str) -> Optional[dict[str, Any]]:
         """Return the newest version that has content."""
@@ -432,8 +465,12 @@ class Bucket(Store):
                 self._copy(source["Key"], self._key(path), source.get("VersionId", ""))
             else:
                 # A link: never over one that was pushed meanwhile.
-                body = self._call("get_object", **source)["Body"].read()
-                self._call("put_object", Key=self._key(path), Body=body, IfNoneMatch="*")
+                # It says itself when it was pushed: a tag would look like the newest one.
+                answer = self._call("get_object", **source)
+                written = {"written": str(_pushed(answer))}
+                self._call(
+                    "put_object", Key=self._key(path), Body=answer["Body"].read(), Metadata=written, IfNoneMatch="*"
+                )
         except ClientError:
             return False
         return True
@@ -443,6 +480,11 @@ class Bucket(Store):
 
     def settled(self, run: str) -> bool:
         return self._head(f"{OURS}/runs/{run}/settled") is not None
+
+    def trash_size(self) -> Optional[int]:
+        size = sum(item.size for item in self.files(f"{OURS}/trash"))
+        # Else it is old versions, and how large each is would be a request of its own.
+        return size if size or not self.runs() else None
 
     def forget(self, run: str) -> tuple[int, int]:
         files = size = 0
@@ -464,6 +506,18 @@ class Bucket(Store):
 def _seconds(entry: dict[str, Any]) -> float:
     # Some answers have fractions, others none.
     return float(int(entry["LastModified"].timestamp()))
+
+
+def _before(entry: dict[str, Any]) -> Optional[float]:
+    """Return when an object had been pushed that a run has copied, or an undo."""
+    with contextlib.suppress(KeyError, ValueError):
+        return float(entry["Metadata"]["written"])
+    return None
+
+
+def _pushed(entry: dict[str, Any]) -> float:
+    before = _before(entry)
+    return _seconds(entry) if before is None else before
 
 
 def _code(error: Any) -> str:

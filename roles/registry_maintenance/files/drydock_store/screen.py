@@ -41,6 +41,7 @@ def _validate(_result: dict[str, Any]) -> list[str]:
 
 def _report(result: dict[str, Any]) -> list[str]:
     totals = result["totals"]
+    trash = "versions of the bucket, which are not counted" if totals["trash"] is None else size(totals["trash"])
     growth = f", {size(totals['growth'])} more than {result['since']}" if totals["growth"] is not None else ""
     lines = [
         (
@@ -49,7 +50,7 @@ def _report(result: dict[str, Any]) -> list[str]:
         ),
         (
             f"No image refers to {size(totals['garbage'])}; `collect` would free {size(totals['collectable'])} now. "
-            f"In the trash: {size(totals['trash'])}. {totals['uploads']} uploads: {size(totals['uploads_size'])}."
+            f"In the trash: {trash}. {totals['uploads']} uploads: {size(totals['uploads_size'])}."
         ),
     ]
     rows = sorted(result["repositories"].items(), key=lambda row: -row[1]["size"])

@@ -87,6 +87,10 @@ class Store(ABC):
         """Read many small files, in any order."""
 
     @abstractmethod
+    def read_links(self, paths: Iterable[str]) -> Iterator[tuple[str, Optional[bytes], Optional[float]]]:
+        """Read many links, in any order, each with the time at which it had been pushed where it came back with a later one."""
+
+    @abstractmethod
     def chunks(self, path: str) -> Iterator[bytes]:
         """Yield the content of a large file; raises FileNotFoundError where it is gone."""
 
@@ -123,6 +127,10 @@ class Store(ABC):
     @abstractmethod
     def settled(self, run: str) -> bool:
         """Tell whether a run has."""
+
+    @abstractmethod
+    def trash_size(self) -> Optional[int]:
+        """Return how many bytes are in the trash, or None where that would have to be asked for each file."""
 
     @abstractmethod
     def forget(self, run: str) -> tuple[int, int]:
