@@ -15,13 +15,16 @@ import sys
 import termios
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from aws_account import aws_account
 from drydock_store import commands
 from drydock_store.layout import blob_path
 from drydock_store.registry import ACCEPT
@@ -29,8 +32,8 @@ from drydock_store.store import StoreError
 
 from tests.bench.storage import upstream
 from tests.unit.store.model import OCI, digest_of, image
-from tests.unit.store.places import DAY, Place, folder
-from tests.unit.store.test_runs import PACKAGE
+from tests.unit.store.places import DAY, Place, bucket, folder
+from tests.unit.store.test_runs import PACKAGE, Killed, killed_at
 
 CONFIG = b"{}"
 
@@ -94,10 +97,12 @@ def serving(program: str, place: Place, directory: Path) -> Iterator[int]:
     config = directory / "registry.yml"
     config.write_text(
         "version: 0.1\nlog: {level: error, accesslog: {disabled: true}}\n"
-        f"storage:\n  filesystem: {{rootdirectory: {place.document['storage']['folder']}}}\n  delete: {{enabled: true}}\n"
+        f"storage:\n  {driver_of(place)}\n  delete: {{enabled: true}}\n  redirect: {{disable: true}}\n"
         f"  maintenance: {{uploadpurging: {{enabled: false}}}}\nhttp: {{addr: '127.0.0.1:{port}', secret: x}}\n"
     )
-    with subprocess.Popen([program, "serve", str(config)], stderr=subprocess.DEVNULL) as process:
+    # It can use no bundle of authorities of this machine's own.
+    environment = {name: value for name, value in os.environ.items() if name != "AWS_CA_BUNDLE"}
+    with subprocess.Popen([program, "serve", str(config)], env=environment, stderr=subprocess.DEVNULL) as process:
         try:
             while True:
                 try:
@@ -109,6 +114,16 @@ def serving(program: str, place: Place, directory: Path) -> Iterator[int]:
             yield port
         finally:
             process.terminate()
+
+
+def driver_of(place: Place) -> str:
+    """Return a registry's settings for a place."""
+    storage = place.document["storage"]
+    if "folder" in storage:
+        return f"filesystem: {{rootdirectory: {storage['folder']}}}"
+    s3 = storage["s3"]
+    given = {"regionendpoint": s3["endpoint"], "rootdirectory": s3["prefix"], "accesskey": "test", "secretkey": "test"}
+    return f"s3: {json.dumps({**given, 'bucket': s3['bucket'], 'region': s3['region'], 'secure': False})}"
 
 
 def with_garbage(place: Place, client: Client) -> None:
@@ -194,60 +209,132 @@ def test_a_miss_of_the_registry_undoes_the_run(tmp_path: Path, program: str) -> 
     assert place.images() == before
 
 
-def test_pushes_and_collections_that_are_killed(tmp_path: Path, program: str) -> None:
-    """Clients push, push garbage again and delete while collections run without a pause, and end in their middle."""
-    rules = [{"repositories": ["**"], "untagged_after_days": 0}]
-    place = folder(tmp_path, link_age_seconds=0, blob_wait_seconds=0, second_look_seconds=0, retention=rules)
-    config = tmp_path / "config.json"
+def run_the_program(place: Place, directory: Path, chance: random.Random) -> bool:
+    """Collect as the timer does, often killed; whether it came to its end."""
+    config = directory / "config.json"
     config.write_text(json.dumps(place.document))
+    words = [sys.executable, "-m", "drydock_store", "--config", str(config), "collect", "--apply"]
+    environment = {**os.environ, "PYTHONPATH": str(PACKAGE)}
+    output = subprocess.DEVNULL
+    with subprocess.Popen(words, env=environment, stdout=output, stderr=output) as process:
+        if chance.random() < 0.5:
+            time.sleep(chance.uniform(0.1, 0.4))
+            process.kill()
+    return process.returncode == 0
+
+
+def run_in_this_process(place: Place, _directory: Path, chance: random.Random) -> bool:
+    """The same without loading boto3 each time. It ends with its lock given back, as if the lease of a killed run had ended."""
+    store = place.store()
+    if chance.random() < 0.5:
+        killed_at(store, chance.randrange(8))
+    try:
+        return place.collect(store=store)[1] == commands.FINE
+    except Killed:
+        return False
+
+
+class Soak:
+    """Clients, each with a repository of its own, that push garbage again, mount it from one another, delete and pull."""
+
+    def __init__(self, port: int, names: tuple[str, ...]) -> None:
+        self.counts: Counter[str] = Counter()
+        # What was answered 201, and not deleted since.
+        self.answered: dict[str, dict[str, bytes]] = {name: {} for name in names}
+        self.over = threading.Event()
+        self._port = port
+
+    def work(self, name: str) -> None:
+        """Be one client, as long as collections run, and for some requests at least."""
+        chance = random.Random(name)  # noqa: S311
+        client = Client(self._port)
+        others = [one for one in self.answered if one != name]
+        tags = self.answered[name]
+        requests = 0
+        while requests < 30 or not self.over.is_set():
+            requests += 1
+            layer = f"layer {chance.randrange(6)}".encode()
+            tag = f"t{chance.randrange(10)}"
+            choice = chance.random()
+            if choice < 0.2 and tag in tags:
+                self._delete(client, name, digest_of(image(tags[tag])))
+            elif choice < 0.4 and tag in tags:
+                self._count("pull", not client.missing(name, tag))
+            elif choice < 0.6:
+                where = f"/v2/{name}/blobs/uploads/?mount={digest_of(layer)}&from={chance.choice(others)}"
+                self._count("mount", client.ask("POST", where)[0] == 201)
+                self._push(client, name, tag, layer)
+            else:
+                self._push(client, name, tag, layer)
+
+    def _delete(self, client: Client, name: str, digest: str) -> None:
+        # Another answer may have been given when it was done already.
+        gone = [tag for tag, layer in self.answered[name].items() if digest_of(image(layer)) == digest]
+        self._count("delete", client.ask("DELETE", f"/v2/{name}/manifests/{digest}")[0] == 202)
+        for tag in gone:
+            del self.answered[name][tag]
+
+    def _push(self, client: Client, name: str, tag: str, layer: bytes) -> None:
+        done = client.push(name, tag, layer)
+        self._count("push", done)
+        if done:
+            self.answered[name][tag] = layer
+
+    def _count(self, what: str, done: bool) -> None:
+        self.counts[what if done else f"{what} refused"] += 1
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def soaked(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+    """Provide a storage of which nothing is spared for long."""
+    rules = [{"repositories": ["**"], "untagged_after_days": 0}]
+    at_once: dict[str, Any] = {
+        "link_age_seconds": 0,
+        "blob_wait_seconds": 0,
+        "second_look_seconds": 0,
+        "retention": rules,
+    }
+    if request.param == "folder":
+        yield folder(tmp_path, **at_once)
+        return
+    with aws_account() as account:
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            monkeypatch.setenv(name, "test")
+        yield bucket(tmp_path, endpoint=account.endpoint, **at_once)
+
+
+def test_pushes_and_collections_that_are_killed(tmp_path: Path, program: str, soaked: Place) -> None:
+    """Clients work while collections run without a pause, and end in their middle: some, or as many as SOAK_COLLECTIONS says."""
+    place = soaked
+    collect = run_the_program if "folder" in place.document["storage"] else run_in_this_process
     chance = random.Random(17)  # noqa: S311
-    ending = threading.Event()
-
-    def collections() -> None:
-        words = [sys.executable, "-m", "drydock_store", "--config", str(config), "collect", "--apply"]
-        while not ending.is_set():
-            with subprocess.Popen(
-                words,
-                env={**os.environ, "PYTHONPATH": str(PACKAGE)},
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-            ) as process:
-                if chance.random() < 0.5:
-                    time.sleep(chance.uniform(0.1, 0.4))
-                    process.kill()
-
+    began = time.monotonic()
     with serving(program, place, tmp_path) as port:
+        soak = Soak(port, ("app", "team/other"))
         client = Client(port)
         client.push("app", "first", b"first")
-        thread = threading.Thread(target=collections)
-        thread.start()
-        answered: dict[str, bytes] = {}
-        try:
-            end = time.monotonic() + 5
-            while time.monotonic() < end:
-                layer = f"layer {chance.randrange(6)}".encode()
-                tag = f"t{chance.randrange(10)}"
-                if chance.random() < 0.3 and tag in answered:
-                    digest = digest_of(image(answered[tag]))
-                    if client.ask("DELETE", f"/v2/app/manifests/{digest}")[0] == 202:
-                        answered = {
-                            name: content for name, content in answered.items() if digest_of(image(content)) != digest
-                        }
-                elif client.push("app", tag, layer):
-                    answered[tag] = layer
-        finally:
-            ending.set()
-            thread.join()
+        with ThreadPoolExecutor() as pool:
+            clients = [pool.submit(soak.work, name) for name in soak.answered]
+            try:
+                for _ in range(int(os.environ.get("SOAK_COLLECTIONS", "8"))):
+                    soak.counts["collection" if collect(place, tmp_path, chance) else "collection killed"] += 1
+            finally:
+                soak.over.set()
+            for one in clients:
+                one.result()
+        soak.answered["app"]["first"] = b"first"
         # Tags that were pushed again have left images without any, which go when they are a day old.
-        for link in tmp_path.rglob("_manifests/revisions/**/link"):
-            os.utime(link, (time.time() - 2 * 86400,) * 2)
-        place.retention()
+        store = place.store()
+        now = store.now
+        store.now = lambda: now() + 2 * DAY  # type: ignore[method-assign]
+        place.retention(store=store)
         for _ in range(3):
             place.collect()
-        lost = [client.missing("app", tag) for tag in ("first", *answered)]
-        assert [one for one in lost if one] == []
-        needed = {
-            digest_of(content) for layer in (b"first", *answered.values()) for content in (CONFIG, layer, image(layer))
-        }
+        print(f"{time.monotonic() - began:.0f} s: {dict(sorted(soak.counts.items()))}")
+        images = [(name, tag) for name, tags in soak.answered.items() for tag in tags]
+        assert [lost for lost in (client.missing(*one) for one in images) if lost] == []
+        contents = (layer for tags in soak.answered.values() for layer in tags.values())
+        needed = {digest_of(content) for layer in contents for content in (CONFIG, layer, image(layer))}
         assert {path for path in place.images() if path.startswith("blobs/")} == set(map(blob_path, needed))
         assert place.check(digests=True) == []
+    assert min(soak.counts[what] for what in ("push", "mount", "delete", "pull", "collection", "collection killed")) > 0

@@ -89,9 +89,9 @@ def folder(directory: Path, *, renames: bool = True, **settings: Any) -> Place:
     )
 
 
-def bucket(directory: Path, *, versioned: bool = True, **settings: Any) -> Place:
-    """Return a place in a bucket; moto has to be at work."""
-    client = boto3.client("s3", region_name="eu-central-1")
+def bucket(directory: Path, *, versioned: bool = True, endpoint: str | None = None, **settings: Any) -> Place:
+    """Return a place in a bucket of moto, which has to be at work in this process, or at an endpoint."""
+    client = boto3.client("s3", region_name="eu-central-1", endpoint_url=endpoint)
     client.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
     if versioned:
         client.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
@@ -101,6 +101,7 @@ def bucket(directory: Path, *, versioned: bool = True, **settings: Any) -> Place
         "region": "eu-central-1",
         "unversioned_enabled": not versioned,
         "threads": 2,
+        **({"endpoint": endpoint, "path_style_enabled": True} if endpoint else {}),
     }
     return Place(
         Objects(client, BUCKET, "registry"),
