@@ -20,6 +20,8 @@ except ImportError:  # AnsibleAWSModule says what to install
 
 # The tag that marks what belongs to a deployment; its value is the deployment's name.
 TAG = "drydock-deployment"
+# Tells the address of a NAT gateway from that of a host.
+ADDRESS_TAG = "drydock-address"
 
 # boto3 carries no types.
 Client = Any

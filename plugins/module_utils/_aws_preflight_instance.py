@@ -11,6 +11,7 @@ from typing import Any, Optional
 
 from ansible_collections.drydock.registry.plugins.module_utils import _aws_zones
 from ansible_collections.drydock.registry.plugins.module_utils._aws_account import (
+    ADDRESS_TAG,
     TAG,
     Account,
     Answer,
@@ -481,10 +482,12 @@ def _check_record(account: Account, options: Mapping[str, Any], found: Mapping[s
 
 
 def _elastic_ip(account: Account) -> Optional[dict[str, Any]]:
+    # That of a NAT gateway is the network's, whatever becomes of the gateway.
     answer = account.ask("ec2", "describe_addresses", Filters=filters(tag=account.deployment))
     # The one in use first, should an interrupted run have left two.
     addresses = sorted(
-        (answer or {}).get("Addresses", []), key=lambda address: (not address.get("AssociationId"), address["PublicIp"])
+        (each for each in (answer or {}).get("Addresses", []) if ADDRESS_TAG not in tags_of(each.get("Tags"))),
+        key=lambda address: (not address.get("AssociationId"), address["PublicIp"]),
     )
     if not addresses:
         return None

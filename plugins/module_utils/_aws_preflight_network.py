@@ -9,7 +9,13 @@ import ipaddress
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Optional
 
-from ansible_collections.drydock.registry.plugins.module_utils._aws_account import Account, Answer, filters, tags_of
+from ansible_collections.drydock.registry.plugins.module_utils._aws_account import (
+    ADDRESS_TAG,
+    Account,
+    Answer,
+    filters,
+    tags_of,
+)
 from ansible_collections.drydock.registry.plugins.module_utils._aws_checks import (
     cidr_problem,
     subnet_parts,
@@ -30,6 +36,47 @@ BALANCED_ZONES = 2
 GONE = {"deleted", "deleting", "failed", "rejected", "expired"}
 # Tells the private subnets of an own VPC, and their route table, from the public ones.
 PRIVATE_TAG = "drydock-subnet"
+# Regions that were there before 23 December 2023. In younger ones tasks of Fargate need ECS's own endpoints as well.
+# https://docs.aws.amazon.com/AmazonECS/latest/developerguide/vpc-endpoints.html
+OLD_REGIONS = frozenset(
+    [
+        "af-south-1",
+        "ap-east-1",
+        "ap-northeast-1",
+        "ap-northeast-2",
+        "ap-northeast-3",
+        "ap-south-1",
+        "ap-south-2",
+        "ap-southeast-1",
+        "ap-southeast-2",
+        "ap-southeast-3",
+        "ap-southeast-4",
+        "ca-central-1",
+        "cn-north-1",
+        "cn-northwest-1",
+        "eu-central-1",
+        "eu-central-2",
+        "eu-north-1",
+        "eu-south-1",
+        "eu-south-2",
+        "eu-west-1",
+        "eu-west-2",
+        "eu-west-3",
+        "il-central-1",
+        "me-central-1",
+        "me-south-1",
+        "sa-east-1",
+        "us-east-1",
+        "us-east-2",
+        "us-gov-east-1",
+        "us-gov-west-1",
+        "us-west-1",
+        "us-west-2",
+    ]
+)
+ECS_SERVICES = ("ecs", "ecs-agent", "ecs-telemetry")
+# Where names of endpoints begin with `com.amazonaws.` for all services that are needed here.
+PLAIN_PARTITIONS = {"aws", "aws-us-gov"}
 # Zones where Fargate runs, of regions where it does not run in all; and those where it has no ARM processors.
 # https://docs.aws.amazon.com/AmazonECS/latest/developerguide/AWS_Fargate-Regions.html
 # https://docs.aws.amazon.com/AmazonECS/latest/developerguide/ecs-arm64.html
@@ -60,8 +107,12 @@ def look(account: Account, options: Mapping[str, Any]) -> dict[str, Any]:
         "default_security_group_id": "",
         "internet_gateway_id": "",
         "nat_gateway_ids": [],
-        "s3_endpoint": {"id": "", "ours": False, "tags": {}},
+        "nat_addresses": [],
+        "s3_endpoint": {"id": "", "ours": False, "tags": {}, "route_table_ids": []},
         "endpoints": {},
+        "endpoints_security_group_id": "",
+        "services": [],
+        "service_names": {},
     }
     if account.removing:
         # Whatever the settings say now, what was made once is marked.
@@ -76,6 +127,8 @@ def look(account: Account, options: Mapping[str, Any]) -> dict[str, Any]:
             "admin_security_group_id": "",
         }
     else:
+        options = {**options, "services": _services(account, options)}
+        found["services"] = options["services"]
         _check(account, options)
     with account.step():
         vpc = _vpc(account, options)
@@ -97,7 +150,53 @@ def look(account: Account, options: Mapping[str, Any]) -> dict[str, Any]:
             _check_balanced(account, options, found)
         if options["provider"] != "own" and vpc and tables:
             _check_routes(account, options, found, places(subnets, tables), places(balancers, tables))
+    with account.step():
+        found["service_names"] = _service_names(account, options, found)
     return found
+
+
+def _services(account: Account, options: Mapping[str, Any]) -> list[str]:
+    """The services that hosts or tasks need."""
+    young = bool(options["fargate_architecture"]) and account.region not in OLD_REGIONS
+    return list(dict.fromkeys([*options["services"], *(ECS_SERVICES if young else ())]))
+
+
+def _service_names(account: Account, options: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, str]:
+    """What endpoints of services are called, where some are to be made: in China, for one, some names begin with `cn.`.
+
+    https://docs.amazonaws.cn/en_us/vpc/latest/privatelink/aws-services-cn-privatelink-support.html
+    """
+    if account.removing:
+        return {}
+    missing = []
+    if options["provider"] == "own" and not options["public_ip_enabled"] and options["way_out"] == "endpoints":
+        missing = [service for service in options["services"] if service not in found["endpoints"]]
+    makes_s3 = options["s3_endpoint_enabled"] is True and not found["s3_endpoint"]["id"]
+    if not missing and (not makes_s3 or account.partition in PLAIN_PARTITIONS):
+        return {}
+    # An answer of several pages, which boto3 does not turn by itself.
+    told: list[str] = []
+    more: dict[str, str] = {}
+    while True:
+        answer = account.ask("ec2", "describe_vpc_endpoint_services", **more) or {}
+        told += answer.get("ServiceNames", [])
+        if not answer.get("NextToken"):
+            break
+        more = {"NextToken": answer["NextToken"]}
+    names = {service: name for name in sorted(told, reverse=True) if (service := _service_of(name, account.region))}
+    for service in missing:
+        if service not in names:
+            account.refuse(
+                f"AWS has no endpoint of {service} in {account.region}, which hosts need without another way out (aws_network_way_out: "
+                "endpoints): correct aws_network_services, or write aws_network_way_out: nat."
+            )
+    return {service: names[service] for service in [*missing, "s3"] if service in names}
+
+
+def _service_of(name: str, region: str) -> str:
+    """What a service is called in AWS's documentation, by the name of its endpoint."""
+    before, _, service = name.partition(f".{region}.")
+    return service if "amazonaws" in before.split(".") else ""
 
 
 def _check(account: Account, options: Mapping[str, Any]) -> None:
@@ -156,6 +255,9 @@ def _check_routes(
 ) -> None:
     """Who is put into the subnets needs ways out, and ways in."""
     endpoint = found["s3_endpoint"]["id"]
+    # https://docs.aws.amazon.com/vpc/latest/privatelink/gateway-endpoints.html#vpc-endpoint-routing
+    served = found["s3_endpoint"]["route_table_ids"]
+    unserved = {place.id: place.table for place in hosts if endpoint and place.table not in served}
     wanted = Wanted(
         options["load_balancer"],
         options["load_balancer_internal_enabled"],
@@ -164,6 +266,8 @@ def _check_routes(
         options["services"],
         # Whoever has not said whether one is to be made is asked below.
         bool(endpoint) or options["s3_endpoint_enabled"] is not False or "s3" in found["endpoints"],
+        endpoint,
+        {} if "s3" in found["endpoints"] else unserved,
     )
     # One host goes into the first of them.
     for problem in problems(
@@ -394,6 +498,8 @@ def _inside(
         )
     if own:
         with account.step():
+            _addresses(account, found)
+        with account.step():
             gateways = account.ask_all(
                 "ec2", "describe_nat_gateways", "NatGateways", Filter=filters(tag=account.deployment)
             )
@@ -407,10 +513,9 @@ def _inside(
 
 def _endpoints(account: Account, where: list[dict[str, Any]], found: dict[str, Any]) -> None:
     """The ways to services of AWS that do not leave it: to S3 by routes, to others by addresses in the VPC."""
-    prefix = f"com.amazonaws.{account.region}."
     gateways = []
     for endpoint in account.ask_all("ec2", "describe_vpc_endpoints", "VpcEndpoints", Filters=where):
-        service = str(endpoint["ServiceName"]).removeprefix(prefix)
+        service = _service_of(str(endpoint["ServiceName"]), account.region)
         if str(endpoint.get("State", "available")).lower() in GONE:
             continue
         ours = account.is_ours(tags_of(endpoint.get("Tags")))
@@ -420,7 +525,23 @@ def _endpoints(account: Account, where: list[dict[str, Any]], found: dict[str, A
             gateways.append((ours, endpoint))
     # Ours first, should there be two.
     for ours, endpoint in sorted(gateways, key=lambda gateway: not gateway[0])[:1]:
-        found["s3_endpoint"] = {"id": endpoint["VpcEndpointId"], "ours": ours, "tags": tags_of(endpoint.get("Tags"))}
+        found["s3_endpoint"] = {
+            "id": endpoint["VpcEndpointId"],
+            "ours": ours,
+            "tags": tags_of(endpoint.get("Tags")),
+            # Of all that there are: each table may have another.
+            "route_table_ids": sorted({table for _, each in gateways for table in each.get("RouteTableIds", [])}),
+        }
+
+
+def _addresses(account: Account, found: dict[str, Any]) -> None:
+    """The Elastic IPs of an own VPC's NAT gateway, also of one that was never made."""
+    answer = account.ask("ec2", "describe_addresses", Filters=filters(tag=account.deployment))
+    found["nat_addresses"] = [
+        {"allocation_id": each["AllocationId"], "public_ip": each["PublicIp"], "tags": tags_of(each.get("Tags"))}
+        for each in sorted((answer or {}).get("Addresses", []), key=lambda each: str(each["AllocationId"]))
+        if ADDRESS_TAG in tags_of(each.get("Tags"))
+    ]
 
 
 def _security_groups(account: Account, options: Mapping[str, Any], vpc_id: str, found: dict[str, Any]) -> None:
@@ -431,6 +552,9 @@ def _security_groups(account: Account, options: Mapping[str, Any], vpc_id: str, 
     # The registry's group names the load balancer's, which therefore cannot be deleted before it.
     tagged.sort(key=lambda group: (group["GroupName"] == balancer_name, group["GroupId"]))
     found["security_group_ids"] = [group["GroupId"] for group in tagged if group["GroupName"] != "default"]
+    found["endpoints_security_group_id"] = next(
+        (group["GroupId"] for group in tagged if group["GroupName"] == f"{account.deployment}-endpoints"), ""
+    )
     groups: list[Answer] = []
     # Of those that are made, none is where others are given.
     made = [] if options["security_group_ids"] else [account.name]

@@ -36,6 +36,8 @@ class Place(NamedTuple):
     way: str
     # It gives a public address to each machine that does not say otherwise.
     gives_addresses: bool = False
+    # The table that routes it.
+    table: str = ""
 
     @property
     def public(self) -> bool:
@@ -57,6 +59,9 @@ class Wanted(NamedTuple):
     services: Sequence[str] = ()
     # S3 is reached without a route out, too, by an endpoint.
     reaches_s3: bool = True
+    # That endpoint, and the subnets whose tables it does not serve, each with its table.
+    s3_endpoint: str = ""
+    beside_s3: Mapping[str, str] = {}
 
 
 def table_of(subnet_id: str, tables: Sequence[Answer]) -> Answer:
@@ -87,6 +92,7 @@ def places(subnets: Sequence[Answer], tables: Sequence[Answer]) -> list[Place]:
             subnet["AvailabilityZone"],
             way_of(table_of(subnet["SubnetId"], tables)),
             bool(subnet.get("MapPublicIpOnLaunch")),
+            str(table_of(subnet["SubnetId"], tables).get("RouteTableId", "")),
         )
         for subnet in subnets
     ]
@@ -158,6 +164,13 @@ def _of_hidden(hosts: Sequence[Place], wanted: Wanted, endpoints: Sequence[str])
         found.append(
             f"The VPC has no endpoint of S3, where images are, and hosts in {' and '.join(shut)} have no other way to it "
             "(aws_network_way_out: endpoints): write aws_network_s3_endpoint_enabled: true, or make one."
+        )
+    beside = [subnet for subnet in shut if subnet in wanted.beside_s3]
+    if beside:
+        tables = " and ".join(dict.fromkeys(wanted.beside_s3[subnet] for subnet in beside))
+        found.append(
+            f"The endpoint {wanted.s3_endpoint} of S3, where images are, does not serve {' and '.join(beside)}, whose hosts have no other "
+            f"way to it (aws_network_way_out: endpoints): add it to {tables}, or write other subnets as aws_network_subnet_ids."
         )
     return found
 

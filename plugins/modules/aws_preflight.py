@@ -656,6 +656,25 @@ nat_gateway_ids:
   returned: with O(network)
   type: list
   elements: str
+nat_addresses:
+  description: The Elastic IPs that the deployment has for a NAT gateway, each with C(allocation_id), C(public_ip) and C(tags).
+  returned: with O(network)
+  type: list
+  elements: dict
+endpoints_security_group_id:
+  description: The security group of the deployment's interface endpoints.
+  returned: with O(network)
+  type: str
+services:
+  description: The services of O(network.services), and what Fargate needs besides in the region.
+  returned: with O(network)
+  type: list
+  elements: str
+service_names:
+  description: What endpoints of services are called, of those that are to be made.
+  returned: with O(network)
+  type: dict
+  sample: {logs: com.amazonaws.eu-central-1.logs}
 endpoints:
   description: The VPC's interface endpoints by their service, each with C(id) and C(ours).
   returned: with O(network)
@@ -689,10 +708,11 @@ internet_gateway_id:
   returned: with O(network)
   type: str
 s3_endpoint:
-  description: The VPC's gateway endpoint for S3, with C(id) (empty when there is none), C(ours) and C(tags).
+  description: The VPC's gateway endpoint for S3, with C(id) (empty when there is none), C(ours), C(tags), and C(route_table_ids), those
+    that have any such endpoint.
   returned: with O(network)
   type: dict
-  sample: {id: "", ours: false, tags: {}}
+  sample: {id: "", ours: false, tags: {}, route_table_ids: []}
 exists:
   description: Whether the bucket exists in this account and region.
   returned: with O(storage)

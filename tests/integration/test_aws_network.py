@@ -462,7 +462,16 @@ class TestLoadBalancer:
         assert changes(again) == 0, changed_tasks(again)
 
     def test_the_nat_gateway_goes_with_its_address(self, account: Account, network: Network) -> None:
-        assert network.ec2.describe_addresses()["Addresses"]
+        (address,) = network.ec2.describe_addresses()["Addresses"]
+        tags = {tag["Key"]: tag["Value"] for tag in address["Tags"]}
+        assert tags["drydock-deployment"] == self.NAME
+        assert (tags["Name"], tags["drydock-address"]) == ("fleet-registry-nat", "nat")
+        (nat,) = network.tagged(self.NAME)["nat-gateway"]
+        (found,) = network.ec2.describe_nat_gateways(NatGatewayIds=[nat])["NatGateways"]
+        assert found["NatGatewayAddresses"][0]["AllocationId"] == address["AllocationId"]
+        # One of a run that ended between the address and the gateway goes as well.
+        marks = [{"Key": key, "Value": value} for key, value in tags.items()]
+        network.ec2.allocate_address(Domain="vpc", TagSpecifications=[{"ResourceType": "elastic-ip", "Tags": marks}])
         assert changes(Steps(ROLE).run({"aws_network_name": self.NAME}, "remove").play(account))
         assert network.tagged(self.NAME) == {}
         assert network.ec2.describe_addresses()["Addresses"] == []
@@ -474,9 +483,12 @@ class TestLoadBalancer:
             "aws_network_way_out": "endpoints",
             "aws_network_services": ["logs", "secretsmanager"],
         }
-        steps = Steps(ROLE).run(hidden).run(hidden)
+        # What is no longer needed goes, and what is needed stays.
+        more = {**hidden, "aws_network_services": ["logs", "secretsmanager", "ecr.api"]}
+        steps = Steps(ROLE).run(more).run(hidden).run(hidden)
         changes(steps.play(account))
-        assert steps.changed[1] == []
+        assert steps.changed[2] == []
+        assert steps.changed[1] != []
         result, tagged = steps.result(0), network.tagged(self.NAME)
         assert (
             result["load_balancer_subnet_ids"]
@@ -494,6 +506,10 @@ class TestLoadBalancer:
             assert sorted(found[service]["SubnetIds"]) == sorted(result["subnet_ids"])
             (group,) = found[service]["Groups"]
             assert network.open(group["GroupId"]) == {(443, "10.70.0.0/16", "Hosts of the registry")}
+        none = {**hidden, "aws_network_way_out": "none"}
+        assert changes(Steps(ROLE).run(none).play(account))
+        assert len(network.tagged(self.NAME)["vpc-endpoint"]) == 1
+        assert len(network.tagged(self.NAME)["security-group"]) == 2
         # All groups go with the deployment, though one names another.
         assert len(tagged["security-group"]) == 3
         assert changes(Steps(ROLE).run({"aws_network_name": self.NAME}, "remove").play(account))

@@ -11,7 +11,11 @@ from typing import Any, NamedTuple
 
 import boto3
 import pytest
-from ansible_collections.drydock.registry.plugins.module_utils import _aws_account, _aws_preflight_storage
+from ansible_collections.drydock.registry.plugins.module_utils import (
+    _aws_account,
+    _aws_preflight_network,
+    _aws_preflight_storage,
+)
 from ansible_collections.drydock.registry.plugins.module_utils._aws_account import Account, AwsProblem, open_account
 from ansible_collections.drydock.registry.plugins.module_utils._aws_checks import parse_public_key
 from ansible_collections.drydock.registry.plugins.module_utils._aws_policy import log_statement
@@ -132,7 +136,11 @@ EMPTY: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
             "default_security_group_id": "",
             "internet_gateway_id": "",
             "nat_gateway_ids": [],
-            "s3_endpoint": {"id": "", "ours": False, "tags": {}},
+            "s3_endpoint": {"id": "", "ours": False, "tags": {}, "route_table_ids": []},
+            "nat_addresses": [],
+            "endpoints_security_group_id": "",
+            "services": [],
+            "service_names": {},
             "endpoints": {},
         },
     ),
@@ -411,7 +419,7 @@ def test_a_given_vpc() -> None:
     assert len(found["route_table_ids"]) == 2
     assert found["security_group_id"] == ours
     assert found["security_group_ids"] == [ours]
-    assert found["s3_endpoint"] == {"id": endpoint, "ours": False, "tags": {}}
+    assert found["s3_endpoint"] == {"id": endpoint, "ours": False, "tags": {}, "route_table_ids": [table]}
 
     # In the order given, and the VPC by its subnets.
     found = settled("network", provider="given", subnet_ids=subnets)
@@ -653,6 +661,107 @@ def test_an_own_vpc_with_private_subnets() -> None:
     (problem,) = ask("network", provider="own").problems
     assert problem.startswith(f"{vpc_id} was made with private subnets")
     assert settled("network", provider="own", removing=True)["nat_gateway_ids"] == [gateway_id]
+
+
+NAT_ADDRESS = [*OURS, {"Key": "drydock-address", "Value": "nat"}]
+
+
+def test_the_address_of_a_nat_gateway_is_no_hosts() -> None:
+    made = client("ec2").allocate_address(
+        Domain="vpc", TagSpecifications=[{"ResourceType": "elastic-ip", "Tags": NAT_ADDRESS}]
+    )
+    of_host = [{"ResourceType": "elastic-ip", "Tags": OURS}]
+    # A gateway that was never made leaves it, and the next run goes on with it.
+    for more in ({}, {"removing": True}):
+        found = settled("network", provider="own", **more)
+        assert [each["allocation_id"] for each in found["nat_addresses"]] == [made["AllocationId"]]
+        assert settled("instance", **some_image(), **more)["elastic_ip"] is None
+    client("ec2").allocate_address(Domain="vpc", TagSpecifications=of_host)
+    assert len(settled("network", provider="own")["nat_addresses"]) == 1
+    assert settled("instance", removing=True)["elastic_ip"]["public_ip"] != made["PublicIp"]
+
+
+def test_an_endpoint_serves_those_whose_tables_it_is_in() -> None:
+    ec2 = client("ec2")
+    vpc_id, subnets = vpc("10.60.0.0/16", None, "eu-central-1a")
+    closed = ec2.create_route_table(VpcId=vpc_id)["RouteTable"]["RouteTableId"]
+    ec2.associate_route_table(RouteTableId=closed, SubnetId=subnets[0])
+    endpoint = ec2.create_vpc_endpoint(
+        VpcId=vpc_id, ServiceName=f"com.amazonaws.{REGION}.s3", RouteTableIds=[main_table(vpc_id)]
+    )["VpcEndpoint"]["VpcEndpointId"]
+    hidden: dict[str, Any] = {
+        "provider": "given",
+        "vpc_id": vpc_id,
+        "way_out": "endpoints",
+        "public_ip_enabled": False,
+        "s3_endpoint_enabled": True,
+    }
+    (problem,) = ask("network", **hidden).problems
+    assert problem.startswith(f"The endpoint {endpoint} of S3, where images are, does not serve {subnets[0]}")
+    assert f"add it to {closed}" in problem
+    ec2.create_vpc_endpoint(VpcId=vpc_id, ServiceName=f"com.amazonaws.{REGION}.s3", RouteTableIds=[closed])
+    assert settled("network", **hidden)["s3_endpoint"]["route_table_ids"] == sorted([main_table(vpc_id), closed])
+
+
+@pytest.mark.parametrize(
+    ("region", "architecture", "more"),
+    [
+        ("eu-central-1", "arm64", []),
+        ("ca-west-1", "arm64", ["ecs", "ecs-agent", "ecs-telemetry"]),
+        # Not in any list, and so a new one.
+        ("mx-central-1", "amd64", ["ecs", "ecs-agent", "ecs-telemetry"]),
+        ("mx-central-1", "", []),
+    ],
+)
+def test_young_regions_need_endpoints_of_ecs(region: str, architecture: str, more: list[str]) -> None:
+    account = Account(lambda _service: None, region, "drydock")
+    options = {"fargate_architecture": architecture, "services": ["logs"]}
+    assert _aws_preflight_network._services(account, options) == ["logs", *more]
+
+
+class Told:
+    """An account that tells the names of endpoints, in two pages."""
+
+    partition = "aws-cn"
+    removing = False
+    region = "cn-north-1"
+
+    def __init__(self, *names: str) -> None:
+        self.pages: list[dict[str, Any]] = [
+            {"ServiceNames": list(names[:1]), "NextToken": "2"},
+            {"ServiceNames": list(names[1:])},
+        ]
+        self.problems: list[str] = []
+
+    def ask(self, *_call: str, **more: str) -> dict[str, Any]:
+        return self.pages[1 if more else 0]
+
+    def refuse(self, problem: str) -> None:
+        self.problems.append(problem)
+
+
+def test_endpoints_are_called_what_aws_calls_them() -> None:
+    options = {
+        "provider": "own",
+        "public_ip_enabled": False,
+        "way_out": "endpoints",
+        "services": ["logs", "ecr.api", "autoscaling"],
+        "s3_endpoint_enabled": True,
+    }
+    found = {"endpoints": {"logs": {}}, "s3_endpoint": {"id": ""}}
+    told: Any = Told(
+        "com.amazonaws.cn-north-1.s3", "cn.com.amazonaws.cn-north-1.ecr.api", "com.amazonaws.cn-north-1.logs"
+    )
+    assert _aws_preflight_network._service_names(told, options, found) == {
+        "ecr.api": "cn.com.amazonaws.cn-north-1.ecr.api",
+        "s3": "com.amazonaws.cn-north-1.s3",
+    }
+    (problem,) = told.problems
+    assert problem.startswith("AWS has no endpoint of autoscaling in cn-north-1")
+    # Nobody is asked where nothing is made, or where the names are known.
+    told.pages = []
+    told.partition = "aws"
+    assert _aws_preflight_network._service_names(told, {**options, "way_out": "nat"}, found) == {}
 
 
 def test_an_own_vpc_is_found_by_its_tag() -> None:
