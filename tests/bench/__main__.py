@@ -32,6 +32,8 @@ ON_FLEET: dict[str, Callable[[fleet.Fleet, int], report.Section]] = {
 # These take as long as all others: several hosts, memory on a slow disk, and certificates.
 USUAL = ("small", "blobs", "crowd", "runs")
 ORDER = (*USUAL, *ON_FLEET, "memory", "certificates", "storage")
+# One part measures two things.
+SHOWN = (*ORDER, "bucket")
 
 
 def main() -> None:
@@ -48,7 +50,7 @@ def main() -> None:
         """Write at once: what follows may fail."""
         section.machine, section.versions = report.machine(), versions
         measured[name] = section
-        report.write(asked.into, measured, ORDER)
+        report.write(asked.into, measured, SHOWN)
         print(f"## {section.title}\n\n{section.text}\n\n{report.table(section)}\n", flush=True)
 
     versions = ""
@@ -70,7 +72,8 @@ def main() -> None:
     if "certificates" in asked.parts:
         keep("certificates", *certificates.measure())
     if "storage" in asked.parts:
-        keep("storage", *storage.measure())
+        for name, section, said in storage.measure():
+            keep(name, section, said)
 
 
 if __name__ == "__main__":
