@@ -4,7 +4,7 @@
     make bench PARTS=storage
 
 makes a tree of 1,000 repositories with 10 tags each, 100,000 blobs in all, in memory where that is possible. Each command is a process
-of its own, as the timer starts it; after the first one it remembers what manifests refer to. The same commands then have a twentieth of that
+of its own, as the timer starts it; after the first one it remembers what manifests refer to. The same commands then have a twentieth of it
 in a bucket of moto, which counts their requests.
 """
 

@@ -122,8 +122,10 @@ def driver_of(place: Place) -> str:
     if "folder" in storage:
         return f"filesystem: {{rootdirectory: {storage['folder']}}}"
     s3 = storage["s3"]
-    given = {"regionendpoint": s3["endpoint"], "rootdirectory": s3["prefix"], "accesskey": "test", "secretkey": "test"}
-    return f"s3: {json.dumps({**given, 'bucket': s3['bucket'], 'region': s3['region'], 'secure': False})}"
+    given = {"bucket": s3["bucket"], "region": s3["region"], "rootdirectory": s3["prefix"]}
+    given |= {"regionendpoint": s3["endpoint"], "secure": False, "accesskey": "test", "secretkey": "test"}
+    # 2.8 does not know the last one, and does so where there is an endpoint.
+    return f"s3: {json.dumps({**given, 'forcepathstyle': True})}"
 
 
 def with_garbage(place: Place, client: Client) -> None:

@@ -221,17 +221,24 @@ CRITICAL = [
     ("push what lies there without a link", "looked for the manifest", 3, True),
     ("the same, by digest", "looked for the manifest", 1, False),
     ("DELETE by digest", "looked", 0, False),
+    # Before the image goes, before its tag goes (1) and before the second look (2).
+    ("the tag again", "verified", 0, True),
+    ("the tag with another image", "noted", 1, False),
+    ("another tag of the image", "linked", 0, False),
+    ("an index of the image", "link of a platform read", 0, True),
 ]
 
 
 @pytest.mark.parametrize(("name", "label", "at", "late"), CRITICAL)
 @pytest.mark.usefixtures("aws")
 def test_nothing_is_lost_in_a_bucket(tmp_path: Path, name: str, label: str, at: int, late: bool) -> None:
-    place = bucket(tmp_path)
+    command, last = ("collect", 4) if name in COLLECT else ("retention", 2)
+    request = COLLECT[name] if name in COLLECT else RETENTION[name]
+    place = bucket(tmp_path, retention=RULES)
     prepare(place)
     waited(place)
-    count = 1 + list(COLLECT[name].steps(Registry(Dry(place.driver)))).index(label)
-    assert lost(place, "collect", COLLECT[name], at, count, -1 if late else 4) == ""
+    count = 1 + list(request.steps(Registry(Dry(place.driver)))).index(label)
+    assert lost(place, command, request, at, count, -1 if late else last) == ""
 
 
 class Dry(Objects):

@@ -227,6 +227,32 @@ def test_a_bucket_with_another_name_is_named(tmp_path: Path) -> None:
         place.collect()
 
 
+@pytest.mark.parametrize("found", ["docker/registry/v2/notes/data", "docker/registry/v2", "harbor/blobs/data"])
+def test_a_storage_that_is_not_distributions_is_named(tmp_path: Path, found: str) -> None:
+    place = Place(Files(tmp_path / "other", renames=True), {"state_directory": str(tmp_path / "state")})
+    place.document["storage"] = {"folder": str(tmp_path / "images")}
+    (tmp_path / "images" / found).parent.mkdir(parents=True)
+    (tmp_path / "images" / found).write_text("?")
+    for run in (place.collect, place.check):
+        with pytest.raises(StoreError, match=rf"{tmp_path}/images holds no registry's storage: \S+/v2 "):
+            run()
+    assert [str(one.relative_to(tmp_path / "images")) for one in (tmp_path / "images").rglob("*") if one.is_file()] == [
+        found
+    ]
+
+
+@pytest.mark.usefixtures("aws")
+def test_a_bucket_that_is_not_distributions_is_named(tmp_path: Path) -> None:
+    place = bucket(tmp_path)
+    done(place.driver.put("notes/data", b"?"))
+    for run in (place.collect, place.check):
+        with pytest.raises(
+            StoreError, match=r"holds no registry's storage: there is nothing in \S+/v2/blobs or /repositories"
+        ):
+            run()
+    assert place.driver.tree() == {"notes/data": b"?"}
+
+
 @pytest.mark.usefixtures("aws")
 def test_many_objects_are_listed_by_folders(tmp_path: Path) -> None:
     place = bucket(tmp_path)
