@@ -84,6 +84,25 @@ const CATALOG = {
     parameters: ['n', 'last'],
 };
 
+// What nginx answers itself: which repositories the user may pull, and what the last storage report says of all of them.
+const LIST = {
+    rights: {GET: 'login', HEAD: 'login'},
+    parameters: ['n', 'last', 'search'],
+    answer: 'list',
+};
+const REPORT = {
+    rights: {GET: 'operate', HEAD: 'operate'},
+    parameters: [],
+    answer: 'report',
+};
+// The specification leaves names that begin with `_` to extensions; no repository has one.
+const ALONE = {
+    '/v2/': ROOT,
+    '/v2/_catalog': CATALOG,
+    '/v2/_drydock/repositories/list': LIST,
+    '/v2/_drydock/storage/report': REPORT,
+};
+
 function isName(text) {
     return text.length <= LONGEST_NAME && NAME.test(text);
 }
@@ -97,11 +116,8 @@ function endsSo(parts, end) {
 function readPath(uri) {
     // Some clients write a digest's colon so. Nothing else may be encoded: no pattern above knows `%`.
     const path = uri.split('?')[0].replace(/%3A/gi, ':');
-    if (path === '/v2/') {
-        return {route: ROOT, path: path};
-    }
-    if (path === '/v2/_catalog') {
-        return {route: CATALOG, path: path};
+    if (has(ALONE, path)) {
+        return {route: ALONE[path], path: path};
     }
     const parts = path.startsWith('/v2/') ? path.slice('/v2/'.length).split('/') : [];
     const route = ROUTES.find((one) => endsSo(parts, one.end));
@@ -221,8 +237,16 @@ function userMay(rules, user, right, repository) {
         // The catalog names all repositories.
         return anyOf(repositories, (pattern) => pattern === '**');
     }
+    if (right === 'operate') {
+        return own.access === 'admin' && anyOf(repositories, (pattern) => pattern === '**');
+    }
     // Logging in takes nothing away: what nobody may pull, everybody may.
     return (RANK[own.access] >= RANK[right] && listed(repositories, repository)) || anonymousMay(rules, right, repository);
+}
+
+// The most that a user may do in a repository, or nothing.
+function rightIn(rules, user, repository) {
+    return ['admin', 'push', 'create', 'pull'].find((right) => userMay(rules, user, right, repository)) || '';
 }
 
 // Whether somebody may push new tags of a repository alone.
@@ -366,6 +390,39 @@ function blobFiles(read) {
     };
 }
 
+// ---- The repositories of a user
+
+const USUAL_PAGE = 100;
+const LONGEST_PAGE = 1000;
+
+// Which part of the list is asked for, or null where that is none.
+function readPart(parameters) {
+    const n = has(parameters, 'n') ? Number(parameters.n) : USUAL_PAGE;
+    const last = decoded(parameters.last);
+    return Number.isInteger(n) && n >= 1 && n <= LONGEST_PAGE && (last === '' || isName(last))
+        ? {n: n, last: last, search: decoded(parameters.search).toLowerCase()}
+        : null;
+}
+
+// The answer: `names` in order, of which there may be one more than the part has; `report` is null where the registry named them.
+function listAnswer(part, names, report, user, right) {
+    const shown = names.slice(0, part.n);
+    const query = {n: part.n, last: encodeURIComponent(shown[shown.length - 1] || ''), search: encodeURIComponent(part.search)};
+    return {
+        user: user,
+        time: report ? report.time : null,
+        repositories: shown.map((name) => {
+            const about = report ? report.repositories[name] : {};
+            return {name: name, access: right(name), tags: orNull(about.tags), size: orNull(about.size), newest: orNull(about.newest)};
+        }),
+        next: names.length > part.n ? '/v2/_drydock/repositories/list' + writeQuery(query) : null,
+    };
+}
+
+function orNull(value) {
+    return value === undefined ? null : value;
+}
+
 // ---- The decision
 
 // As the registry has it; nginx.conf says the same of a body without a length.
@@ -399,6 +456,12 @@ function decide(asked, who) {
         who.anonymous ? anonymousMay(rules, what, repository) : userMay(rules, who.user, what, repository);
     if (!may(right, read.repository)) {
         return refuse(403, 'DENIED', NOT_ALLOWED);
+    }
+    if (read.route.answer) {
+        const part = readPart(parameters);
+        return part
+            ? {status: 200, error: '', uri: read.path, answer: JSON.stringify({what: read.route.answer, part: part})}
+            : refuse(400, 'UNSUPPORTED', 'n is a number from 1 to ' + LONGEST_PAGE + ', and last the name of a repository');
     }
     if (has(parameters, 'mount') || has(parameters, 'from')) {
         // To mount a blob is to read it from another repository. Without the two, the registry starts an ordinary upload.
@@ -579,6 +642,7 @@ function judge(r) {
     variables.tag_turn = decision.turn || '';
     variables.tag_moves = decision.moves ? 'yes' : '';
     variables.quota_repository = decision.grows || '';
+    variables.own_answer = decision.answer || '';
     variables.registry_accept = accept(r);
     variables.registry_content_type = contentType(r, decision);
     variables.access_status = String(decision.status);
@@ -612,7 +676,7 @@ function keep(path, text) {
 }
 
 function readReport(r, quota) {
-    const path = r.variables.quota_report;
+    const path = r.variables.storage_report;
     const kept = folderOf(r, quota.key) + '.report';
     try {
         const about = fs.statSync(path);
@@ -719,9 +783,9 @@ function finish(r, status, text) {
     }
 }
 
-function answer(r, refusal) {
+function answer(r, reply) {
     r.headersOut['Content-Type'] = 'application/json';
-    finish(r, refusal.status, refusal.error);
+    finish(r, reply.status, reply.error);
 }
 
 // Wait until nobody else writes the tag, and write it: the first of several pushes is in the registry when the next is judged.
@@ -774,4 +838,72 @@ async function writeTag(r) {
     }
 }
 
-export default {judge, overQuota, countBytes, writeInTurn, writeTag};
+// ---- What nginx answers itself
+
+const FROM_CATALOG = 1000;
+
+// The last storage report, or null where there is none that says anything.
+function lastReport(r) {
+    const path = r.variables.storage_report;
+    if (path === '') {
+        return null;
+    }
+    try {
+        const report = JSON.parse(fs.readFileSync(path, 'utf8'));
+        if (!isObject(report) || !isObject(report.repositories) || typeof report.time !== 'string') {
+            throw new Error('it has no time or no repositories');
+        }
+        return report;
+    } catch (error) {
+        // Before the first report there is none.
+        if (error.code !== 'ENOENT') {
+            r.error('the storage report cannot be read: ' + error);
+        }
+        return null;
+    }
+}
+
+// Names from the registry's catalog, which it makes by a walk through all of its storage; null where it gives none.
+async function fromCatalog(r, part, wanted) {
+    let names = [];
+    let last = part.last;
+    for (;;) {
+        const reply = await r.subrequest('/catalog', {method: 'GET', args: 'n=' + FROM_CATALOG + '&last=' + encodeURIComponent(last)});
+        if (reply.status !== 200) {
+            return null;
+        }
+        const found = JSON.parse(reply.responseText).repositories || [];
+        names = names.concat(found.filter(wanted));
+        if (found.length < FROM_CATALOG || names.length > part.n) {
+            return names;
+        }
+        last = found[found.length - 1];
+    }
+}
+
+// Who asks is who judge() found, and may at least log in; what he may pull is decided for each repository as for a pull.
+async function answerItself(r) {
+    const asked = JSON.parse(r.variables.own_answer);
+    const rules = r.variables.access_rules_enabled !== 'off' ? checked(access_rules) : null;
+    const user = r.variables.access_user;
+    const report = lastReport(r);
+    r.headersOut['Cache-Control'] = 'no-store';
+    if (asked.what === 'report') {
+        const figures = report && {time: report.time, since: report.since, totals: report.totals, largest: report.largest};
+        answer(r, figures ? {status: 200, error: JSON.stringify(figures) + '\n'}
+            : refuse(404, 'UNSUPPORTED', 'there is no storage report yet'));
+        return;
+    }
+    const part = asked.part;
+    const wanted = (name) => isName(name) && name.indexOf(part.search) >= 0 && userMay(rules, user, 'pull', name);
+    // What has no image was begun, or is empty by now.
+    const holds = (name) => name > part.last && report.repositories[name].images !== 0;
+    const names = report
+        ? Object.keys(report.repositories).filter((name) => holds(name) && wanted(name)).sort()
+        : await fromCatalog(r, part, wanted);
+    answer(r, names === null
+        ? refuse(503, 'UNAVAILABLE', 'no registry lists its repositories at the moment')
+        : {status: 200, error: JSON.stringify(listAnswer(part, names, report, user, (name) => rightIn(rules, user, name))) + '\n'});
+}
+
+export default {judge, answerItself, overQuota, countBytes, writeInTurn, writeTag};
