@@ -206,8 +206,8 @@ class Recorded(NamedTuple):
 class Site(Deployment):
     """The host, its users, its client CA, and clients of every kind."""
 
-    def __init__(self, folder: Path, image: str) -> None:
-        super().__init__("access", folder, image)
+    def __init__(self, folder: Path, image: str, name: str = "access") -> None:
+        super().__init__(name, folder, image)
         self.authority = Authority(folder, "Client CA")
 
     # -- what runs on the host

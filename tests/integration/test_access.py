@@ -98,6 +98,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
             "registry_proxy_immutable_tags": STAY,
             "registry_proxy_quotas": QUOTAS,
             "registry_proxy_storage_report": REPORT,
+            # There is one on the host so far.
+            "registry_proxy_page_enabled": False,
         }
         yield made
 
@@ -234,6 +236,81 @@ def test_each_right_ends_where_it_should(site: Site, user: str) -> None:
 def test_catalog_is_for_those_who_may_see_everything(site: Site, user: str) -> None:
     for path in ("/v2/_catalog", "/v2/_catalog?n=1", "/v2/_catalog?last=team-a"):
         assert site.code(path, user=user) == {"": 401, "admin": 200}.get(user, 403)
+
+
+LIST = "/v2/_drydock/repositories/list"
+FIGURES = "/v2/_drydock/storage/report"
+
+
+def listed(site: Site, user: str, query: str = "") -> dict[str, Any]:
+    """Ask for the repositories that a user may pull."""
+    answer = site.answer(f"{LIST}{query}", user=user)
+    assert (answer.status, answer.headers["cache-control"]) == (200, "no-store"), answer
+    return dict(json.loads(answer.body))
+
+
+@pytest.mark.parametrize("user", RIGHTS)
+def test_list_has_what_a_user_may_pull(site: Site, user: str, layers: dict[str, str]) -> None:
+    """From the report, which spares the registry the question, and from the registry where there is no report that says anything."""
+    if not user:
+        for path in (LIST, FIGURES):
+            assert refusal(site.answer(path), 401, "UNAUTHORIZED")
+        return
+    sizes = {name.replace("/", "__"): 3 for name in RIGHTS["admin"]}
+    report(site, **sizes)
+    with site.recording() as recorded:
+        found = listed(site, user)
+        assert site.code(FIGURES, user=user) == (200 if user == "admin" else 403)
+    assert recorded == []
+    assert (found["user"], found["next"]) == (user, None)
+    assert {one["name"]: one["access"] for one in found["repositories"]} == RIGHTS[user]
+    assert all((one["size"], one["tags"], one["newest"]) == (3 * KIB, 1, None) for one in found["repositories"])
+    for text in ("{", "null", '{"time": "2026-11-30T00:00:00Z"}', ""):
+        site.write(REPORT, text)
+        found = listed(site, user)
+        assert found["time"] is None
+        there = {one["name"]: one["access"] for one in found["repositories"] if one["name"] in layers}
+        assert there == {name: right for name, right in RIGHTS[user].items() if name in layers}
+        assert {one["name"] for one in found["repositories"] if one["name"] in RIGHTS["admin"]} <= set(RIGHTS[user])
+    site.host("rm", REPORT)
+    assert listed(site, user)["time"] is None
+    assert site.code(FIGURES, user=user) == (404 if user == "admin" else 403)
+
+
+@pytest.mark.parametrize("reported", [True, False])
+def test_list_comes_in_parts_and_is_searched(site: Site, reported: bool, layers: dict[str, str]) -> None:
+    if reported:
+        report(site, **{f"many__r{i:04}": 1 for i in range(1500)}, **{name.replace("/", "__"): 1 for name in layers})
+    names: list[str] = []
+    query: str | None = "?n=2" if not reported else "?n=1000"
+    while query is not None:
+        found = listed(site, "admin", query)
+        names += [one["name"] for one in found["repositories"]]
+        query = found["next"] and found["next"].removeprefix(LIST)
+    assert len(names) == len(set(names))
+    assert set(layers) <= set(names)
+    assert len(names) >= (1503 if reported else 3)
+    assert {one["name"] for one in listed(site, "admin", "?search=AM-B%2Fa")["repositories"]} == {"team-b/app"}
+    # Nobody can tell what else there is from what is found, from the number of parts or from where they begin.
+    assert listed(site, "bob", "?search=team-a/app")["repositories"] == []
+    assert listed(site, "bob", "?n=1&search=many/")["next"] is None
+    assert [one["name"] for one in listed(site, "bob", "?last=team-a/zzz")["repositories"]] == ["team-b/app"]
+    for wrong in ("n=0", "n=1001", "n=x", "n=1e2", "n=0x9", "n=-1", "n=1.5", "last=../x", "last=A", "n=1&n=2"):
+        assert refusal(site.answer(f"{LIST}?{wrong}", user="admin"), 400, "UNSUPPORTED")
+    for path in (LIST, FIGURES):
+        for method in ("POST", "PUT", "PATCH", "DELETE"):
+            assert refusal(site.answer(path, method, user="admin"), 405, "UNSUPPORTED")
+        for other in (path + "/", path.replace("_drydock", "_Drydock"), path.replace("/list", "%2Flist"), "/catalog"):
+            if other != path:
+                assert refusal(site.answer(other, user="admin"), 404, "UNSUPPORTED")
+    if reported:
+        site.host("rm", REPORT)
+
+
+def test_page_can_be_left_out(site: Site) -> None:
+    for path in ("/", "/page/page.js", "/page/index.html"):
+        assert refusal(site.answer(path), 404, "UNSUPPORTED")
+    assert site.host("ls", f"{PROXY}/page", check=False).returncode != 0
 
 
 @pytest.mark.parametrize("user", RIGHTS)

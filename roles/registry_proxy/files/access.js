@@ -397,9 +397,9 @@ const LONGEST_PAGE = 1000;
 
 // Which part of the list is asked for, or null where that is none.
 function readPart(parameters) {
-    const n = has(parameters, 'n') ? Number(parameters.n) : USUAL_PAGE;
+    const n = !has(parameters, 'n') ? USUAL_PAGE : /^[1-9][0-9]{0,3}$/.test(parameters.n) ? Number(parameters.n) : 0;
     const last = decoded(parameters.last);
-    return Number.isInteger(n) && n >= 1 && n <= LONGEST_PAGE && (last === '' || isName(last))
+    return n >= 1 && n <= LONGEST_PAGE && (last === '' || isName(last))
         ? {n: n, last: last, search: decoded(parameters.search).toLowerCase()}
         : null;
 }

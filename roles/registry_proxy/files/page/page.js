@@ -533,7 +533,7 @@ function command(program, line) {
       say("The browser does not let this page copy: mark the text instead");
     }
   };
-  return element("div", { className: "command" }, element("code", {}, line),
+  return element("div", { className: "command" }, element("span", { className: "weak" }, program), element("code", {}, line),
     element("button", { type: "button", ariaLabel: `Copy for ${program}`, onclick: copy }, "Copy"));
 }
 
