@@ -239,7 +239,7 @@ def test_catalog_is_for_those_who_may_see_everything(site: Site, user: str) -> N
 
 
 LIST = "/v2/_drydock/repositories/list"
-FIGURES = "/v2/_drydock/storage/report"
+STATE = "/v2/_drydock/registry/state"
 
 
 def listed(site: Site, user: str, query: str = "") -> dict[str, Any]:
@@ -253,14 +253,14 @@ def listed(site: Site, user: str, query: str = "") -> dict[str, Any]:
 def test_list_has_what_a_user_may_pull(site: Site, user: str, layers: dict[str, str]) -> None:
     """From the report, which spares the registry the question, and from the registry where there is no report that says anything."""
     if not user:
-        for path in (LIST, FIGURES):
+        for path in (LIST, STATE):
             assert refusal(site.answer(path), 401, "UNAUTHORIZED")
         return
     sizes = {name.replace("/", "__"): 3 for name in RIGHTS["admin"]}
     report(site, **sizes)
     with site.recording() as recorded:
         found = listed(site, user)
-        assert site.code(FIGURES, user=user) == (200 if user == "admin" else 403)
+        assert site.code(STATE, user=user) == (200 if user == "admin" else 403)
     assert recorded == []
     assert (found["user"], found["next"]) == (user, None)
     assert {one["name"]: one["access"] for one in found["repositories"]} == RIGHTS[user]
@@ -274,7 +274,8 @@ def test_list_has_what_a_user_may_pull(site: Site, user: str, layers: dict[str, 
         assert {one["name"] for one in found["repositories"] if one["name"] in RIGHTS["admin"]} <= set(RIGHTS[user])
     site.host("rm", REPORT)
     assert listed(site, user)["time"] is None
-    assert site.code(FIGURES, user=user) == (404 if user == "admin" else 403)
+    if user == "admin":
+        assert json.loads(site.answer(STATE, user=user).body)["report"] is None
 
 
 @pytest.mark.parametrize("reported", [True, False])
@@ -297,7 +298,7 @@ def test_list_comes_in_parts_and_is_searched(site: Site, reported: bool, layers:
     assert [one["name"] for one in listed(site, "bob", "?last=team-a/zzz")["repositories"]] == ["team-b/app"]
     for wrong in ("n=0", "n=1001", "n=x", "n=1e2", "n=0x9", "n=-1", "n=1.5", "last=../x", "last=A", "n=1&n=2"):
         assert refusal(site.answer(f"{LIST}?{wrong}", user="admin"), 400, "UNSUPPORTED")
-    for path in (LIST, FIGURES):
+    for path in (LIST, STATE):
         for method in ("POST", "PUT", "PATCH", "DELETE"):
             assert refusal(site.answer(path, method, user="admin"), 405, "UNSUPPORTED")
         for other in (path + "/", path.replace("_drydock", "_Drydock"), path.replace("/list", "%2Flist"), "/catalog"):
@@ -1323,6 +1324,7 @@ def test_certificate_gives_its_users_rights(site: Site, pairs: dict[str, Pair]) 
         ("admin", "/v2/_catalog", 200),
         ("bob", "/v2/team-b/app/tags/list", 200),
         ("stranger", "/v2/", 403),
+        ("stranger", LIST, 403),
         ("stranger", "/v2/public/tool/tags/list", 403),
         ("constructor", "/v2/team-a/app/tags/list", 403),
     ):
@@ -1331,6 +1333,10 @@ def test_certificate_gives_its_users_rights(site: Site, pairs: dict[str, Pair]) 
     assert site.code("/v2/team-b/app/blobs/uploads/", "POST", pair=pairs["machine"]) == 403
     assert site.code("/v2/team-a/app/tags/list?n=10", pair=pairs["machine"]) == 200
     assert site.logged("?n=10")["user"] == "machine"
+    found = json.loads(site.answer(LIST, pair=pairs["machine"]).body)
+    names = [one["name"] for one in found["repositories"]]
+    assert (found["user"], "team-a/app" in names) == ("machine", True)
+    assert all(name.startswith(("team-a/", "public/")) for name in names)
 
 
 def test_password_counts_where_both_are_sent(site: Site, pairs: dict[str, Pair]) -> None:

@@ -84,23 +84,23 @@ const CATALOG = {
     parameters: ['n', 'last'],
 };
 
-// What nginx answers itself: which repositories the user may pull, and what the last storage report says of all of them.
+// What nginx answers itself: which repositories the user may pull; how it is, for those who run it.
 const LIST = {
     rights: {GET: 'login', HEAD: 'login'},
     parameters: ['n', 'last', 'search'],
     answer: 'list',
 };
-const REPORT = {
+const STATE = {
     rights: {GET: 'operate', HEAD: 'operate'},
     parameters: [],
-    answer: 'report',
+    answer: 'state',
 };
 // The specification leaves names that begin with `_` to extensions; no repository has one.
 const ALONE = {
     '/v2/': ROOT,
     '/v2/_catalog': CATALOG,
     '/v2/_drydock/repositories/list': LIST,
-    '/v2/_drydock/storage/report': REPORT,
+    '/v2/_drydock/registry/state': STATE,
 };
 
 function isName(text) {
@@ -863,6 +863,22 @@ function lastReport(r) {
     }
 }
 
+// In a certificate, two times come one after the other where it says from when to when it is valid, and nowhere before.
+const VALIDITY = /30(?:1e|20|22)(?:170d(?:3\d){12}|180f(?:3\d){14})5a(?:170d((?:3\d){12})|180f((?:3\d){14}))5a/;
+
+// When the server's certificate ends, or null where nobody can tell.
+function certificateEnds(r) {
+    try {
+        const der = fs.readFileSync(r.variables.tls_certificate, 'utf8').split('-----')[2].replace(/\s/g, '');
+        const found = VALIDITY.exec(Buffer.from(der, 'base64').toString('hex'));
+        // With two digits, years are those of this century: no certificate in use is older.
+        const digits = (found[2] || '3230' + found[1]).replace(/3(\d)/g, '$1');
+        return digits.replace(/(....)(..)(..)(..)(..)(..)/, '$1-$2-$3T$4:$5:$6Z');
+    } catch (error) {
+        return null;
+    }
+}
+
 // Names from the registry's catalog, which it makes by a walk through all of its storage; null where it gives none.
 async function fromCatalog(r, part, wanted) {
     let names = [];
@@ -888,10 +904,9 @@ async function answerItself(r) {
     const user = r.variables.access_user;
     const report = lastReport(r);
     r.headersOut['Cache-Control'] = 'no-store';
-    if (asked.what === 'report') {
+    if (asked.what === 'state') {
         const figures = report && {time: report.time, since: report.since, totals: report.totals, largest: report.largest};
-        answer(r, figures ? {status: 200, error: JSON.stringify(figures) + '\n'}
-            : refuse(404, 'UNSUPPORTED', 'there is no storage report yet'));
+        answer(r, {status: 200, error: JSON.stringify({certificate_ends: certificateEnds(r), report: figures}) + '\n'});
         return;
     }
     const part = asked.part;

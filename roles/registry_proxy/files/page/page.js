@@ -24,7 +24,7 @@ const MOST_ROWS = 200;
 const ROWS_AT_A_TIME = 100;
 const QUESTIONS_AT_A_TIME = 6;
 const LISTS = "/v2/_drydock/repositories/list";
-const REPORT = "/v2/_drydock/storage/report";
+const STATE = "/v2/_drydock/registry/state";
 
 const main = document.getElementById("main");
 const nav = document.getElementById("nav");
@@ -225,10 +225,12 @@ async function logIn(header) {
   const found = parsed((await ask(`${LISTS}?n=1`, { as: { header } })).body);
   login = { header, user: text(found.user), operates: false };
   try {
-    await ask(REPORT);
+    await ask(STATE);
     login.operates = true;
   } catch (error) {
-    login.operates = error instanceof Refusal && error.status === 404;
+    if (!(error instanceof Refusal)) {
+      throw error;
+    }
   }
 }
 
@@ -622,19 +624,15 @@ async function showStorage() {
   heading.focus();
   try {
     const health = parsedHealth(await ask("/healthz", { accept: "text/plain" }).catch((error) => ({ body: error.message })));
-    let report = null;
-    try {
-      report = parsed((await ask(REPORT)).body);
-    } catch (error) {
-      if (error.status !== 404) {
-        throw error;
-      }
-    }
+    const state = parsed((await ask(STATE)).body);
+    const report = state.report === null ? null : object(state.report);
+    const days = Math.floor((new Date(state.certificate_ends).getTime() - Date.now()) / 86400000);
     const totals = object(report?.totals);
     const amount = (key) => (Number.isSafeInteger(totals[key]) ? String(totals[key]) : "");
     const size = (key) => (Number.isSafeInteger(totals[key]) ? bytes(totals[key]) : "");
     place.replaceChildren(
       element("h2", {}, "Health"), element("p", {}, health),
+      element("p", {}, state.certificate_ends ? `The certificate ends at ${date(state.certificate_ends)}, in ${count(days, "day")}.` : ""),
       element("h2", {}, "Storage report"),
       report ? facts([
         ["Made", date(report.time)],
