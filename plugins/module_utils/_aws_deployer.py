@@ -49,9 +49,19 @@ class Statement(NamedTuple):
     condition: Mapping[str, Mapping[str, str]] = {}
 
 
-OURS = {"Null": {"aws:ResourceTag/drydock-deployment": "false"}}
-# What is made with our tag.
-TAGGED = {"Null": {"aws:RequestTag/drydock-deployment": "false"}}
+# What carries the tag of this deployment, or gets it by the call: nobody else's thing can be made ours.
+OURS = {"StringLike": {"aws:ResourceTag/drydock-deployment": "{deployment}"}}
+BECOMES_OURS = {"StringLike": {"aws:RequestTag/drydock-deployment": "{deployment}"}}
+# Keys go by the names of the buckets that they encrypt.
+_KEYS = "{deployment} {deployment}-configuration {clients_name}"
+OUR_KEY = {"StringLike": {"aws:ResourceTag/drydock-deployment": _KEYS}}
+NEW_KEY = {"StringLike": {"aws:RequestTag/drydock-deployment": _KEYS}}
+# What EC2 tags while it makes it.
+# https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/supported-iam-actions-tagging.html
+MAKING = (
+    "AllocateAddress CreateImage CreateInternetGateway CreateLaunchTemplate CreateNatGateway CreateRouteTable CreateSecurityGroup CreateSubnet "
+    "CreateVpc CreateVpcEndpoint ImportKeyPair RunInstances"
+)
 # The settings of a bucket, and what amazon.aws reads besides.
 BUCKET = (
     "CreateBucket DeleteBucket ListBucket ListBucketVersions GetBucketTagging PutBucketTagging GetBucketPolicy PutBucketPolicy "
@@ -91,7 +101,7 @@ STATEMENTS = (
         {
             "ec2": "DescribeAvailabilityZones DescribeInstanceTypeOfferings DescribeInternetGateways DescribeNatGateways "
             "DescribeNetworkInterfaces DescribeRouteTables DescribeSecurityGroups DescribeSubnets DescribeTags DescribeVpcAttribute "
-            "DescribeVpcEndpoints DescribeVpcs"
+            "DescribeVpcEndpointServices DescribeVpcEndpoints DescribeVpcs"
         },
     ),
     Statement(
@@ -101,8 +111,33 @@ STATEMENTS = (
         {
             "ec2": "CreateSecurityGroup DeleteSecurityGroup AuthorizeSecurityGroupIngress AuthorizeSecurityGroupEgress "
             "RevokeSecurityGroupIngress RevokeSecurityGroupEgress UpdateSecurityGroupRuleDescriptionsIngress CreateVpcEndpoint "
-            "DeleteVpcEndpoints CreateTags DeleteTags"
+            "DeleteVpcEndpoints"
         },
+    ),
+    Statement(
+        "network",
+        "TagNew",
+        "ec2 autoscaling ecs",
+        {"ec2": "CreateTags"},
+        ("ec2:*:*:*/*",),
+        {"StringEquals": {"ec2:CreateAction": MAKING}, **BECOMES_OURS},
+    ),
+    Statement(
+        "network",
+        "TagOwn",
+        "ec2 autoscaling ecs",
+        {"ec2": "CreateTags DeleteTags"},
+        ("ec2:*:*:*/*",),
+        OURS,
+    ),
+    # Modules of amazon.aws make these first and tag them then.
+    Statement(
+        "network",
+        "TagUntagged",
+        "ec2+own_vpc autoscaling+own_vpc ecs+own_vpc",
+        {"ec2": "CreateTags"},
+        ("ec2:*:*:internet-gateway/*", "ec2:*:*:route-table/*"),
+        {"Null": {"aws:ResourceTag/drydock-deployment": "true"}, **BECOMES_OURS},
     ),
     Statement(
         "network",
@@ -179,7 +214,7 @@ STATEMENTS = (
         # The bucket that hosts of a fleet set themselves up from always has a key.
         "ec2+kms autoscaling ecs+kms",
         {
-            "kms": "CreateKey ListAliases DescribeKey ListResourceTags TagResource GetKeyRotationStatus GetKeyPolicy ListKeyPolicies "
+            "kms": "CreateKey ListAliases DescribeKey ListResourceTags GetKeyRotationStatus GetKeyPolicy ListKeyPolicies "
             "ListGrants CreateAlias EnableKeyRotation"
         },
     ),
@@ -187,9 +222,11 @@ STATEMENTS = (
         "storage",
         "OwnKey",
         "ec2+kms autoscaling ecs+kms",
-        {"kms": "ScheduleKeyDeletion CancelKeyDeletion EnableKey UpdateKeyDescription"},
-        condition=OURS,
+        {"kms": "ScheduleKeyDeletion CancelKeyDeletion EnableKey UpdateKeyDescription TagResource"},
+        condition=OUR_KEY,
     ),
+    # With the call that makes it.
+    Statement("storage", "TagNewKey", "ec2+kms autoscaling ecs+kms", {"kms": "TagResource"}, condition=NEW_KEY),
     Statement(
         "storage",
         "Role",
@@ -300,6 +337,15 @@ STATEMENTS = (
         ("ec2:*:*:instance/*",),
         {"StringLike": {"aws:ResourceTag/Name": "{thing}"}},
     ),
+    # A host whose termination was refused gets back the tag that was taken from it before, and a fleet's those that somebody took.
+    Statement(
+        "hosts",
+        "TagHost",
+        "ec2 autoscaling",
+        {"ec2": "CreateTags"},
+        ("ec2:*:*:instance/*", "ec2:*:*:volume/*"),
+        {"StringLike": {"aws:ResourceTag/Name": "{thing}", **BECOMES_OURS["StringLike"]}},
+    ),
     # ----- a load balancer ----------------------------------------------------------------------
     Statement(
         "balancer",
@@ -333,20 +379,28 @@ STATEMENTS = (
         "NewCertificate",
         "autoscaling ecs",
         {"acm": "RequestCertificate"},
-        condition=TAGGED,
+        condition=BECOMES_OURS,
+    ),
+    Statement(
+        "balancer",
+        "TagNewCertificate",
+        "autoscaling ecs",
+        {"acm": "AddTagsToCertificate"},
+        ("acm:*:*:certificate/*",),
+        BECOMES_OURS,
     ),
     Statement(
         "balancer",
         "Certificate",
         "autoscaling ecs",
-        {"acm": "AddTagsToCertificate DescribeCertificate GetCertificate ImportCertificate ListTagsForCertificate"},
+        {"acm": "DescribeCertificate GetCertificate ImportCertificate ListTagsForCertificate"},
         ("acm:*:*:certificate/*",),
     ),
     Statement(
         "balancer",
         "OwnCertificate",
         "autoscaling ecs",
-        {"acm": "DeleteCertificate RemoveTagsFromCertificate"},
+        {"acm": "AddTagsToCertificate DeleteCertificate RemoveTagsFromCertificate"},
         ("acm:*:*:certificate/*",),
         OURS,
     ),
@@ -389,6 +443,15 @@ STATEMENTS = (
         "autoscaling",
         {"ec2": "CreateLaunchTemplate"},
         ("ec2:*:*:launch-template/*",),
+    ),
+    # The module makes it first and tags it then.
+    Statement(
+        "fleet",
+        "TagTemplate",
+        "autoscaling",
+        {"ec2": "CreateTags"},
+        ("ec2:*:*:launch-template/*",),
+        {"Null": {"aws:ResourceTag/drydock-deployment": "true"}, **BECOMES_OURS},
     ),
     Statement(
         "fleet",
@@ -497,7 +560,7 @@ STATEMENTS = (
         "ecs",
         {"ecs": "CreateCluster"},
         ("ecs:*:*:cluster/{thing}",),
-        TAGGED,
+        BECOMES_OURS,
     ),
     Statement("tasks", "Task", "ecs", {"ecs": "DeregisterTaskDefinition RegisterTaskDefinition"}),
     Statement(
@@ -539,8 +602,16 @@ STATEMENTS = (
         "tasks",
         "ScalingTags",
         "ecs",
-        {"application-autoscaling": "ListTagsForResource TagResource"},
+        {"application-autoscaling": "ListTagsForResource"},
         ("application-autoscaling:*:*:scalable-target/*",),
+    ),
+    Statement(
+        "tasks",
+        "TagScaling",
+        "ecs",
+        {"application-autoscaling": "TagResource"},
+        ("application-autoscaling:*:*:scalable-target/*",),
+        BECOMES_OURS,
     ),
     Statement(
         "tasks",
@@ -585,6 +656,7 @@ def deployer_policies(
     names = {
         "thing": f"{deployment or '*'}-registry",
         "deployment": deployment or "*",
+        "clients_name": f"{deployment}-clients" if deployment else "*",
         "clients_thing": f"{deployment or '*'}{'-clients' if deployment else ''}-registry",
         **{use: name for use, name in buckets.items() if name},
     }
@@ -633,6 +705,8 @@ def _values(value: str, names: Mapping[str, str], partition: str) -> Iterator[st
 
 
 def _short(values: list[str]) -> Any:
+    # What stands for anything stands for all of them.
+    values = ["*"] if "*" in values else list(dict.fromkeys(values))
     return values[0] if len(values) == 1 else values
 
 

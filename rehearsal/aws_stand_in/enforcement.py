@@ -41,6 +41,7 @@ from .policies import UNKNOWN_RESOURCE, Decision, Request, decide, strongest
 KNOWN_KEYS = (
     "application-autoscaling:",
     "aws:requesttag/",
+    "ec2:createaction",
     "iam:awsservicename",
     "iam:passedtoservice",
     "kms:viaservice",

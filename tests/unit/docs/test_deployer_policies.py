@@ -201,9 +201,9 @@ ALARM = ARN.format(service="cloudwatch") + "alarm:{n}-fleet-unhealthy"
 CLUSTER = ARN.format(service="ecs") + "cluster/{n}"
 SERVICE = ARN.format(service="ecs") + "service/{n}/{n}"
 SCALABLE = ARN.format(service="application-autoscaling") + "scalable-target/1234abcd56ab78cd901ef1234567890ab123"
-MARK = {"Tags": [{"Key": "drydock-deployment", "Value": "fleet"}]}
-ECS_MARK = {"tags": [{"key": "drydock-deployment", "value": "fleet"}]}
-# As a deployment makes them: {n} is its name, which is also that of the Auto Scaling group, the load balancer and so on.
+MARK = {"Tags": [{"Key": "drydock-deployment", "Value": "{d}"}]}
+ECS_MARK = {"tags": [{"key": "drydock-deployment", "value": "{d}"}]}
+# As a deployment makes them: {d} is its name, {n} that of its things, which is also that of the Auto Scaling group, the load balancer and so on.
 OWN_CALLS: list[tuple[str, str, dict[str, Any]]] = [
     ("application-autoscaling", "RegisterScalableTarget", TARGET),
     ("application-autoscaling", "PutScalingPolicy", TARGET),
@@ -261,8 +261,8 @@ OTHER_CALLS: list[tuple[str, str, dict[str, Any]]] = [
     ("acm", "ImportCertificate", MARK),
     ("application-autoscaling", "DescribeScalableTargets", {"ServiceNamespace": "ecs"}),
     ("application-autoscaling", "ListTagsForResource", {"ResourceARN": SCALABLE}),
-    ("application-autoscaling", "RegisterScalableTarget", {**TARGET, "Tags": {"a": "b"}}),
-    ("application-autoscaling", "TagResource", {"ResourceARN": SCALABLE, "Tags": {"a": "b"}}),
+    ("application-autoscaling", "RegisterScalableTarget", {**TARGET, "Tags": {"drydock-deployment": "fleet"}}),
+    ("application-autoscaling", "TagResource", {"ResourceARN": SCALABLE, "Tags": {"drydock-deployment": "fleet"}}),
     ("autoscaling", "DescribeAutoScalingGroups", {}),
     ("cloudwatch", "DescribeAlarms", {}),
     ("ec2", "CreateImage", {"InstanceId": "i-1", "TagSpecifications": [{"ResourceType": "snapshot", **MARK}]}),
@@ -285,7 +285,7 @@ def named(value: Any, name: str) -> Any:
         return {key: named(each, name) for key, each in value.items()}
     if isinstance(value, list):
         return [named(each, name) for each in value]
-    return value.replace("{n}", name) if isinstance(value, str) else value
+    return value.replace("{n}", name).replace("{d}", name.removesuffix("-registry")) if isinstance(value, str) else value
 
 
 def decision(need: Need, policies: Iterable[Policy] = TOGETHER) -> Decision:
@@ -397,6 +397,58 @@ def test_a_group_may_launch_its_template() -> None:
         "TagSpecifications": [{"ResourceType": kind, **MARK} for kind in ("instance", "volume")],
     }
     assert refused("ec2", "RunInstances", data) == []
+
+
+EC2 = "arn:aws:ec2:eu-central-1:111122223333:"
+PROD = {"aws:requesttag/drydock-deployment": ("prod",)}
+OTHERS_TAG = {"aws:requesttag/drydock-deployment": ("staging",)}
+IS_PROD = {"aws:resourcetag/drydock-deployment": ("prod",)}
+IS_OTHERS = {"aws:resourcetag/drydock-deployment": ("staging",)}
+IS_HOST = {"aws:resourcetag/name": ("prod-registry",)}
+MAKES = {"ec2:createaction": ("RunInstances",)}
+KEY = ARN.format(service="kms") + "key/1234abcd-12ab-34cd-56ef-1234567890ab"
+CERTIFICATE = ARN.format(service="acm") + "certificate/1"
+TAGGED: list[tuple[str, str, Mapping[str, tuple[str, ...]], bool]] = [
+    # What comes to be, with this deployment's tag alone.
+    ("ec2:CreateTags", f"{EC2}instance/*", {**MAKES, **PROD}, True),
+    ("ec2:CreateTags", "arn:aws:ec2:eu-central-1::snapshot/*", {"ec2:createaction": ("CreateImage",), **PROD}, True),
+    ("ec2:CreateTags", f"{EC2}elastic-ip/*", {"ec2:createaction": ("AllocateAddress",), **PROD}, True),
+    ("ec2:CreateTags", f"{EC2}natgateway/*", {"ec2:createaction": ("CreateNatGateway",), **PROD}, True),
+    ("ec2:CreateTags", f"{EC2}instance/*", {**MAKES, **OTHERS_TAG}, False),
+    ("ec2:CreateTags", f"{EC2}instance/*", MAKES, False),
+    ("ec2:CreateTags", f"{EC2}fleet/*", {"ec2:createaction": ("CreateFleet",), **PROD}, False),
+    # What is this deployment's, and what is not.
+    ("ec2:CreateTags", f"{EC2}vpc/vpc-1", IS_PROD, True),
+    ("ec2:CreateTags", f"{EC2}vpc/vpc-1", {**IS_OTHERS, **PROD}, False),
+    ("ec2:CreateTags", f"{EC2}vpc/vpc-1", PROD, False),
+    ("ec2:CreateTags", f"{EC2}elastic-ip/eipalloc-1", PROD, False),
+    ("ec2:DeleteTags", f"{EC2}instance/i-1", IS_PROD, True),
+    ("ec2:DeleteTags", f"{EC2}instance/i-1", IS_OTHERS, False),
+    # What modules make first and tag then.
+    ("ec2:CreateTags", f"{EC2}route-table/rtb-1", PROD, True),
+    ("ec2:CreateTags", f"{EC2}internet-gateway/igw-1", {**IS_OTHERS, **PROD}, False),
+    ("ec2:CreateTags", f"{EC2}launch-template/lt-1", PROD, True),
+    # A host that lost the tag is known by its name.
+    ("ec2:CreateTags", f"{EC2}instance/i-1", {**IS_HOST, **PROD}, True),
+    ("ec2:CreateTags", f"{EC2}instance/i-1", PROD, False),
+    ("kms:TagResource", KEY, PROD, True),
+    ("kms:TagResource", KEY, {"aws:requesttag/drydock-deployment": ("prod-configuration",)}, True),
+    ("kms:TagResource", KEY, OTHERS_TAG, False),
+    ("kms:TagResource", KEY, IS_PROD, True),
+    ("kms:ScheduleKeyDeletion", KEY, IS_OTHERS, False),
+    ("acm:AddTagsToCertificate", CERTIFICATE, PROD, True),
+    ("acm:AddTagsToCertificate", CERTIFICATE, OTHERS_TAG, False),
+    ("acm:AddTagsToCertificate", CERTIFICATE, {}, False),
+]
+
+
+@pytest.mark.parametrize(("action", "resource", "context", "expected"), TAGGED)
+def test_tags_make_nothing_ours_that_is_not(
+    action: str, resource: str, context: dict[str, tuple[str, ...]], expected: bool
+) -> None:
+    made = deployer_policies("autoscaling", BUCKETS, deployment="prod", parts=PARTS).values()
+    question = Request(action, resource, (), context, (*KNOWN_KEYS, "aws:resourcetag/"))
+    assert (strongest(decide(policy, question) for policy in made) is Decision.ALLOW) is expected
 
 
 @pytest.mark.parametrize(
