@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import fnmatch
 import gzip
+import html
 import io
 import json
 import re
@@ -18,9 +19,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any, NamedTuple, Optional
+from urllib.parse import unquote, urlsplit
 
 try:
     from packaging.requirements import Requirement
+    from packaging.utils import InvalidWheelFilename, parse_wheel_filename
+    from packaging.version import InvalidVersion, Version
 except ImportError:  # the module says what to install
     HAS_PACKAGING = False
 else:
@@ -145,6 +149,81 @@ def pinned(names: Sequence[str], look: Callable[[str], Optional[Package]] = inst
     return [f"{name}=={version}" for name, version in sorted(versions.items())]
 
 
+# ----- what pip may install of them -------------------------------------------------------------
+
+# Where pip looks unless it is told otherwise, and the answers that an index may give:
+# https://packaging.python.org/en/latest/specifications/simple-repository-api/
+PYPI = "https://pypi.org/simple"
+ACCEPTED = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.1"
+LINK = re.compile(r"""<a\s[^>]*?href\s*=\s*["']([^"']+)["']""", re.IGNORECASE)
+SHA256 = re.compile("[0-9a-f]{64}")
+# What hosts are: Linux with glibc, of these processors, with a Python that Ansible runs with.
+PLATFORMS = re.compile(r"any|(?:many)?linux\w*_(?:x86_64|aarch64)")
+PYTHON_MINOR = 11
+
+
+def listed_files(page: bytes) -> list[tuple[str, str]]:
+    """Return the files that an index lists, each with its SHA-256, which is empty where it tells none."""
+    text = page.decode(errors="replace")
+    if text.lstrip().startswith("{"):
+        return [(str(each["filename"]), str(each["hashes"].get("sha256", ""))) for each in json.loads(text)["files"]]
+    found = []
+    for link in LINK.findall(text):
+        parts = urlsplit(html.unescape(link))
+        kind, _, digest = parts.fragment.partition("=")
+        found.append((unquote(parts.path.rpartition("/")[2]), digest if kind == "sha256" else ""))
+    return found
+
+
+def fits_hosts(name: str, version: str) -> bool:
+    """Tell whether a file is a built package of this version that a host could install."""
+    try:
+        _, built, _, tags = parse_wheel_filename(name)
+        return built == Version(version) and any(_fits_host(tag) for tag in tags)
+    except (InvalidWheelFilename, InvalidVersion):
+        return False
+
+
+def _fits_host(tag: Any) -> bool:
+    if not PLATFORMS.fullmatch(tag.platform):
+        return False
+    if re.fullmatch(r"py(?:2\.)?3\d*", tag.interpreter):
+        return True
+    minor = re.fullmatch(r"cp3(\d+)", tag.interpreter)
+    if not minor:
+        return False
+    return str(tag.abi) == "abi3" or (int(minor[1]) >= PYTHON_MINOR and tag.abi in {tag.interpreter, "none"})
+
+
+def with_hashes(
+    pins: Sequence[str], known: Mapping[str, Sequence[str]], ask: Callable[[str], bytes]
+) -> dict[str, list[str]]:
+    """Return for each pin the hashes of what may be installed for it.
+
+    An index may get further files of a version at any time. So it is asked once for each pin, and its answer counts for as long as
+    somebody keeps it: the same pins are the same text, and a file that came later is installed by nobody.
+    """
+    found: dict[str, list[str]] = {}
+    for pin in pins:
+        hashes = list(known.get(pin, ()))
+        if not hashes:
+            name, _, version = pin.partition("==")
+            files = [(file, digest) for file, digest in listed_files(ask(name)) if fits_hosts(file, version)]
+            if not files:
+                raise BundleProblem(f"The index has no built package of {pin} for hosts of Linux.")
+            if not all(SHA256.fullmatch(digest) for _, digest in files):
+                raise BundleProblem(f"The index does not say the SHA-256 of {files[0][0]}.")
+            hashes = sorted({digest for _, digest in files})
+        found[pin] = hashes
+    return found
+
+
+def requirements(pins: Sequence[str], hashes: Mapping[str, Sequence[str]]) -> bytes:
+    """Return a requirements.txt, with which pip installs what has these hashes, where there are some."""
+    lines = [" \\\n    ".join([pin, *(f"--hash=sha256:{digest}" for digest in hashes.get(pin, ()))]) for pin in pins]
+    return "".join(f"{line}\n" for line in lines).encode()
+
+
 # ----- the archive ------------------------------------------------------------------------------
 
 
@@ -169,10 +248,10 @@ def bundle_files(
     collections: Sequence[Wanted],
     paths: Sequence[str],
     files: Mapping[str, str],
-    packages: Sequence[str],
+    packages: bytes,
     settings: Mapping[str, Any],
 ) -> dict[str, bytes]:
-    """Return the files of a bundle by their paths in it."""
+    """Return the files of a bundle by their paths in it; `packages` is its requirements.txt."""
     result: dict[str, bytes] = {}
     for wanted in collections:
         below = "collections/ansible_collections/" + wanted.name.replace(".", "/")
@@ -180,6 +259,6 @@ def bundle_files(
             result[f"{below}/{name}"] = path.read_bytes()
     for name, source in files.items():
         result[name] = Path(source).read_bytes()
-    result["requirements.txt"] = "".join(f"{line}\n" for line in pinned(packages)).encode()
+    result["requirements.txt"] = packages
     result["settings.json"] = as_json(settings)
     return result

@@ -58,6 +58,16 @@ options:
     type: list
     elements: str
     default: []
+  hashes_path:
+    description:
+      - Where hashes of these packages are kept, as an index told them when it was asked once. The bundle holds them, and C(pip) installs
+        nothing else. Files that the index gets later change nothing. When empty, the bundle has none.
+      - Without this file the index is asked again.
+    type: path
+  index_url:
+    description: The index, as C(pip) takes it. When empty, PyPI.
+    type: str
+    default: ""
   variables:
     description: Variables for the playbooks, a dictionary as JSON, which become part of C(settings.json) in the bundle.
     type: json
@@ -77,6 +87,7 @@ attributes:
     platforms: posix
 requirements:
   - packaging, which ansible-core brings
+  - with O(hashes_path) a way to the index, where something is not known yet
 """
 
 EXAMPLES = r"""
@@ -121,21 +132,30 @@ import hashlib
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible.module_utils.urls import open_url
 from ansible_collections.drydock.registry.plugins.module_utils._configuration_bundle import (
+    ACCEPTED,
     HAS_PACKAGING,
+    PYPI,
     BundleProblem,
     Wanted,
     bundle_files,
     collection_version,
     find_collection,
     pack,
+    pinned,
+    requirements,
+    with_hashes,
 )
 
 FORMAT = 1
+INDEX_SECONDS = 30
 
 ARGUMENTS: dict[str, Any] = {
     "path": {"type": "path", "required": True},
@@ -152,6 +172,9 @@ ARGUMENTS: dict[str, Any] = {
     "collections_paths": {"type": "list", "elements": "path", "default": []},
     "files": {"type": "dict", "default": {}},
     "packages": {"type": "list", "elements": "str", "default": []},
+    "hashes_path": {"type": "path"},
+    # It may hold a password.
+    "index_url": {"type": "str", "default": "", "no_log": True},
     # They may hold secrets, and a module's parameters go to the log. As one text, since each value of a dictionary would be starred out
     # of the result as well, a 3 in the hash too.
     "variables": {"type": "json", "default": "{}", "no_log": True},
@@ -162,6 +185,63 @@ ARGUMENTS: dict[str, Any] = {
 def is_written(path: Path, content: bytes) -> bool:
     """Tell whether the file is there, whole, and nobody else's to read."""
     return path.is_file() and not path.stat().st_mode & 0o077 and path.read_bytes() == content
+
+
+def asking(index_url: str) -> Callable[[str], bytes]:
+    """Return what asks an index for the files of a package."""
+    parts = urlsplit(index_url)
+    address = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl().rstrip("/")
+
+    def ask(name: str) -> bytes:
+        try:
+            answer = open_url(
+                f"{address}/{name}/",
+                headers={"Accept": ACCEPTED},
+                timeout=INDEX_SECONDS,
+                url_username=unquote(parts.username) if parts.username else None,
+                url_password=unquote(parts.password) if parts.password else None,
+                force_basic_auth=bool(parts.username),
+                # As pip's is.
+                ca_path=os.environ.get("PIP_CERT") or None,
+            )
+            content: bytes = answer.read()
+        except (OSError, ValueError) as error:
+            raise BundleProblem(
+                f"{address} does not tell the hashes of {name} ({error}), and hosts are to install nothing else: correct the index "
+                "(aws_autoscaling_pip_index_url), or do without them (aws_autoscaling_pip_hashes_enabled: false)."
+            ) from error
+        return content
+
+    return ask
+
+
+def known_hashes(path: Path, index_url: str) -> dict[str, list[str]]:
+    """Return the hashes that an index has told before."""
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        return dict(kept["packages"]) if kept["index"] == index_name(index_url) else {}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def index_name(index_url: str) -> str:
+    """Tell an index from another one, without whom it is asked as."""
+    parts = urlsplit(index_url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+
+def packages(module: AnsibleModule) -> bytes:
+    """Return the bundle's requirements.txt, and keep the hashes that are in it."""
+    pins = pinned(module.params["packages"])
+    if not module.params["hashes_path"]:
+        return requirements(pins, {})
+    path, index_url = Path(module.params["hashes_path"]), module.params["index_url"] or PYPI
+    known = known_hashes(path, index_url)
+    hashes = with_hashes(pins, known, asking(index_url))
+    if hashes != known and not module.check_mode:
+        kept = {"index": index_name(index_url), "packages": hashes}
+        write(module, path, (json.dumps(kept, indent=1, sort_keys=True) + "\n").encode())
+    return requirements(pins, hashes)
 
 
 def write(module: AnsibleModule, path: Path, content: bytes) -> None:
@@ -190,7 +270,7 @@ def main() -> None:
             "boot": json.loads(parameters["boot"]),
             "variables": json.loads(parameters["variables"]),
         }
-        content = pack(bundle_files(wanted, paths, parameters["files"], parameters["packages"], settings))
+        content = pack(bundle_files(wanted, paths, parameters["files"], packages(module), settings))
     except BundleProblem as problem:
         module.fail_json(msg=str(problem))
     except json.JSONDecodeError as error:

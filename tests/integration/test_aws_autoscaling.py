@@ -72,6 +72,14 @@ REFUSED: list[tuple[Call, list[str]]] = [
             "has no image ami-00000000000000000 (aws_autoscaling_image_id)",
         ],
     ),
+    (
+        call(pull_interval_seconds=2281, session_manager_enabled=True),
+        [
+            "aws_autoscaling_pull_interval_seconds is 2281, with which a host that the group takes out would be ended before it has finished, "
+            "as AWS waits two hours at most: write at most 2280",
+            "aws_autoscaling_session_manager_enabled is true, but aws_autoscaling_session_manager_version and",
+        ],
+    ),
     (call(min_hosts=0, max_hosts=0), ["aws_autoscaling_max_hosts is 0"]),
     (call(desired_hosts=9), ["aws_autoscaling_desired_hosts is 9, which is not between"]),
     (call(), [f"There is no bucket {BUCKET} (aws_autoscaling_bundle_bucket)"]),
@@ -247,6 +255,7 @@ class TestFleet:
         with tarfile.open(fileobj=io.BytesIO(content)) as archive:
             names = archive.getnames()
             settings = json.load(archive.extractfile("settings.json"))  # type: ignore[arg-type]
+            wanted = archive.extractfile("requirements.txt").read().decode()  # type: ignore[union-attr]
             plugins = [name for name in names if re.search(r"/drydock/registry/plugins/.*\.py$", name)]
             imported = {
                 module
@@ -256,9 +265,13 @@ class TestFleet:
                     archive.extractfile(name).read().decode(),  # type: ignore[union-attr]
                 )
             }
+        # All or nothing, or pip refuses it.
+        assert wanted.count("==") > 5
+        assert all(each.startswith("    --hash=sha256:") or each.endswith(" \\") for each in wanted.splitlines())
         assert settings["variables"] == {"drydock_domain": "registry.example.com"}
         assert settings["boot"] == {
             "agent_url": "",
+            "agent_sha256": "",
             "drain_seconds": 300,
             "group": NAME,
             "group_url": f"https://autoscaling.{REGION}.amazonaws.com/",
@@ -475,6 +488,10 @@ class TestOtherSettings:
             "boot_timeout_seconds": 600,
             "drain_seconds": 60,
             "session_manager_enabled": True,
+            "session_manager_version": "3.3.1611.0",
+            "session_manager_sha256": "0" * 64,
+            # Nobody answers there.
+            "pip_hashes_enabled": False,
             "warmup_seconds": 90,
             "cpu_target_percent": 40,
             "requests_target_per_host": 500,
@@ -536,7 +553,8 @@ class TestOtherSettings:
         with tarfile.open(fileobj=io.BytesIO(deployment.content(bundle))) as archive:
             settings = json.load(archive.extractfile("settings.json"))  # type: ignore[arg-type]
         assert settings["boot"] == {
-            "agent_url": f"https://bucket.example.com/amazon-ssm-{REGION}/latest/debian_arm64/amazon-ssm-agent.deb",
+            "agent_url": f"https://bucket.example.com/amazon-ssm-{REGION}/3.3.1611.0/debian_arm64/amazon-ssm-agent.deb",
+            "agent_sha256": "0" * 64,
             "drain_seconds": 60,
             "group": NAME,
             "group_url": f"https://autoscaling.{REGION}.amazonaws.com/",

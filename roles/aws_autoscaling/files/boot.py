@@ -62,14 +62,17 @@ STORAGE_SECONDS = 20
 LONGEST_PAUSE_SECONDS = 600
 # What nobody answers for so long is nothing that Docker starts again by itself.
 SILENT_SECONDS = 300
+# A download breaks off, or somebody else installs a package just then.
+AGENT_TRIES = 3
+AGENT_PAUSE_SECONDS = 5
 # The group begins to wait for a host some seconds after it runs.
 GROUP_SECONDS = 60
 # What AWS says of a host that nobody waits for: https://docs.aws.amazon.com/autoscaling/ec2/userguide/completing-lifecycle-hooks.html
 NOBODY_WAITS = "No active Lifecycle Action found"
 # What is true until the host restarts: since when nobody answers on it, that the group knows that it serves, that it is to go, that it
-# has finished.
-SILENT, ENTERED, LEAVING, FINISHED = (
-    Path(f"/run/drydock-{name}") for name in ("silent-since", "entered", "leaving", "finished")
+# has finished; when the agent of Session Manager was tried last.
+SILENT, ENTERED, LEAVING, FINISHED, AGENT_ASKED = (
+    Path(f"/run/drydock-{name}") for name in ("silent-since", "entered", "leaving", "finished", "agent-asked")
 )
 # In the order in which they end: nginx finishes its requests while registries answer.
 CONTAINERS = ("drydock-proxy", "drydock-registry-a", "drydock-registry-b")
@@ -123,8 +126,9 @@ class Bundle(NamedTuple):
     collection_version: str
     pip_index_url: str
     pull_interval_seconds: int
-    # The package of Session Manager's agent; empty where nobody is to have sessions.
+    # The package of Session Manager's agent and its hash; empty where nobody is to have sessions.
     agent_url: str
+    agent_sha256: str
     # The Auto Scaling group, where it is asked, and how long a host that it takes out may finish.
     group: str
     group_url: str
@@ -516,10 +520,12 @@ def install_python(bundle: Bundle, deadline: float) -> Path:
     pip = (folder / "bin" / "python", "-m", "pip", "install", "--no-input", "--disable-pip-version-check")
     # Built packages only: a host has no compiler. An index may need a password, which is for no list of processes.
     environment = {"PIP_INDEX_URL": bundle.pip_index_url} if bundle.pip_index_url else {}
+    # As the bundle is packed, with all hashes or none.
+    hashes = ("--require-hashes",) if b"--hash=" in path.read_bytes() else ()
     patiently(
         lambda: run(
             *pip,
-            *("--quiet", "--only-binary=:all:", f"--requirement={path}"),
+            *("--quiet", "--only-binary=:all:", *hashes, f"--requirement={path}"),
             seconds=deadline - time.monotonic(),
             environment=environment,
         ),
@@ -529,19 +535,35 @@ def install_python(bundle: Bundle, deadline: float) -> Path:
     return folder
 
 
-def install_agent(url: str) -> None:
+def install_agent(bundle: Bundle, tries: int = AGENT_TRIES) -> None:
     """Let those whom IAM lets open a session on this host. Without the agent it is a registry all the same."""
-    if not url or shutil.which("amazon-ssm-agent"):
+    if not bundle.agent_url or shutil.which("amazon-ssm-agent"):
         return
+    AGENT_ASKED.touch()
     package = HOME / "amazon-ssm-agent.deb"
-    try:
-        package.write_bytes(ask(urllib.request.build_opener(NoRedirect), url, {})[0])
-        run("dpkg", "--install", package, seconds=300)
-        run("systemctl", "enable", "--now", "amazon-ssm-agent.service", seconds=60)
-    except (Problem, OSError, http.client.HTTPException) as problem:
-        say(f"nobody can open a session on this host: {url}: {problem}.")
-    finally:
-        package.unlink(missing_ok=True)
+    for left in reversed(range(tries)):
+        try:
+            content = ask(urllib.request.build_opener(NoRedirect), bundle.agent_url, {})[0]
+            found = hashlib.sha256(content).hexdigest()
+            if found != bundle.agent_sha256:
+                raise Problem(f"it is another file than the one that was meant, with the SHA-256 {found}")
+            package.write_bytes(content)
+            run("dpkg", "--install", package, seconds=300)
+            run("systemctl", "enable", "--now", "amazon-ssm-agent.service", seconds=60)
+        except (Problem, OSError, http.client.HTTPException) as problem:
+            if left:
+                time.sleep(AGENT_PAUSE_SECONDS)
+                continue
+            say(f"nobody can open a session on this host: {bundle.agent_url}: {problem}.")
+        finally:
+            package.unlink(missing_ok=True)
+        return
+
+
+def retry_agent(bundle: Bundle) -> None:
+    """Try again now and then, where the host has come up without it."""
+    if bundle.agent_url and time.time() - (AGENT_ASKED.stat().st_mtime if AGENT_ASKED.exists() else 0) > LONGEST_PAUSE_SECONDS:
+        install_agent(bundle, tries=1)
 
 
 def install_venv(deadline: float) -> None:
@@ -618,7 +640,7 @@ def boot(seconds: int) -> None:
     deadline = time.monotonic() + seconds
     bundle, state = read_bundle(), State()
     with alone(wait=True):
-        install_agent(bundle.agent_url)
+        install_agent(bundle)
         python = install_python(bundle, deadline)
         fetched = patiently(lambda: fetch(live_source()), deadline)
         if fetched is None:
@@ -649,6 +671,7 @@ def pull() -> None:
         if wanted == "InService":
             enter_service(bundle, time.monotonic())
             end_if_silent(bundle, {**bundle.variables, **read_live(state.applied.read_bytes())})
+        retry_agent(bundle)
         fetched = fetch(live_source(), state.etag)
         if fetched is None:
             return

@@ -16,8 +16,11 @@ from ansible_collections.drydock.registry.plugins.module_utils._configuration_bu
     bundle_files,
     collection_version,
     find_collection,
+    fits_hosts,
     pack,
     pinned,
+    requirements,
+    with_hashes,
 )
 
 FILES = {
@@ -63,7 +66,7 @@ def names(content: bytes) -> list[str]:
 def test_only_what_runs_is_packed(collection: Path) -> None:
     wanted = [Wanted("own.thing", str(collection), ["roles/aws_*", "plugins/module_utils/_aws_*"])]
     below = "collections/ansible_collections/own/thing"
-    assert names(pack(bundle_files(wanted, [], {}, [], {}))) == [
+    assert names(pack(bundle_files(wanted, [], {}, b"", {}))) == [
         f"{below}/meta/runtime.yml",
         f"{below}/playbooks/configure.yml",
         f"{below}/plugins/modules/do.py",
@@ -76,13 +79,13 @@ def test_only_what_runs_is_packed(collection: Path) -> None:
 def test_a_star_stands_for_no_slash(collection: Path) -> None:
     (collection / "playbooks/tasks").mkdir()
     (collection / "playbooks/tasks/site.yml").write_text("---\n", encoding="utf-8")
-    files = bundle_files([Wanted("own.thing", str(collection), ["playbooks/*.yml"])], [], {}, [], {})
+    files = bundle_files([Wanted("own.thing", str(collection), ["playbooks/*.yml"])], [], {}, b"", {})
     assert [name.partition("thing/")[2] for name in files if "/playbooks/" in name] == ["playbooks/tasks/site.yml"]
 
 
 def test_the_same_content_is_the_same_file(collection: Path) -> None:
     def packed(settings: dict[str, int]) -> bytes:
-        return pack(bundle_files([Wanted("own.thing", str(collection))], [], {}, [], settings))
+        return pack(bundle_files([Wanted("own.thing", str(collection))], [], {}, b"", settings))
 
     first = packed({"a": 1, "b": 2})
     for path in collection.rglob("*"):
@@ -100,7 +103,7 @@ def test_nothing_of_the_controller_shows() -> None:
 def test_further_files_and_settings(tmp_path: Path) -> None:
     program = tmp_path / "boot.py"
     program.write_text("pass\n", encoding="utf-8")
-    files = bundle_files([], [], {"boot/boot.py": str(program)}, [], {"format": 1})
+    files = bundle_files([], [], {"boot/boot.py": str(program)}, b"", {"format": 1})
     assert files["boot/boot.py"] == b"pass\n"
     assert json.loads(files["settings.json"]) == {"format": 1}
 
@@ -137,6 +140,83 @@ def test_packages_are_pinned_with_all_that_they_need() -> None:
 def test_a_missing_package_is_a_sentence() -> None:
     with pytest.raises(BundleProblem, match="Python lacks libpass: run `pip install"):
         pinned(["libpass"], PACKAGES.get)
+
+
+ONE, TWO, THREE = (f"{number}" * 64 for number in range(1, 4))
+PAGE = f"""<!DOCTYPE html><html><body>
+<a href="../../files/PyYAML-6.0.2.tar.gz#sha256={THREE}">PyYAML-6.0.2.tar.gz</a>
+<a href="https://files.example.com/PyYAML-6.0.2-cp313-cp313-manylinux_2_17_aarch64.manylinux2014_aarch64.whl#sha256={ONE}"
+   data-requires-python="&gt;=3.8">one</a><br/>
+<a  href='PyYAML-6.0.2-cp311-cp311-manylinux_2_28_x86_64.whl#sha256={TWO}'>two</a>
+<a href="PyYAML-6.0.3-cp311-cp311-manylinux_2_28_x86_64.whl#sha256={THREE}">later</a>
+<a href="PyYAML-6.0.2-cp311-cp311-macosx_10_9_x86_64.whl#sha256={THREE}">elsewhere</a>
+</body></html>""".encode()
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "fits"),
+    [
+        ("jinja2-3.1.6-py3-none-any.whl", "3.1.6", True),
+        ("certifi-2026.1.4-py3-none-any.whl", "2026.01.04", True),
+        ("bcrypt-4.3.0-cp39-abi3-manylinux_2_34_x86_64.whl", "4.3.0", True),
+        ("cffi-1.17.1-cp313-cp313-manylinux_2_17_aarch64.manylinux2014_aarch64.whl", "1.17.1", True),
+        ("six-1.17.0-py2.py3-none-any.whl", "1.17.0", True),
+        ("cffi-1.17.1-cp310-cp310-manylinux_2_17_x86_64.whl", "1.17.1", False),
+        ("cffi-2.0.0-cp314-cp314t-manylinux_2_17_x86_64.whl", "2.0.0", False),
+        ("bcrypt-4.3.0-cp39-abi3-musllinux_1_2_x86_64.whl", "4.3.0", False),
+        ("bcrypt-4.3.0-cp39-abi3-win_amd64.whl", "4.3.0", False),
+        ("cffi-1.17.1-pp311-pypy311_pp73-manylinux_2_17_x86_64.whl", "1.17.1", False),
+        ("jinja2-3.1.7-py3-none-any.whl", "3.1.6", False),
+        ("jinja2-3.1.6.tar.gz", "3.1.6", False),
+        ("nothing.whl", "1", False),
+    ],
+)
+def test_what_hosts_could_install(name: str, version: str, fits: bool) -> None:
+    assert fits_hosts(name, version) is fits
+
+
+def test_hashes_in_both_kinds_of_answers() -> None:
+    files = [
+        {"filename": "PyYAML-6.0.2-cp311-cp311-manylinux_2_28_x86_64.whl", "hashes": {"sha256": TWO}},
+        {"filename": "PyYAML-6.0.2-cp313-cp313-manylinux2014_aarch64.whl", "hashes": {"sha256": ONE}},
+    ]
+    for page in (PAGE, json.dumps({"files": files}).encode()):
+        assert with_hashes(["pyyaml==6.0.2"], {}, {"pyyaml": page}.__getitem__) == {"pyyaml==6.0.2": [ONE, TWO]}
+
+
+def test_another_file_of_the_same_version_changes_nothing() -> None:
+    def ask(name: str) -> bytes:
+        asked.append(name)
+        return {"pyyaml": PAGE, "jinja2": f'<a href="jinja2-3.1.6-py3-none-any.whl#sha256={ONE}">x</a>'.encode()}[name]
+
+    asked: list[str] = []
+    known = with_hashes(["pyyaml==6.0.2"], {}, ask)
+    later = PAGE.replace(b"</body>", f'<a href="PyYAML-6.0.2-cp314-cp314-linux_x86_64.whl#sha256={THREE}">x</a>'.encode())
+    assert with_hashes(["pyyaml==6.0.2"], {}, lambda _name: later) != known
+    assert with_hashes(["pyyaml==6.0.2"], known, lambda _name: later) == known
+    # Only what is new is asked for.
+    both = with_hashes(["jinja2==3.1.6", "pyyaml==6.0.2"], known, ask)
+    assert asked == ["pyyaml", "jinja2"]
+    assert requirements([*both], both).decode().splitlines() == [
+        "jinja2==3.1.6 \\",
+        f"    --hash=sha256:{ONE}",
+        "pyyaml==6.0.2 \\",
+        f"    --hash=sha256:{ONE} \\",
+        f"    --hash=sha256:{TWO}",
+    ]
+    assert requirements(["pyyaml==6.0.2"], {}) == b"pyyaml==6.0.2\n"
+
+
+@pytest.mark.parametrize(
+    ("page", "words"),
+    [
+        (b"<html></html>", "no built package of pyyaml==6.0.2"),
+        (PAGE.replace(b"#sha256=", b"#md5="), "does not say the SHA-256 of PyYAML-6.0.2-cp313"),
+    ],
+)
+def test_an_index_that_tells_no_hashes_is_a_sentence(page: bytes, words: str) -> None:
+    with pytest.raises(BundleProblem, match=words):
+        with_hashes(["pyyaml==6.0.2"], {}, lambda _name: page)
 
 
 def test_what_runs_here_can_be_pinned() -> None:

@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import importlib.util
 import json
 import os
 import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -91,7 +93,7 @@ def bundle(boot: ModuleType) -> Any:
 
 def of(boot: ModuleType, variables: dict[str, Any], group_url: str = "") -> Any:
     """What a host with these settings is made of."""
-    return boot.Bundle(variables, "1.0.0", "", 30, "", "team-registry", group_url, 60)
+    return boot.Bundle(variables, "1.0.0", "", 30, "", "", "team-registry", group_url, 60)
 
 
 # ----- the inventory ----------------------------------------------------------------------------
@@ -395,48 +397,103 @@ def test_a_host_ends_when_nobody_has_answered_for_long(
 # ----- sessions ---------------------------------------------------------------------------------
 
 
-def test_the_agent_of_session_manager_is_installed_where_it_is_wanted(
-    boot: ModuleType, instance: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    url = "https://s3.eu-central-1.amazonaws.com/amazon-ssm-eu-central-1/latest/debian_arm64/amazon-ssm-agent.deb"
-    package = tmp_path / "amazon-ssm-agent.deb"
-    contents: list[bytes] = []
+AGENT = "https://s3.eu-central-1.amazonaws.com/amazon-ssm-eu-central-1/3.3.1611.0/debian_arm64/amazon-ssm-agent.deb"
+
+
+@pytest.fixture
+def agent(boot: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
+    """A host without the agent: what it is given, in the order of its questions, and what it runs."""
+    seen: dict[str, Any] = {"given": [], "asked": 0, "ran": [], "there": False, "now": 10_000.0}
+
+    def ask(_opener: Any, _asked: str, _headers: Any) -> tuple[bytes, str]:
+        seen["asked"] += 1
+        given = seen["given"].pop(0)
+        if isinstance(given, Exception):
+            raise given
+        return given, ""
+
+    def run(*command: Any, **_: Any) -> None:
+        if command[0] == "dpkg":
+            assert command[2].read_bytes() == b"package"
+            seen["there"] = True
+        seen["ran"].append(command)
+
     monkeypatch.setattr(boot, "HOME", tmp_path)
-    monkeypatch.setattr(boot, "ask", lambda _opener, asked, _headers: (asked.encode(), ""))
-    monkeypatch.setattr(boot, "run", lambda *command, **_: instance["ran"].append(command))
-    monkeypatch.setattr(boot.shutil, "which", lambda _name: None)
-    boot.install_agent("")
-    assert instance["ran"] == []
+    monkeypatch.setattr(boot, "AGENT_ASKED", tmp_path / "asked")
+    monkeypatch.setattr(boot, "AGENT_PAUSE_SECONDS", 0)
+    monkeypatch.setattr(boot, "ask", ask)
+    monkeypatch.setattr(boot, "run", run)
+    monkeypatch.setattr(boot.shutil, "which", lambda name: f"/usr/bin/{name}" if seen["there"] else None)
+    return seen
 
-    def install(*command: Any, **_: Any) -> None:
-        contents.append(package.read_bytes() if command[0] == "dpkg" else b"")
-        instance["ran"].append(command)
 
-    monkeypatch.setattr(boot, "run", install)
-    boot.install_agent(url)
-    assert instance["ran"] == [
+def wanting(bundle: Any) -> Any:
+    return bundle._replace(agent_url=AGENT, agent_sha256=hashlib.sha256(b"package").hexdigest())
+
+
+@pytest.mark.parametrize(
+    "before", [[], [OSError("reset")], [b"half of it", OSError("reset")]], ids=["at once", "again", "for the third time"]
+)
+def test_the_agent_of_session_manager_is_installed_where_it_is_wanted(
+    boot: ModuleType, bundle: Any, agent: dict[str, Any], tmp_path: Path, before: list[Any]
+) -> None:
+    agent["given"] = [*before, b"package"]
+    boot.install_agent(bundle)
+    assert agent["ran"] == []
+    boot.install_agent(wanting(bundle))
+    package = tmp_path / "amazon-ssm-agent.deb"
+    assert agent["ran"] == [
         ("dpkg", "--install", package),
         ("systemctl", "enable", "--now", "amazon-ssm-agent.service"),
     ]
-    assert contents[0] == url.encode()
     assert not package.exists()
-    monkeypatch.setattr(boot.shutil, "which", lambda name: f"/usr/bin/{name}")
-    boot.install_agent(url)
-    assert len(instance["ran"]) == 2
+    boot.install_agent(wanting(bundle))
+    assert len(agent["ran"]) == 2
 
 
-def test_a_host_without_that_agent_says_so_and_goes_on(
-    boot: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [(OSError("no route"), "no route"), (b"another", "it is another file than the one that was meant, with the SHA-256 ae448ac8")],
+)
+def test_a_host_without_that_agent_says_so_goes_on_and_tries_again(
+    boot: ModuleType, bundle: Any, agent: dict[str, Any], capsys: pytest.CaptureFixture[str], given: Any, words: str
 ) -> None:
-    def ask(*_: Any) -> None:
-        raise OSError("no route")
-
-    monkeypatch.setattr(boot, "HOME", tmp_path)
-    monkeypatch.setattr(boot, "ask", ask)
-    monkeypatch.setattr(boot.shutil, "which", lambda _name: None)
-    boot.install_agent("https://s3.example.com/agent.deb")
+    agent["given"] = [given] * 4
+    boot.install_agent(wanting(bundle))
     said = capsys.readouterr().out
-    assert said == "drydock: nobody can open a session on this host: https://s3.example.com/agent.deb: no route.\n"
+    assert said.startswith(f"drydock: nobody can open a session on this host: {AGENT}: {words}")
+    assert said.count("\n") == 1
+    assert agent["asked"] == 3
+    assert agent["ran"] == []
+    # Not each time that it looks for changes.
+    boot.retry_agent(wanting(bundle))
+    assert agent["asked"] == 3
+    os.utime(boot.AGENT_ASKED, (0, 0))
+    boot.retry_agent(wanting(bundle))
+    boot.retry_agent(bundle)
+    assert agent["asked"] == 4
+
+
+@pytest.mark.parametrize(("text", "flags"), [(b"a==1\n", []), (b"a==1 \\\n    --hash=sha256:00\n", ["--require-hashes"])])
+def test_pip_takes_nothing_without_a_hash_where_there_are_some(
+    boot: ModuleType, bundle: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: bytes, flags: list[str]
+) -> None:
+    ran: list[tuple[Any, ...]] = []
+    (tmp_path / "bundle").mkdir()
+    (tmp_path / "bundle/requirements.txt").write_bytes(text)
+    monkeypatch.setattr(boot, "BUNDLE", tmp_path / "bundle")
+    monkeypatch.setattr(boot, "HOME", tmp_path)
+    monkeypatch.setattr(boot, "install_venv", lambda _deadline: None)
+
+    def run(*command: Any, **_: Any) -> None:
+        ran.append(command)
+        if "venv" in command:
+            command[-1].mkdir(parents=True)
+
+    monkeypatch.setattr(boot, "run", run)
+    boot.install_python(bundle, time.monotonic() + 60)
+    assert [word for word in ran[-1] if word == "--require-hashes"] == flags
+    assert f"--requirement={tmp_path}/bundle/requirements.txt" in ran[-1]
 
 
 # ----- an image ---------------------------------------------------------------------------------
