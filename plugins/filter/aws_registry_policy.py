@@ -75,6 +75,24 @@ options:
         is never allowed.
     type: bool
     default: false
+  images:
+    description:
+      - The images that the host pulls. Of those in Amazon ECR it may pull their repositories, and no others.
+    type: list
+    elements: str
+    default: []
+  pull_through_prefixes:
+    description:
+      - What repositories in ECR begin with that are pull-through caches. The first pull makes the repository.
+    type: list
+    elements: str
+    default: []
+  log_group:
+    description:
+      - The region, account and name of the log group in CloudWatch that containers write into, as
+        V(eu-central-1:123456789012:/drydock/team-registry). Empty when there is none.
+    type: str
+    default: ""
 seealso:
   - name: Actions and condition keys of Amazon S3
     description: Which condition keys an action knows.
@@ -117,6 +135,9 @@ def aws_registry_policy(
     configuration_kms_key_arn: str = "",
     autoscaling_group: str = "",
     maintenance: object = False,
+    images: Sequence[str] = (),
+    pull_through_prefixes: Sequence[str] = (),
+    log_group: str = "",
 ) -> dict[str, Any]:
     """The policy of the registry's role."""
     from ansible_collections.drydock.registry.plugins.module_utils._access import is_true
@@ -135,6 +156,9 @@ def aws_registry_policy(
             str(configuration_kms_key_arn or ""),
             str(autoscaling_group or ""),
             is_true(maintenance),
+            [str(image) for image in images],
+            [str(prefix) for prefix in pull_through_prefixes],
+            str(log_group or ""),
         )
     except PolicyError as error:
         raise AnsibleFilterError(f"drydock.registry.aws_registry_policy: {error}") from error

@@ -21,7 +21,7 @@ options:
   settings:
     description:
       - The settings of the role C(docker_engine), each without its prefix, which are V(provider), V(daemon), V(daemon_defaults),
-        V(repository_url) and V(repository_key); and V(systems), what each system can be given.
+        V(repository_url), V(repository_key), V(registry_credentials) and V(ecr_registries); and V(systems), what each system can be given.
     type: dict
     required: true
   system:
@@ -45,6 +45,7 @@ _value:
       whether dockerd is there; C(installs) and C(installer).
     - C(existing), C(base) and C(wanted), the configuration as it was, without and with the keys of the settings; C(mode) of its file;
       C(config_newer), whether the file is newer than the daemon; and C(service_manager).
+    - C(client_config), what Docker's clients read who pull from registries that ask, with passwords.
   type: dict
 """
 

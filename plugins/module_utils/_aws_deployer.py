@@ -59,8 +59,8 @@ NEW_KEY = {"StringLike": {"aws:RequestTag/drydock-deployment": _KEYS}}
 # What EC2 tags while it makes it.
 # https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/supported-iam-actions-tagging.html
 MAKING = (
-    "AllocateAddress CreateImage CreateInternetGateway CreateLaunchTemplate CreateNatGateway CreateRouteTable CreateSecurityGroup CreateSubnet "
-    "CreateVpc CreateVpcEndpoint ImportKeyPair RunInstances"
+    "AllocateAddress CreateImage CreateInternetGateway CreateLaunchTemplate CreateNatGateway CreateRouteTable CreateSecurityGroup "
+    "CreateSubnet CreateVpc CreateVpcEndpoint ImportKeyPair RunInstances"
 )
 # The settings of a bucket, and what amazon.aws reads besides.
 BUCKET = (

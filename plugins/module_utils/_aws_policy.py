@@ -14,6 +14,7 @@ from ansible_collections.drydock.registry.plugins.module_utils._aws_checks impor
     domain_problem,
     prefix_problem,
 )
+from ansible_collections.drydock.registry.plugins.module_utils._aws_images import pull_statements
 from ansible_collections.drydock.registry.plugins.module_utils._aws_partitions import suffix_of
 
 Policy = dict[str, Any]
@@ -25,6 +26,7 @@ LOG_SERVICE = "logging.s3.amazonaws.com"
 KMS_ARN = re.compile(r"arn:(?P<partition>aws[\w-]*):kms:(?P<region>[a-z0-9-]+):\d{12}:key/[A-Za-z0-9-]+")
 # One group in one region of one account, without a wildcard.
 GROUP = re.compile(r"[a-z0-9-]+:\d{12}:[A-Za-z0-9._-]+")
+LOG_GROUP = re.compile(r"[a-z0-9-]+:\d{12}:[A-Za-z0-9._/#-]{1,512}")
 ZONE_ID = re.compile(r"[A-Z0-9]{1,32}")
 # What Route 53 tells conditions about a change of records.
 CHANGE = "route53:ChangeResourceRecordSets"
@@ -51,6 +53,9 @@ def registry_policy(
     configuration_kms_key_arn: str = "",
     autoscaling_group: str = "",
     maintenance: bool = False,
+    images: Iterable[str] = (),
+    pull_through_prefixes: Iterable[str] = (),
+    log_group: str = "",
 ) -> Policy:
     """What a registry and its storage's maintenance call, its host to set itself up and tell its group, certbot for ACME's challenges."""
     _check_bucket(bucket)
@@ -116,9 +121,27 @@ def registry_policy(
             statements.append(_use_of_key("UseKeyOfConfiguration", ["kms:Decrypt"], configuration_kms_key_arn))
     if autoscaling_group:
         statements.append(_word_to_group(autoscaling_group, partition))
+    statements += pull_statements(images, partition, pull_through_prefixes)
+    if log_group:
+        statements.append(_word_to_log(log_group, partition))
     if acme_zone_id:
         statements += _challenges(acme_zone_id, acme_names, partition)
     return {"Version": VERSION, "Statement": statements}
+
+
+def _word_to_log(group: str, partition: str) -> dict[str, Any]:
+    """Allow Docker on a host to write what containers say into one log group, and to read none."""
+    if not LOG_GROUP.fullmatch(group):
+        raise PolicyError(
+            f"{group} names no log group: write its region, account and name, such as eu-central-1:123456789012:/drydock/team-registry."
+        )
+    region, account, name = group.split(":")
+    return {
+        "Sid": "WriteLog",
+        "Effect": "Allow",
+        "Action": ["logs:CreateLogStream", "logs:PutLogEvents"],
+        "Resource": [f"arn:{partition}:logs:{region}:{account}:log-group:{name}:log-stream:*"],
+    }
 
 
 def _word_to_group(group: str, partition: str) -> dict[str, Any]:

@@ -151,9 +151,10 @@ def pinned(names: Sequence[str], look: Callable[[str], Optional[Package]] = inst
 
 # ----- what pip may install of them -------------------------------------------------------------
 
-# Where pip looks unless it is told otherwise, and the answers that an index may give:
+# Where pip itself looks unless it is told otherwise, and the answers that an index may give:
 # https://packaging.python.org/en/latest/specifications/simple-repository-api/
-PYPI = "https://pypi.org/simple"
+SIMPLE = "simple"
+PYPI = f"https://pypi.org/{SIMPLE}"
 ACCEPTED = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.1"
 LINK = re.compile(r"""<a\s[^>]*?href\s*=\s*["']([^"']+)["']""", re.IGNORECASE)
 SHA256 = re.compile("[0-9a-f]{64}")

@@ -6,9 +6,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -48,6 +49,13 @@ OLD_PACKAGES = {"Debian 12": "20.10"}
 LOGGING_KEYS = ("log-driver", "log-opts")
 
 
+# With IPv4 alone, with FIPS, and with both kinds of addresses, as the helper knows them.
+ECR = re.compile(r"\d{12}\.dkr[.-]ecr(?:-fips)?\.[a-z0-9-]+\.[a-z0-9.-]+")
+ECR_HELPER = "ecr-login"
+# What Docker's clients call Docker Hub: https://docs.docker.com/reference/cli/docker/login/
+DOCKER_HUB = "https://index.docker.io/v1/"
+
+
 @dataclass(frozen=True)
 class Plan:
     """What the role found and is going to do."""
@@ -75,6 +83,8 @@ class Plan:
     reloads: bool = False
     restarts: bool = False
     ends: list[str] = field(default_factory=list)
+    # What clients read who pull, with passwords.
+    client_config: str = ""
 
 
 def combine(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
@@ -126,6 +136,65 @@ def settings_problems(settings: Mapping[str, Any]) -> list[str]:
             f"docker_engine_daemon sets {' and '.join(forbidden)}, which Docker's service files set already; leave it out."
         )
     return problems
+
+
+def client_config(credentials: Mapping[str, Any], ecr_registries: Sequence[str]) -> str:
+    """Return what Docker's clients read, or nothing where no registry asks."""
+    config: dict[str, Any] = {}
+    if credentials:
+        config["auths"] = {
+            DOCKER_HUB if name == "docker.io" else name: {
+                "auth": base64.b64encode(f"{who['username']}:{who['password']}".encode()).decode()
+            }
+            for name, who in sorted(credentials.items())
+        }
+    if ecr_registries:
+        config["credHelpers"] = dict.fromkeys(sorted(set(ecr_registries)), ECR_HELPER)
+    return json.dumps(config, indent=1) + "\n" if config else ""
+
+
+def credentials_problems(credentials: Mapping[str, Any], ecr_registries: Sequence[str]) -> list[str]:
+    """Say what leads to no login; no sentence quotes a password."""
+    problems = []
+    for name, who in credentials.items():
+        if ECR.fullmatch(str(name)):
+            problems.append(
+                f"docker_engine_registry_credentials has {name}, whose passwords end after 12 hours: write it into "
+                "docker_engine_ecr_registries, which takes the role of the host."
+            )
+        elif "/" in str(name):
+            problems.append(
+                f"docker_engine_registry_credentials has {name}, which is no name of a registry: write one such as "
+                "registry.example.com:5000."
+            )
+        elif not isinstance(who, Mapping) or not who.get("username") or not who.get("password"):
+            problems.append(f"docker_engine_registry_credentials lacks username or password for {name}: write both.")
+        elif ":" in str(who["username"]):
+            problems.append(
+                f"docker_engine_registry_credentials has a colon in the username for {name}, which no registry takes: write another."
+            )
+    problems += [
+        f"docker_engine_ecr_registries has {name}, which is no registry in ECR: write one such as "
+        "111122223333.dkr.ecr.eu-central-1.amazonaws.com, or give docker_engine_registry_credentials for it."
+        for name in ecr_registries
+        if not ECR.fullmatch(str(name))
+    ]
+    return problems
+
+
+def helper_problems(look: Mapping[str, Any], ecr_registries: Sequence[str], system: str, host: str) -> list[str]:
+    """Say whether the helper can be had."""
+    if (
+        not ecr_registries
+        or look["programs"].get(f"docker-credential-{ECR_HELPER}")
+        or system.startswith(("Debian", "Ubuntu"))
+    ):
+        return []
+    sentence = (
+        f"docker_engine_ecr_registries: {host} runs {system}, for which this role knows no package with docker-credential-{ECR_HELPER}; "
+        "install it there (https://github.com/awslabs/amazon-ecr-credential-helper)."
+    )
+    return [sentence]
 
 
 def system_problems(provider: str, installer: str, systems: Mapping[str, Any], system: str, host: str) -> list[str]:
@@ -191,9 +260,13 @@ def proxies_problems(version: str, host: str) -> list[str]:
 def make_plan(look: Mapping[str, Any], settings: Mapping[str, Any], system: str, host: str) -> Plan:
     """Decide what is done on a host. Without a look at one, only the settings' own problems are known."""
     provider, daemon = settings["provider"], settings["daemon"]
+    credentials, ecr_registries = settings["registry_credentials"], settings["ecr_registries"]
     problems = settings_problems(settings)
+    wrong_credentials = credentials_problems(credentials, ecr_registries)
+    problems += wrong_credentials
     if not look:
         return Plan(problems=problems)
+    problems += helper_problems(look, ecr_registries, system, host)
 
     docker, files = look["docker"], look["files"]
     # An engine of which the program `docker` knows nothing is of no use.
@@ -256,6 +329,7 @@ def make_plan(look: Mapping[str, Any], settings: Mapping[str, Any], system: str,
         reloads=answers and bool(changes & RELOADED_KEYS),
         restarts=restarts,
         ends=ends,
+        client_config="" if wrong_credentials else client_config(credentials, ecr_registries),
     )
 
 

@@ -75,8 +75,7 @@ REFUSED: list[tuple[Call, list[str]]] = [
     (
         call(pull_interval_seconds=2281, session_manager_enabled=True),
         [
-            "aws_autoscaling_pull_interval_seconds is 2281, with which a host that the group takes out would be ended before it has finished, "
-            "as AWS waits two hours at most: write at most 2280",
+            "aws_autoscaling_pull_interval_seconds is 2281, with which a host that the group takes out would be ended before",
             "aws_autoscaling_session_manager_enabled is true, but aws_autoscaling_session_manager_version and",
         ],
     ),

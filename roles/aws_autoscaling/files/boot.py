@@ -535,6 +535,15 @@ def install_python(bundle: Bundle, deadline: float) -> Path:
     return folder
 
 
+def agent_package(bundle: Bundle) -> bytes:
+    """Return the agent's package, and no other file."""
+    content = ask(urllib.request.build_opener(NoRedirect), bundle.agent_url, {})[0]
+    found = hashlib.sha256(content).hexdigest()
+    if found != bundle.agent_sha256:
+        raise Problem(f"it is another file than the one that was meant, with the SHA-256 {found}")
+    return content
+
+
 def install_agent(bundle: Bundle, tries: int = AGENT_TRIES) -> None:
     """Let those whom IAM lets open a session on this host. Without the agent it is a registry all the same."""
     if not bundle.agent_url or shutil.which("amazon-ssm-agent"):
@@ -543,11 +552,7 @@ def install_agent(bundle: Bundle, tries: int = AGENT_TRIES) -> None:
     package = HOME / "amazon-ssm-agent.deb"
     for left in reversed(range(tries)):
         try:
-            content = ask(urllib.request.build_opener(NoRedirect), bundle.agent_url, {})[0]
-            found = hashlib.sha256(content).hexdigest()
-            if found != bundle.agent_sha256:
-                raise Problem(f"it is another file than the one that was meant, with the SHA-256 {found}")
-            package.write_bytes(content)
+            package.write_bytes(agent_package(bundle))
             run("dpkg", "--install", package, seconds=300)
             run("systemctl", "enable", "--now", "amazon-ssm-agent.service", seconds=60)
         except (Problem, OSError, http.client.HTTPException) as problem:
@@ -562,7 +567,10 @@ def install_agent(bundle: Bundle, tries: int = AGENT_TRIES) -> None:
 
 def retry_agent(bundle: Bundle) -> None:
     """Try again now and then, where the host has come up without it."""
-    if bundle.agent_url and time.time() - (AGENT_ASKED.stat().st_mtime if AGENT_ASKED.exists() else 0) > LONGEST_PAUSE_SECONDS:
+    if (
+        bundle.agent_url
+        and time.time() - (AGENT_ASKED.stat().st_mtime if AGENT_ASKED.exists() else 0) > LONGEST_PAUSE_SECONDS
+    ):
         install_agent(bundle, tries=1)
 
 

@@ -203,7 +203,8 @@ SERVICE = ARN.format(service="ecs") + "service/{n}/{n}"
 SCALABLE = ARN.format(service="application-autoscaling") + "scalable-target/1234abcd56ab78cd901ef1234567890ab123"
 MARK = {"Tags": [{"Key": "drydock-deployment", "Value": "{d}"}]}
 ECS_MARK = {"tags": [{"key": "drydock-deployment", "value": "{d}"}]}
-# As a deployment makes them: {d} is its name, {n} that of its things, which is also that of the Auto Scaling group, the load balancer and so on.
+# As a deployment makes them: {d} is its name,
+# {n} that of its things, which is also that of the Auto Scaling group, the load balancer and so on.
 OWN_CALLS: list[tuple[str, str, dict[str, Any]]] = [
     ("application-autoscaling", "RegisterScalableTarget", TARGET),
     ("application-autoscaling", "PutScalingPolicy", TARGET),
@@ -285,7 +286,9 @@ def named(value: Any, name: str) -> Any:
         return {key: named(each, name) for key, each in value.items()}
     if isinstance(value, list):
         return [named(each, name) for each in value]
-    return value.replace("{n}", name).replace("{d}", name.removesuffix("-registry")) if isinstance(value, str) else value
+    return (
+        value.replace("{n}", name).replace("{d}", name.removesuffix("-registry")) if isinstance(value, str) else value
+    )
 
 
 def decision(need: Need, policies: Iterable[Policy] = TOGETHER) -> Decision:

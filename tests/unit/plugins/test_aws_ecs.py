@@ -15,7 +15,6 @@ from ansible_collections.drydock.registry.plugins.module_utils._aws_ecs import (
     PIECE_LIMIT,
     SECRET_LIMIT,
     FilesError,
-    ecr_repositories,
     execution_policy,
     files_problems,
     holds,
@@ -28,6 +27,7 @@ from ansible_collections.drydock.registry.plugins.module_utils._aws_ecs import (
     with_credentials,
     writing_script,
 )
+from ansible_collections.drydock.registry.plugins.module_utils._aws_images import ecr_repositories
 
 SETTINGS: dict[str, Any] = {
     "launch_type": "FARGATE",

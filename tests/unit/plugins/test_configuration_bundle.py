@@ -191,7 +191,9 @@ def test_another_file_of_the_same_version_changes_nothing() -> None:
 
     asked: list[str] = []
     known = with_hashes(["pyyaml==6.0.2"], {}, ask)
-    later = PAGE.replace(b"</body>", f'<a href="PyYAML-6.0.2-cp314-cp314-linux_x86_64.whl#sha256={THREE}">x</a>'.encode())
+    later = PAGE.replace(
+        b"</body>", f'<a href="PyYAML-6.0.2-cp314-cp314-linux_x86_64.whl#sha256={THREE}">x</a>'.encode()
+    )
     assert with_hashes(["pyyaml==6.0.2"], {}, lambda _name: later) != known
     assert with_hashes(["pyyaml==6.0.2"], known, lambda _name: later) == known
     # Only what is new is asked for.

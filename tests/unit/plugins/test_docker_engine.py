@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from typing import Any
 
 import pytest
@@ -35,6 +37,8 @@ def settings(**changed: Any) -> dict[str, Any]:
         "repository_url": "https://download.docker.com",
         "repository_key": "",
         "systems": SYSTEMS,
+        "registry_credentials": {},
+        "ecr_registries": [],
         **changed,
     }
 
@@ -365,3 +369,60 @@ def test_combining_leaves_its_arguments_alone() -> None:
 def test_ansible_gets_a_dictionary() -> None:
     found = plan_of(RUNNING, settings(), "Debian 12", "web1")
     assert found == plan(RUNNING).__dict__
+
+
+ECR = "111122223333.dkr.ecr.eu-central-1.amazonaws.com"
+
+
+def test_what_clients_read_who_pull() -> None:
+    robot = {"username": "robot", "password": "pass:word"}
+    made = make_plan({}, settings(registry_credentials={"docker.io": robot}, ecr_registries=[ECR]), "", "h")
+    assert made.problems == []
+    plan = make_plan(
+        host(),
+        settings(
+            registry_credentials={"docker.io": robot, "registry.example.com:5000": robot}, ecr_registries=[ECR, ECR]
+        ),
+        "Debian 12",
+        "h",
+    )
+    assert plan.problems == []
+    auth = base64.b64encode(b"robot:pass:word").decode()
+    assert json.loads(plan.client_config) == {
+        "auths": {"https://index.docker.io/v1/": {"auth": auth}, "registry.example.com:5000": {"auth": auth}},
+        "credHelpers": {ECR: "ecr-login"},
+    }
+    assert make_plan(host(), settings(), "Debian 12", "h").client_config == ""
+
+
+@pytest.mark.parametrize(
+    ("changed", "system", "words"),
+    [
+        (
+            {"registry_credentials": {ECR: {"username": "AWS", "password": "x"}}},
+            "Debian 12",
+            "passwords end after 12 hours",
+        ),
+        (
+            {"registry_credentials": {"example.com": {"username": "a"}}},
+            "Debian 12",
+            "lacks username or password for example.com",
+        ),
+        (
+            {"registry_credentials": {"example.com/x": {"username": "a", "password": "b"}}},
+            "Debian 12",
+            "no name of a registry",
+        ),
+        (
+            {"registry_credentials": {"example.com": {"username": "a:b", "password": "b"}}},
+            "Debian 12",
+            "a colon in the username",
+        ),
+        ({"ecr_registries": ["registry.example.com"]}, "Debian 12", "is no registry in ECR"),
+        ({"ecr_registries": [ECR]}, "RedHat 9", "knows no package with docker-credential-ecr-login"),
+    ],
+)
+def test_credentials_that_lead_nowhere(changed: dict[str, Any], system: str, words: str) -> None:
+    (problem,) = make_plan(host(answers=True, dockerd=True), settings(**changed), system, "h").problems
+    assert words in problem
+    assert problem.endswith(".")

@@ -432,7 +432,9 @@ def wanting(bundle: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    "before", [[], [OSError("reset")], [b"half of it", OSError("reset")]], ids=["at once", "again", "for the third time"]
+    "before",
+    [[], [OSError("reset")], [b"half of it", OSError("reset")]],
+    ids=["at once", "again", "for the third time"],
 )
 def test_the_agent_of_session_manager_is_installed_where_it_is_wanted(
     boot: ModuleType, bundle: Any, agent: dict[str, Any], tmp_path: Path, before: list[Any]
@@ -453,7 +455,10 @@ def test_the_agent_of_session_manager_is_installed_where_it_is_wanted(
 
 @pytest.mark.parametrize(
     ("given", "words"),
-    [(OSError("no route"), "no route"), (b"another", "it is another file than the one that was meant, with the SHA-256 ae448ac8")],
+    [
+        (OSError("no route"), "no route"),
+        (b"another", "it is another file than the one that was meant, with the SHA-256 ae448ac8"),
+    ],
 )
 def test_a_host_without_that_agent_says_so_goes_on_and_tries_again(
     boot: ModuleType, bundle: Any, agent: dict[str, Any], capsys: pytest.CaptureFixture[str], given: Any, words: str
@@ -474,7 +479,9 @@ def test_a_host_without_that_agent_says_so_goes_on_and_tries_again(
     assert agent["asked"] == 4
 
 
-@pytest.mark.parametrize(("text", "flags"), [(b"a==1\n", []), (b"a==1 \\\n    --hash=sha256:00\n", ["--require-hashes"])])
+@pytest.mark.parametrize(
+    ("text", "flags"), [(b"a==1\n", []), (b"a==1 \\\n    --hash=sha256:00\n", ["--require-hashes"])]
+)
 def test_pip_takes_nothing_without_a_hash_where_there_are_some(
     boot: ModuleType, bundle: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: bytes, flags: list[str]
 ) -> None:

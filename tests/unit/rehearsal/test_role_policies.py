@@ -88,6 +88,16 @@ GROUPS = f"arn:aws:autoscaling:{PLACE}:autoScalingGroup:0123-abcd:autoScalingGro
         ("autoscaling:CompleteLifecycleAction", f"{GROUPS}/team-registry", "", True),
         ("autoscaling:CompleteLifecycleAction", f"{GROUPS}/team-registry-2", "", False),
         ("autoscaling:SetDesiredCapacity", f"{GROUPS}/team-registry", "", False),
+        ("ecr:GetAuthorizationToken", "*", "", True),
+        ("ecr:BatchGetImage", ECR, "", True),
+        ("ecr:BatchGetImage", f"{ECR}-of-others", "", False),
+        ("ecr:PutImage", ECR, "", False),
+        ("ecr:BatchImportUpstreamImage", ECR, "", True),
+        ("ecr:CreateRepository", OWN_ECR, "", False),
+        ("logs:CreateLogStream", f"{LOG}:log-stream:ip-10-0-0-1/drydock-proxy/0123", "", True),
+        ("logs:PutLogEvents", f"{LOG}:log-stream:ip-10-0-0-1/drydock-proxy/0123", "", True),
+        ("logs:PutLogEvents", f"{LOG}-of-others:log-stream:x", "", False),
+        ("logs:GetLogEvents", f"{LOG}:log-stream:x", "", False),
     ],
 )
 def test_who_keeps_images(action: str, resource: str, through: str, expected: bool) -> None:
@@ -98,5 +108,12 @@ def test_who_keeps_images(action: str, resource: str, through: str, expected: bo
         configuration_bucket="images-configuration",
         configuration_kms_key_arn=OTHER_KEY,
         autoscaling_group=f"{PLACE}:team-registry",
+        images=[
+            "111122223333.dkr.ecr.eu-central-1.amazonaws.com/mirror/registry:3.0.0",
+            "111122223333.dkr.ecr.eu-central-1.amazonaws.com/mirrored/nginx",
+            "docker.io/library/nginx:stable",
+        ],
+        pull_through_prefixes=["mirror"],
+        log_group=f"{PLACE}:/drydock/tasks-registry",
     )
     assert allowed(policy, action, resource, through) is expected
