@@ -53,6 +53,11 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "published_ports": {"type": "list", "elements": "str", "default": []},
     "stop_signal": {"type": "str", "default": "SIGTERM"},
     "stop_timeout_seconds": {"type": "int", "default": 10},
+    "log": {
+        "type": "dict",
+        "default": {},
+        "options": {"driver": {"type": "str", "default": ""}, "options": {"type": "dict", "default": {}}},
+    },
     "hand_over": {
         "type": "dict",
         "options": {
@@ -148,6 +153,10 @@ class HostOperations:
             return ""
         return str(self.steps("ask", hostname=hostname, seconds=seconds)["wrong"])
 
+    def nodename(self) -> str:
+        """Return what the host calls itself, as far as it was asked."""
+        return str((self.variables.get("ansible_facts") or {}).get("nodename", ""))
+
     def log(self) -> str:
         """Return the end of the container's log."""
         try:
@@ -157,11 +166,29 @@ class HostOperations:
 
     def make(self, labels: Mapping[str, str], hostname: str) -> Made:
         """Have docker_container make the container or compare it with what is there."""
-        self.made = self.call("community.docker.docker_container", docker_container(self.options, labels, hostname))
+        self.made = self.call(
+            "community.docker.docker_container", docker_container(self.options, labels, hostname, self.nodename())
+        )
         return Made(bool(self.made.get("changed")))
 
 
-def docker_container(options: Mapping[str, Any], labels: Mapping[str, str], hostname: str) -> dict[str, Any]:
+# A stream for each container of each host, by Docker's own words.
+STREAM = "{{.Name}}/{{.FullID}}"
+
+
+def log_of(log: Mapping[str, Any], host: str) -> dict[str, Any]:
+    """Return where Docker keeps what the container says: on the host, unless another place is named."""
+    if not log.get("driver"):
+        return {"log_driver": "json-file", "log_options": {"max-size": "10m", "max-file": "3"}}
+    given = {key: str(value) for key, value in log["options"].items()}
+    if log["driver"] == "awslogs" and not {"tag", "awslogs-stream"} & set(given):
+        given["tag"] = f"{host}/{STREAM}" if host else STREAM
+    return {"log_driver": log["driver"], "log_options": given}
+
+
+def docker_container(
+    options: Mapping[str, Any], labels: Mapping[str, str], hostname: str, host: str = ""
+) -> dict[str, Any]:
     """Return the arguments of community.docker.docker_container. Who changes them raises RECIPE."""
     arguments = {
         "name": options["name"],
@@ -193,8 +220,7 @@ def docker_container(options: Mapping[str, Any], labels: Mapping[str, str], host
         "published_ports": options["published_ports"],
         "stop_signal": options["stop_signal"],
         "stop_timeout": options["stop_timeout_seconds"],
-        "log_driver": "json-file",
-        "log_options": {"max-size": "10m", "max-file": "3"},
+        **log_of(options.get("log") or {}, host),
         # An image may bring labels and variables of its own.
         "comparisons": {"env": "allow_more_present", "labels": "allow_more_present"},
     }
@@ -208,7 +234,12 @@ def wanted(options: Mapping[str, Any], host: str) -> Wanted:
         host=host,
         image=options["image"] or "",
         user=options["user"] or "",
-        options={key: value for key, value in options.items() if key not in NOT_SPECIFIED},
+        # One that logs as ever is the same as before it could be said.
+        options={
+            key: value
+            for key, value in options.items()
+            if key not in NOT_SPECIFIED and (key != "log" or (value or {}).get("driver"))
+        },
         labels={key: str(value) for key, value in options["labels"].items()},
         stop_signal=options["stop_signal"],
         stop_timeout_seconds=options["stop_timeout_seconds"],

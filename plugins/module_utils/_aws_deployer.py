@@ -25,6 +25,7 @@ PARTS = {
     "clients": "clients on AWS (playbooks/aws_clients.yml)",
     "given_roles": "roles of others (aws_identity_instance_profile, aws_identity_role, aws_ecs_execution_role)",
     "outputs": "what others need to know, in parameters of SSM (drydock_outputs_parameters_enabled)",
+    "host_logs": "logs of hosts in CloudWatch (drydock_logs_enabled)",
     "golden_image": "a golden image for the hosts of a fleet (playbooks/golden_image.yml)",
 }
 
@@ -345,6 +346,16 @@ STATEMENTS = (
         {"ec2": "CreateTags"},
         ("ec2:*:*:instance/*", "ec2:*:*:volume/*"),
         {"StringLike": {"aws:ResourceTag/Name": "{thing}", **BECOMES_OURS["StringLike"]}},
+    ),
+    Statement("hosts", "LookAtHostLog", "ec2+host_logs autoscaling+host_logs", {"logs": "DescribeLogGroups"}),
+    Statement(
+        "hosts",
+        "HostLog",
+        "ec2+host_logs autoscaling+host_logs",
+        {
+            "logs": "CreateLogGroup DeleteLogGroup ListTagsForResource ListTagsLogGroup PutRetentionPolicy TagLogGroup TagResource"
+        },
+        ("logs:*:*:log-group:/drydock/{thing}", "logs:*:*:log-group:/drydock/{thing}:*"),
     ),
     # ----- a load balancer ----------------------------------------------------------------------
     Statement(

@@ -13,6 +13,7 @@ from ansible_collections.drydock.registry.plugins.module_utils import (
     _aws_preflight_ecs,
     _aws_preflight_identity,
     _aws_preflight_instance,
+    _aws_preflight_logs,
     _aws_preflight_network,
     _aws_preflight_storage,
 )
@@ -37,6 +38,7 @@ SECTIONS: dict[str, Look] = {
     "load_balancer": load_balancer,
     "autoscaling": _aws_preflight_autoscaling.look,
     "ecs": _aws_preflight_ecs.look,
+    "logs": _aws_preflight_logs.look,
 }
 
 

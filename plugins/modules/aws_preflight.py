@@ -176,6 +176,15 @@ options:
         description: What the keys of the access logs begin with.
         type: str
         default: ""
+  logs:
+    description:
+      - Ask what the role C(aws_logs) has to know.
+    type: dict
+    suboptions:
+      retention_days:
+        description: How long CloudWatch is to keep logs.
+        type: int
+        default: 30
   identity:
     description:
       - Ask what the role C(aws_identity) has to know.
@@ -892,7 +901,7 @@ secrets:
   type: dict
 log_group:
   description: The log group, with C(name) (empty when there is none), C(ours), C(retention_days) and C(tags).
-  returned: with O(ecs)
+  returned: with O(ecs) and O(logs)
   type: dict
 execution_role:
   description:
@@ -995,6 +1004,10 @@ ARGUMENTS: dict[str, Any] = {
             "log_bucket": TEXT,
             "log_prefix": TEXT,
         },
+    },
+    "logs": {
+        "type": "dict",
+        "options": {"retention_days": {"type": "int", "default": 30}},
     },
     "identity": {
         "type": "dict",

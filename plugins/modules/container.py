@@ -87,6 +87,21 @@ options:
     description: How much memory the container may take; V(0) for no limit.
     type: int
     default: 0
+  log:
+    description:
+      - Where Docker keeps what the container says. Otherwise on the host, 30 MB of it.
+    type: dict
+    default: {}
+    suboptions:
+      driver:
+        description: One of Docker's logging drivers, such as V(awslogs) or V(journald).
+        type: str
+        default: ""
+      options:
+        description:
+          - Its options. With V(awslogs) and neither C(tag) nor C(awslogs-stream), streams are called by host, container and its id.
+        type: dict
+        default: {}
   pids:
     description: How many processes and threads it may have; V(0) for no limit.
     type: int

@@ -882,6 +882,27 @@ def test_networks_that_are_refused(name: str) -> None:
     assert all(problem.endswith(".") for problem in problems)
 
 
+# ----- logs -------------------------------------------------------------------------------------
+
+
+def test_the_log_group_of_hosts() -> None:
+    logs = client("logs")
+    name = f"/drydock/{NAME}"
+    assert settled("logs")["log_group"]["name"] == ""
+    logs.create_log_group(logGroupName=f"{name}-of-others", tags={"drydock-deployment": "others"})
+    logs.create_log_group(logGroupName=name, tags={"drydock-deployment": "drydock"})
+    logs.put_retention_policy(logGroupName=name, retentionInDays=7)
+    found = settled("logs", retention_days=90)["log_group"]
+    assert (found["name"], found["ours"], found["retention_days"]) == (name, True, 7)
+    (problem,) = ask("logs", retention_days=31).problems
+    assert problem.startswith("aws_logs_retention_days is 31, which CloudWatch does not offer")
+    arn = f"arn:aws:logs:{REGION}:123456789012:log-group:{name}"
+    logs.untag_resource(resourceArn=arn, tagKeys=["drydock-deployment"])
+    (problem,) = ask("logs").problems
+    assert problem.startswith(f"There is a log group {name} that is not this deployment's")
+    assert not settled("logs", removing=True)["log_group"]["ours"]
+
+
 # ----- storage ----------------------------------------------------------------------------------
 
 

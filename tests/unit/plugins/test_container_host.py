@@ -44,6 +44,7 @@ OPTIONS: dict[str, Any] = {
     "mounts": [],
     "memory_mib": 256,
     "pids": 0,
+    "log": {"driver": "", "options": {}},
     "cpu_shares": None,
     "network": "host",
     "published_ports": [],
@@ -314,12 +315,31 @@ def test_arguments_of_docker_container() -> None:
     assert "cpu_shares" not in made
     assert "command" not in made
     assert "hostname" not in docker_container(OPTIONS, {}, "")
+    assert made["log_driver"] == "json-file"
+
+
+@pytest.mark.parametrize(
+    ("options", "host", "expected"),
+    [
+        ({"awslogs-group": "/g"}, "ip-10-0-0-1", {"awslogs-group": "/g", "tag": "ip-10-0-0-1/{{.Name}}/{{.FullID}}"}),
+        ({"awslogs-group": "/g"}, "", {"awslogs-group": "/g", "tag": "{{.Name}}/{{.FullID}}"}),
+        ({"awslogs-group": "/g", "awslogs-stream": "s"}, "h", {"awslogs-group": "/g", "awslogs-stream": "s"}),
+    ],
+)
+def test_logs_elsewhere(options: dict[str, str], host: str, expected: dict[str, str]) -> None:
+    log = {"driver": "awslogs", "options": options}
+    made = docker_container({**OPTIONS, "log": log}, {}, "", host)
+    assert (made["log_driver"], made["log_options"]) == ("awslogs", expected)
+    other = docker_container({**OPTIONS, "log": {"driver": "journald", "options": {}}}, {}, "", host)
+    assert (other["log_driver"], other["log_options"]) == ("journald", {})
 
 
 @pytest.mark.parametrize(
     ("change", "same"),
     [
         ({"health": None}, True),
+        ({"log": {"driver": "", "options": {}}}, True),
+        ({"log": {"driver": "awslogs", "options": {}}}, False),
         ({"memory_mib": 512}, False),
         ({"labels": {"drydock.config": "abd"}}, False),
         ({"hand_over": {"header": "Web-Container", "seconds": 21}}, False),
