@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -26,6 +27,9 @@ ADDRESS_TAG = "drydock-address"
 # boto3 carries no types.
 Client = Any
 Answer = dict[str, Any]
+
+
+ROLE_ARN = re.compile(r"arn:aws[\w-]*:iam::\d{12}:role/[\w+=,.@/-]+")
 
 
 class AwsProblem(Exception):
@@ -129,10 +133,11 @@ def filters(**values: Any) -> list[dict[str, Any]]:
     ]
 
 
-def open_account(region: str, deployment: str) -> Account:
+def open_account(region: str, deployment: str, zone_role_arn: str = "") -> Account:
     """Make an account that asks AWS itself, with the credentials and the endpoint of the environment.
 
-    One session for all clients: it reads boto3's data once. Nobody waits minutes for an API that does not answer.
+    Route 53 is asked as a role of the account that has the zone, where there is one. One session for all clients: it reads boto3's data
+    once. Nobody waits minutes for an API that does not answer.
     """
     # Here, because filters need other things of this file, and each task that uses one would load boto3, which takes a third of a second.
     import boto3  # noqa: PLC0415
@@ -163,7 +168,23 @@ def open_account(region: str, deployment: str) -> Account:
     def clients(service: str) -> Client:
         if service not in made:
             try:
-                made[service] = session.client(service, config=config)
+                keys: dict[str, str] = {}
+                # What is no role, the role of Ansible refuses.
+                if service == "route53" and ROLE_ARN.fullmatch(zone_role_arn):
+                    answer = session.client("sts", config=config).assume_role(
+                        RoleArn=zone_role_arn, RoleSessionName=f"drydock-{deployment}"[:64]
+                    )["Credentials"]
+                    keys = {
+                        "aws_access_key_id": answer["AccessKeyId"],
+                        "aws_secret_access_key": answer["SecretAccessKey"],
+                        "aws_session_token": answer["SessionToken"],
+                    }
+                made[service] = session.client(service, config=config, **keys)
+            except ClientError as error:
+                # Only the role is asked for here; no client asks anything by being made.
+                raise AwsProblem(
+                    f"{error_sentence(error, 'sts')} The trust policy of {zone_role_arn} has to let it in as well."
+                ) from error
             except (BotoCoreError, ValueError) as error:
                 raise AwsProblem(error_sentence(error, service)) from error
         return made[service]

@@ -22,6 +22,7 @@ PARTS = {
     "log_bucket": "an access log of the bucket (aws_storage_log_bucket)",
     "balancer_log": "an access log of the load balancer (aws_load_balancer_log_bucket)",
     "dns": "records in Route 53 (aws_instance_zone, aws_load_balancer_zone)",
+    "zone_role": "a hosted zone of another account (aws_instance_zone_role_arn, aws_load_balancer_zone_role_arn)",
     "clients": "clients on AWS (playbooks/aws_clients.yml)",
     "given_roles": "roles of others (aws_identity_instance_profile, aws_identity_role, aws_ecs_execution_role)",
     "outputs": "what others need to know, in parameters of SSM (drydock_outputs_parameters_enabled)",
@@ -179,6 +180,13 @@ STATEMENTS = (
         "ec2+dns autoscaling+dns ecs+dns",
         {"route53": "GetChange"},
         ("route53:::change/*",),
+    ),
+    Statement(
+        "network",
+        "TakeZoneRole",
+        "ec2+zone_role autoscaling+zone_role ecs+zone_role",
+        {"sts": "AssumeRole"},
+        ("{zone_role}",),
     ),
     Statement(
         "network",
@@ -695,7 +703,9 @@ def _written(statement: Statement, names: Mapping[str, str], partition: str) -> 
         "Sid": statement.sid,
         "Effect": "Allow",
         "Action": [f"{service}:{name}" for service, listed in statement.actions.items() for name in listed.split()],
-        "Resource": _short([each if each == "*" else f"arn:{partition}:{each}" for each in resources]),
+        "Resource": _short(
+            [each if each.startswith(("*", "arn:")) else f"arn:{partition}:{each}" for each in resources]
+        ),
     }
     if statement.condition:
         written["Condition"] = {

@@ -32,7 +32,8 @@ def aws_module(argument_spec: Mapping[str, Any], **more: Any) -> AnsibleAWSModul
 
 def account_of(module: AnsibleAWSModule) -> Account:
     """Open the account, for what belongs to the deployment that the module names, if any."""
-    return open_account(module.params["region"] or "", module.params.get("deployment", ""))
+    options = module.params
+    return open_account(options["region"] or "", options.get("deployment", ""), options.get("zone_role_arn", ""))
 
 
 def finish(module: AnsibleAWSModule, run: Callable[[], Mapping[str, object]]) -> None:

@@ -275,6 +275,26 @@ def takes_logs(policy: Mapping[str, Any], bucket: str, prefix: str, partition: s
     )
 
 
+def takes_balancer_logs(
+    policy: Mapping[str, Any], bucket: str, prefix: str, account_id: str, partition: str = "aws"
+) -> bool:
+    """Tell whether a bucket's policy lets load balancers of an account write; who that is in a region, and conditions, are not judged.
+
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/application/enable-access-logging.html
+    """
+    found = policy.get("Statement", [])
+    key = f"{prefix.strip('/')}/AWSLogs/{account_id}/elasticloadbalancing/log.gz".lstrip("/")
+    return any(
+        statement.get("Effect") == "Allow"
+        and any(_matches(pattern.lower(), "s3:putobject") for pattern in _sorted(statement.get("Action", [])))
+        and any(
+            _matches(pattern, f"arn:{partition}:s3:::{bucket}/{key}")
+            for pattern in _sorted(statement.get("Resource", []))
+        )
+        for statement in ([found] if isinstance(found, Mapping) else found)
+    )
+
+
 def _names_log_service(principal: Any) -> bool:
     return isinstance(principal, Mapping) and LOG_SERVICE in _sorted(principal.get("Service", []))
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Optional
@@ -19,6 +20,7 @@ from ansible_collections.drydock.registry.plugins.module_utils._aws_account impo
 )
 from ansible_collections.drydock.registry.plugins.module_utils._aws_checks import domain_problem
 from ansible_collections.drydock.registry.plugins.module_utils._aws_errors import code_of
+from ansible_collections.drydock.registry.plugins.module_utils._aws_policy import takes_balancer_logs
 
 # The name of a load balancer, and of a target group.
 # https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_CreateLoadBalancer.html
@@ -207,14 +209,14 @@ def _check_logs(account: Account, options: Mapping[str, Any]) -> None:
     if not bucket or account.removing or options["type"] == "network":
         return
     try:
-        _check_log_bucket(account, bucket)
+        _check_log_bucket(account, bucket, options["log_prefix"])
     except AwsProblem as problem:
         # It may be of an account that lets load balancers write and nobody look: AWS tests it when logs are turned on.
         if code_of(problem.__cause__ or problem) not in FORBIDDEN:
             raise
 
 
-def _check_log_bucket(account: Account, bucket: str) -> None:
+def _check_log_bucket(account: Account, bucket: str, prefix: str) -> None:
     answer = account.ask("s3", "head_bucket", missing=["404", "NoSuchBucket", "400", "BadRequest"], Bucket=bucket)
     if answer is None:
         account.refuse(
@@ -227,10 +229,18 @@ def _check_log_bucket(account: Account, bucket: str) -> None:
             f"The bucket {bucket} (aws_load_balancer_log_bucket) is in {region}, and a load balancer writes to one of its own region: "
             f"write a bucket in {account.region}."
         )
-    elif account.ask("s3", "get_bucket_policy", missing=["NoSuchBucketPolicy"], Bucket=bucket) is None:
+        return
+    policy = account.ask("s3", "get_bucket_policy", missing=["NoSuchBucketPolicy"], Bucket=bucket)
+    if policy is None:
         account.refuse(
             f"The bucket {bucket} (aws_load_balancer_log_bucket) has no policy, so no load balancer may write to it: give it one that lets "
             "logdelivery.elasticloadbalancing.amazonaws.com put objects (the role's README has it)."
+        )
+    elif not takes_balancer_logs(json.loads(policy["Policy"]), bucket, prefix, account.account_id, account.partition):
+        account.refuse(
+            f"The policy of the bucket {bucket} (aws_load_balancer_log_bucket) does not let load balancers of the account "
+            f"{account.account_id} write below {f'{prefix}/AWSLogs'.lstrip('/')}/{account.account_id}/: give it a statement for that "
+            "(the role's README has it)."
         )
 
 

@@ -44,6 +44,11 @@ options:
       - Tags that the role gives to what it makes, only to be checked.
     type: dict
     default: {}
+  zone_role_arn:
+    description:
+      - A role of the account that has the hosted zone. Route 53 is asked as this role.
+    type: str
+    default: ""
   network:
     description:
       - Ask what the role C(aws_network) has to know.
@@ -968,6 +973,7 @@ ARGUMENTS: dict[str, Any] = {
     "deployment": {"type": "str", "required": True},
     "removing": {"type": "bool", "default": False},
     "problems": STRINGS,
+    "zone_role_arn": TEXT,
     "tags": {"type": "dict", "default": {}},
     "network": {
         "type": "dict",

@@ -69,7 +69,7 @@ class Balancers:
             "Effect": "Allow",
             "Principal": {"Service": "logdelivery.elasticloadbalancing.amazonaws.com"},
             "Action": "s3:PutObject",
-            "Resource": f"arn:aws:s3:::{name}/AWSLogs/{ACCOUNT_ID}/*",
+            "Resource": [f"arn:aws:s3:::{name}/{prefix}AWSLogs/{ACCOUNT_ID}/*" for prefix in ("", "registry/")],
         }
         if with_policy:
             self.s3.put_bucket_policy(Bucket=name, Policy=json.dumps({"Version": "2012-10-17", "Statement": [writer]}))
@@ -579,6 +579,10 @@ class TestRefusal:
             ({**fresh, "aws_load_balancer_health_path": "/v2/"}, "write /healthz, which is open"),
             ({**fresh, "aws_load_balancer_log_bucket": "nowhere-at-all"}, "There is no bucket nowhere-at-all"),
             ({**fresh, "aws_load_balancer_log_bucket": "without-policy"}, "without-policy"),
+            (
+                {**fresh, "aws_load_balancer_log_bucket": LOGS, "aws_load_balancer_log_prefix": "elsewhere"},
+                f"does not let load balancers of the account {ACCOUNT_ID} write below elsewhere/AWSLogs/{ACCOUNT_ID}/",
+            ),
             (
                 {**fresh, "aws_load_balancer_type": "network", "aws_load_balancer_log_bucket": LOGS},
                 "aws_load_balancer_log_bucket is set, but a Network Load Balancer",

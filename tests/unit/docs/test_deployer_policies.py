@@ -34,6 +34,7 @@ BUCKETS = {
     "clients": "example-prod-registry-clients",
     "log": "example-log-bucket",
     "balancer_log": "example-log-bucket",
+    "zone_role": "arn:aws:iam::444455556666:role/example-zone-role",
     "given_role": "example-role",
     "given_execution_role": "example-execution-role",
 }
@@ -92,7 +93,7 @@ def test_the_documentation_shows_no_others() -> None:
 @pytest.mark.parametrize("partition", SUFFIXES)
 @pytest.mark.parametrize("platform", PLATFORMS)
 def test_aws_takes_them(platform: str, partition: str) -> None:
-    names = dict.fromkeys(BUCKETS, "x" * 63)
+    names = {**dict.fromkeys(BUCKETS, "x" * 63), "zone_role": f"arn:{partition}:iam::444455556666:role/{'x' * 63}"}
     boundary = f"arn:{partition}:iam::123456789012:policy/{'x' * 128}"
     policies = deployer_policies(platform, names, partition, "x" * 32, PARTS, boundary)
     assert len(policies) <= ATTACHED

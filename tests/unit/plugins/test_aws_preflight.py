@@ -1402,6 +1402,51 @@ def test_a_zone_and_its_record() -> None:
         }
 
 
+ZONE_ROLE = "arn:aws:iam::444455556666:role/dns-registry"
+
+
+def test_a_zone_of_another_account_is_asked_as_a_role_there() -> None:
+    keys = client("sts").assume_role(RoleArn=ZONE_ROLE, RoleSessionName="theirs")["Credentials"]
+    theirs = boto3.client(
+        "route53",
+        aws_access_key_id=keys["AccessKeyId"],
+        aws_secret_access_key=keys["SecretAccessKey"],
+        aws_session_token=keys["SessionToken"],
+    )
+    theirs.create_hosted_zone(Name="example.com", CallerReference="1")
+    options = {**some_image(), "domain": "registry.example.com", "zone": "example.com"}
+    defaults = {name: option.get("default") for name, option in ARGUMENTS["instance"]["options"].items()}
+    (problem,) = ask("instance", **options).problems
+    assert problem.startswith("The account has no hosted zone example.com")
+    account = open_account(REGION, "drydock", ZONE_ROLE)
+    found = look(account, "instance", {**defaults, **options}, {})
+    assert account.problems == []
+    assert found["zone"]["id"]
+    # Everything else is asked as ever.
+    assert found["account_id"] == "123456789012"
+
+
+def test_a_role_that_is_not_given_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = "User: arn:aws:iam::123456789012:user/deployer is not authorized to perform: sts:AssumeRole"
+
+    make = boto3.session.Session.client
+
+    def refusing(session: boto3.session.Session, service: str, **more: Any) -> Any:
+        made = make(session, service, **more)
+        return Refusing(made, {"assume_role": error("AccessDenied", "AssumeRole", said)}) if service == "sts" else made
+
+    monkeypatch.setattr(boto3.session.Session, "client", refusing)
+    account = open_account(REGION, "drydock", ZONE_ROLE)
+    defaults = {name: option.get("default") for name, option in ARGUMENTS["instance"]["options"].items()}
+    options = {**some_image(), "domain": "registry.example.com", "zone": "example.com"}
+    look(account, "instance", {**defaults, **options}, {})
+    (problem,) = account.problems
+    assert problem.startswith(
+        "AWS refuses sts:AssumeRole to arn:aws:iam::123456789012:user/deployer: allow this action"
+    )
+    assert problem.endswith(f"The trust policy of {ZONE_ROLE} has to let it in as well.")
+
+
 def test_private_and_public_zones_of_one_name() -> None:
     route53 = client("route53")
     route53.create_hosted_zone(Name="example.com", CallerReference="1")

@@ -578,6 +578,36 @@ def test_a_target_group_of_others_asks_tasks_whether_they_live(path: str, words:
     assert [words in problem for problem in problems] == ([True] if words else [])
 
 
+ACCOUNT_ID = "123456789012"
+
+
+@pytest.mark.parametrize(
+    ("resource", "prefix", "takes"),
+    [
+        (f"access-logs/AWSLogs/{ACCOUNT_ID}/*", "", True),
+        (f"access-logs/central/AWSLogs/{ACCOUNT_ID}/*", "central", True),
+        ("access-logs/*", "central", True),
+        ("access-logs/*/AWSLogs/*", "", False),
+        # Another account's load balancers, and another place.
+        ("access-logs/AWSLogs/444455556666/*", "", False),
+        (f"access-logs/AWSLogs/{ACCOUNT_ID}/*", "central", False),
+    ],
+)
+def test_a_bucket_that_takes_the_logs_of_this_account(resource: str, prefix: str, takes: bool) -> None:
+    options = {**bucket(REGION, policy=False)(), "log_prefix": prefix}
+    writer = {
+        "Effect": "Allow",
+        "Principal": {"Service": "logdelivery.elasticloadbalancing.amazonaws.com"},
+        "Action": "s3:PutObject",
+        "Resource": f"arn:aws:s3:::{resource}",
+    }
+    policy = json.dumps({"Version": "2012-10-17", "Statement": writer})
+    client("s3").put_bucket_policy(Bucket="access-logs", Policy=policy)
+    problems = ask(**options).problems
+    assert bool(problems) is not takes
+    assert all(f"does not let load balancers of the account {ACCOUNT_ID} write below" in each for each in problems)
+
+
 def test_what_is_not_refused() -> None:
     assert ask(**imported("*.example.com")).problems == []
     assert ask(**uploaded("*.example.com")).problems == []
