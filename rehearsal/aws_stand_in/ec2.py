@@ -13,6 +13,7 @@ from moto.core.responses import ActionResult
 from moto.core.types import Base64EncodedString
 from moto.core.utils import utcnow
 from moto.ec2 import utils
+from moto.ec2.exceptions import EC2ClientError
 from moto.ec2.models import EC2Backend, ec2_backends, elastic_ip_addresses, elastic_network_interfaces
 from moto.ec2.models.amis import AmiBackend
 from moto.ec2.models.elastic_block_store import Volume
@@ -209,6 +210,17 @@ def gaps() -> None:
         def unless_elastic(original: Any, self: Any) -> None:
             if not has_elastic_ip(self):
                 original(self)
+
+    # What a NAT gateway has cannot be released before the gateway is gone; moto lets it go.
+    # https://docs.aws.amazon.com/vpc/latest/userguide/nat-gateway-working-with.html#nat-gateway-deleting
+    @instead_of(ElasticAddressBackend, "release_address")
+    def release(original: Any, self: Any, address: str | None = None, allocation_id: str | None = None) -> None:
+        for gateway in self.nat_gateways.values():
+            if gateway.state not in {"deleted", "failed"}:
+                for taken in gateway.nat_gateway_addresses:
+                    if allocation_id == taken.get("allocationId", "") or address == taken.get("publicIp", ""):
+                        raise EC2ClientError("InvalidIPAddress.InUse", f"Address {taken.get('publicIp')} is in use.")
+        original(self, address, allocation_id)
 
     # The profile that replaces another is the instance's from then on; moto says so of the association only.
     @instead_of(IamInstanceProfileAssociationBackend, "replace_iam_instance_profile_association")

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from aws_account import ACCOUNT_ID, REGION, Account, Steps, aws_account
+from aws_account import ACCOUNT_ID, REGION, Account, Steps, aws_account, changes
 
 NAME = f"team-registry-{REGION}"
 POLICY_ARN = f"arn:aws:iam::{ACCOUNT_ID}:policy/services/{NAME}"
@@ -188,11 +188,43 @@ def test_settings_change_what_is_there(account: Account) -> None:
         "Condition": {"StringEquals": {"kms:ViaService": f"s3.{REGION}.amazonaws.com"}},
     }
 
+    # Images in ECR, and logs.
+    ecr = f"111122223333.dkr.ecr.{REGION}.amazonaws.com/ecr-public/docker/library/registry:3"
+    more = {"images": [ecr, "docker.io/library/nginx:stable"], "pull_through_prefixes": ["ecr-public"]}
+    run(account, "main", **more, log_group="/drydock/team-registry")
+    found = {statement["Sid"]: statement for statement in document(account)["Statement"]}
+    repository = f"arn:aws:ecr:{REGION}:111122223333:repository/ecr-public/docker/library/registry"
+    assert found["Pull"]["Resource"] == found["PullThrough"]["Resource"] == [repository]
+    assert found["LogInToEcr"]["Action"] == ["ecr:GetAuthorizationToken"]
+    [streams] = found["WriteLog"]["Resource"]
+    assert streams.startswith(f"arn:aws:logs:{REGION}:")
+    assert streams.endswith(":log-group:/drydock/team-registry:log-stream:*")
+
     # Off detaches. The boundary stays, since less in the settings is no wish for more permissions.
     run(account, "main", permissions_boundary="")
     assert attached(account) == {POLICY_ARN}
     assert KEY not in json.dumps(document(account))
+    assert "ecr:" not in json.dumps(document(account))
     assert account.client("iam").get_role(RoleName=NAME)["Role"]["PermissionsBoundary"]
+
+
+def test_the_log_group_of_hosts(account: Account) -> None:
+    settings = {"aws_logs_name": "team", "aws_logs_region": REGION, "aws_logs_tags": {"team": "build"}}
+    steps = Steps("aws_logs").run(settings).run(settings).run({**settings, "aws_logs_retention_days": 90})
+    steps.refused({**settings, "aws_logs_retention_days": 31})
+    changes(steps.play(account))
+    assert steps.result(0) == {"log_group": "/drydock/team-registry"}
+    assert steps.changed[0] != []
+    assert steps.changed[1] == []
+    assert "which CloudWatch does not offer" in steps.refusal(3)
+    logs = account.client("logs")
+    [group] = logs.describe_log_groups(logGroupNamePrefix="/drydock/team-registry")["logGroups"]
+    assert group["retentionInDays"] == 90
+    tags = logs.list_tags_for_resource(resourceArn=group["arn"].removesuffix(":*"))["tags"]
+    assert (tags["drydock-deployment"], tags["team"]) == ("team", "build")
+    names = {name: settings[name] for name in ("aws_logs_name", "aws_logs_region")}
+    assert changes(Steps("aws_logs").run(names, "remove").play(account))
+    assert logs.describe_log_groups(logGroupNamePrefix="/drydock/team-registry")["logGroups"] == []
 
 
 def test_the_host_may_answer_challenges_in_one_zone(account: Account) -> None:
