@@ -155,7 +155,7 @@ class HostOperations:
 
     def nodename(self) -> str:
         """Return what the host calls itself, as far as it was asked."""
-        return str((self.variables.get("ansible_facts") or {}).get("nodename", ""))
+        return str((self.task_vars.get("ansible_facts") or {}).get("nodename", ""))
 
     def log(self) -> str:
         """Return the end of the container's log."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import boto3
 import pytest
 from aws_account import REGION, Account, Steps, aws_account
 
@@ -387,6 +388,54 @@ def test_a_private_host_without_ssh(here: Deployment) -> None:
     assert here.instance()["PublicIpAddress"] == here.addresses()[0]["PublicIp"]
     here.run(**settings)
     assert here.addresses() == []
+
+
+def test_the_address_of_a_nat_gateway_is_left_alone(here: Deployment) -> None:
+    # The network's, with the deployment's tag, and in use or not.
+    tags = [{"Key": "drydock-deployment", "Value": "team"}, {"Key": "drydock-address", "Value": "nat"}]
+    of_nat = here.ec2.allocate_address(Domain="vpc", TagSpecifications=[{"ResourceType": "elastic-ip", "Tags": tags}])[
+        "AllocationId"
+    ]
+    settings: dict[str, Any] = {"type": "m7g.large", "public_key": "", "zone_private": True}
+    settings["termination_protection_enabled"] = False
+    made = here.run(**settings, elastic_ip_enabled=True).result(0)
+    assert len(here.addresses()) == 2
+    [left] = [address for address in here.addresses() if address["AllocationId"] == of_nat]
+    assert left["PublicIp"] != made["public_ip"]
+    assert not left.get("AssociationId")
+    here.run(**settings, elastic_ip_enabled=False)
+    assert [address["AllocationId"] for address in here.addresses()] == [of_nat]
+    here.ec2.release_address(AllocationId=of_nat)
+
+
+def test_a_zone_of_another_account_is_changed_by_a_role_there(here: Deployment) -> None:
+    role = "arn:aws:iam::444455556666:role/dns-registry"
+    keys = here.account.client("sts").assume_role(RoleArn=role, RoleSessionName="theirs")["Credentials"]
+    theirs = boto3.client(
+        "route53",
+        endpoint_url=here.account.endpoint,
+        region_name=REGION,
+        aws_access_key_id=keys["AccessKeyId"],
+        aws_secret_access_key=keys["SecretAccessKey"],
+        aws_session_token=keys["SessionToken"],
+    )
+    zone = theirs.create_hosted_zone(Name="example.com", CallerReference="theirs")["HostedZone"]["Id"]
+    settings: dict[str, Any] = {"type": "m7g.large", "public_key": "", "elastic_ip_enabled": False}
+    settings |= {"termination_protection_enabled": False, "zone_role_arn": role}
+    assert here.changed("main", "--check", **settings) == ["Ensure the DNS record points to the host"]
+    steps = here.run(**settings)
+    assert here.record() == []
+    sets = theirs.list_resource_record_sets(HostedZoneId=zone)["ResourceRecordSets"]
+    assert [found["Name"] for found in sets if found["Type"] == "A"] == ["registry.example.com."]
+    assert keys["SecretAccessKey"] not in str(steps.result(0))
+    assert here.changed(**settings) == []
+    # Away again, as what follows looks at this account's.
+    theirs.change_resource_record_sets(
+        HostedZoneId=zone,
+        ChangeBatch={
+            "Changes": [{"Action": "DELETE", "ResourceRecordSet": found} for found in sets if found["Type"] == "A"]
+        },
+    )
 
 
 def test_a_host_that_somebody_terminated(here: Deployment) -> None:

@@ -318,6 +318,12 @@ def test_arguments_of_docker_container() -> None:
     assert made["log_driver"] == "json-file"
 
 
+@pytest.mark.parametrize(("facts", "name"), [({"nodename": "ip-10-0-0-1"}, "ip-10-0-0-1"), ({}, ""), (None, "")])
+def test_streams_are_called_by_the_host(facts: Any, name: str) -> None:
+    action: Any = None
+    assert HostOperations(action, OPTIONS, {"ansible_facts": facts}).nodename() == name
+
+
 @pytest.mark.parametrize(
     ("options", "host", "expected"),
     [
