@@ -101,7 +101,7 @@ STATEMENTS = (
         "LookAtNetwork",
         "ec2 autoscaling ecs",
         {
-            "ec2": "DescribeAvailabilityZones DescribeInstanceTypeOfferings DescribeInternetGateways DescribeNatGateways "
+            "ec2": "DescribeAddresses DescribeAvailabilityZones DescribeInstanceTypeOfferings DescribeInternetGateways DescribeNatGateways "
             "DescribeNetworkInterfaces DescribeRouteTables DescribeSecurityGroups DescribeSubnets DescribeTags DescribeVpcAttribute "
             "DescribeVpcEndpointServices DescribeVpcEndpoints DescribeVpcs"
         },
@@ -157,7 +157,7 @@ STATEMENTS = (
         "OwnWayOut",
         "ec2+own_vpc autoscaling+own_vpc ecs+own_vpc",
         {
-            "ec2": "CreateNatGateway DeleteNatGateway DescribeAddresses AllocateAddress ReleaseAddress",
+            "ec2": "CreateNatGateway DeleteNatGateway AllocateAddress ReleaseAddress",
             "route53": "AssociateVPCWithHostedZone",
         },
     ),
