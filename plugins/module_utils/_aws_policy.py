@@ -264,15 +264,8 @@ def log_statement(bucket: str, prefix: str, account_id: str, partition: str = "a
 
 def takes_logs(policy: Mapping[str, Any], bucket: str, prefix: str, partition: str = "aws") -> bool:
     """Tell whether a bucket's policy lets S3 write access logs below a prefix; conditions are not judged."""
-    found = policy.get("Statement", [])
     key = f"arn:{partition}:s3:::{bucket}/{prefix}2026-01-01-00-00-00-0123456789ABCDEF"
-    return any(
-        statement.get("Effect") == "Allow"
-        and _names_log_service(statement.get("Principal"))
-        and any(_matches(pattern.lower(), "s3:putobject") for pattern in _sorted(statement.get("Action", [])))
-        and any(_matches(pattern, key) for pattern in _sorted(statement.get("Resource", [])))
-        for statement in ([found] if isinstance(found, Mapping) else found)
-    )
+    return any(_names_log_service(statement.get("Principal")) for statement in _letting_write(policy, key))
 
 
 def takes_balancer_logs(
@@ -282,17 +275,20 @@ def takes_balancer_logs(
 
     https://docs.aws.amazon.com/elasticloadbalancing/latest/application/enable-access-logging.html
     """
-    found = policy.get("Statement", [])
     key = f"{prefix.strip('/')}/AWSLogs/{account_id}/elasticloadbalancing/log.gz".lstrip("/")
-    return any(
-        statement.get("Effect") == "Allow"
-        and any(_matches(pattern.lower(), "s3:putobject") for pattern in _sorted(statement.get("Action", [])))
-        and any(
-            _matches(pattern, f"arn:{partition}:s3:::{bucket}/{key}")
-            for pattern in _sorted(statement.get("Resource", []))
-        )
+    return bool(_letting_write(policy, f"arn:{partition}:s3:::{bucket}/{key}"))
+
+
+def _letting_write(policy: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
+    """The statements by which somebody may put an object under a key."""
+    found = policy.get("Statement", [])
+    return [
+        statement
         for statement in ([found] if isinstance(found, Mapping) else found)
-    )
+        if statement.get("Effect") == "Allow"
+        and any(_matches(pattern.lower(), "s3:putobject") for pattern in _sorted(statement.get("Action", [])))
+        and any(_matches(pattern, key) for pattern in _sorted(statement.get("Resource", [])))
+    ]
 
 
 def _names_log_service(principal: Any) -> bool:
