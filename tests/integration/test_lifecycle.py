@@ -194,6 +194,28 @@ def test_downgrade_and_upgrade_keep_the_images(deployment: Lifecycle, pushed: st
     assert deployment.containers()["drydock-proxy"] == nginx
 
 
+def test_an_image_comes_from_a_registry_that_asks(deployment: Lifecycle, pushed: str) -> None:
+    image, folder = f"{ADDRESS}/team/registry:1", "/etc/drydock/docker"
+    running = deployment.host("docker", "inspect", "--format={{.Image}}", REGISTRIES[0]).stdout.strip()
+    for command in (["tag", running, image], ["push", image], ["rmi", image], ["logout", ADDRESS]):
+        deployment.host("docker", *command)
+    asks = {"registry_server_image_provider": "pull", "registry_server_image_reference": image}
+    deployment.settings |= asks
+    assert "no basic auth credentials" in deployment.attempt("configure.yml", "--tags=docker,server").failures[-1]
+    # The teardown that follows finds them.
+    who = {"username": "stays", "password": deployment.passwords["stays"]}
+    deployment.settings["docker_engine_registry_credentials"] = {ADDRESS: who}
+    assert deployment.play("configure.yml", "--tags=docker,server").roles() >= {"docker_engine", "registry_server"}
+    assert deployment.host("docker", "inspect", "--format={{.Config.Image}}", REGISTRIES[0]).stdout.strip() == image
+    assert deployment.host("stat", "--format=%U %a", folder, f"{folder}/config.json").stdout == "root 700\nroot 600\n"
+    assert deployment.play("configure.yml", "--tags=docker,server").changed == []
+    for key in asks:
+        del deployment.settings[key]
+    # Root's own login is none of ours.
+    assert deployment.login("stays", deployment.passwords["stays"])
+    assert deployment.pull() == pushed
+
+
 def test_teardown_keeps_what_it_is_not_told_to_destroy(deployment: Lifecycle, pushed: str) -> None:
     def there(*paths: str) -> set[str]:
         return {path for path in paths if deployment.host("test", "-e", path, check=False).returncode == 0}
