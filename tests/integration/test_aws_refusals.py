@@ -165,6 +165,10 @@ def cases(account: Account) -> dict[str, Case]:
             {"drydock_deployment": "stopped"},
             [("stopped", "start-instances"), ("stopped-registry", "aws_instance_public_key")],
         ),
+        "logs": Case(
+            {"drydock_deployment": "logs", "drydock_logs_enabled": True, "aws_logs_retention_days": 31},
+            [("aws_logs_retention_days is 31", "CloudWatch does not offer")],
+        ),
         "terminated": Case({"drydock_deployment": "terminated"}, [("terminated", "aws_instance_replace")]),
         "role is somebody's, zone is private, a name of another domain, and an address": Case(
             {

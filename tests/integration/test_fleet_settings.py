@@ -45,10 +45,11 @@ def test_a_dry_run_in_an_empty_account_makes_nothing_anywhere(account: Account, 
     done = account.run_playbook(
         ROOT / "playbooks/provision.yml",
         f"--inventory={INVENTORY}",
-        f"--extra-vars={json.dumps(common_settings(tmp_path))}",
+        f"--extra-vars={json.dumps({**common_settings(tmp_path), 'drydock_logs_enabled': True})}",
         "--check",
     )
     assert changes(done) > 0
+    assert "Ensure the log group, and how long it keeps logs" in changed_tasks(done)
     assert "Report what a dry run would change, and hosts that stay outdated" in changed_tasks(done)
     assert made(account) == []
     assert list(tmp_path.iterdir()) == []

@@ -194,7 +194,7 @@ def test_downgrade_and_upgrade_keep_the_images(deployment: Lifecycle, pushed: st
     assert deployment.containers()["drydock-proxy"] == nginx
 
 
-def test_an_image_comes_from_a_registry_that_asks(deployment: Lifecycle, pushed: str) -> None:
+def test_an_image_comes_from_a_registry_that_asks_and_logs_go_elsewhere(deployment: Lifecycle, pushed: str) -> None:
     image, folder = f"{ADDRESS}/team/registry:1", "/etc/drydock/docker"
     running = deployment.host("docker", "inspect", "--format={{.Image}}", REGISTRIES[0]).stdout.strip()
     for command in (["tag", running, image], ["push", image], ["rmi", image], ["logout", ADDRESS]):
@@ -205,11 +205,15 @@ def test_an_image_comes_from_a_registry_that_asks(deployment: Lifecycle, pushed:
     # The teardown that follows finds them.
     who = {"username": "stays", "password": deployment.passwords["stays"]}
     deployment.settings["docker_engine_registry_credentials"] = {ADDRESS: who}
+    log = {"driver": "local", "options": {"max-size": "5m"}}
+    deployment.settings["drydock_container_log"] = log
     assert deployment.play("configure.yml", "--tags=docker,server").roles() >= {"docker_engine", "registry_server"}
+    kept = deployment.host("docker", "inspect", "--format={{json .HostConfig.LogConfig}}", REGISTRIES[0]).stdout
+    assert json.loads(kept) == {"Type": log["driver"], "Config": log["options"]}
     assert deployment.host("docker", "inspect", "--format={{.Config.Image}}", REGISTRIES[0]).stdout.strip() == image
     assert deployment.host("stat", "--format=%U %a", folder, f"{folder}/config.json").stdout == "root 700\nroot 600\n"
     assert deployment.play("configure.yml", "--tags=docker,server").changed == []
-    for key in asks:
+    for key in (*asks, "drydock_container_log"):
         del deployment.settings[key]
     # Root's own login is none of ours.
     assert deployment.login("stays", deployment.passwords["stays"])
