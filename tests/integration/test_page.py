@@ -207,6 +207,33 @@ def browser(registry: Registry) -> Iterator[Browser]:
         made.driver.quit()
 
 
+def test_page_is_all_that_is_served_beside_the_api(registry: Registry) -> None:
+    kinds = {
+        "/": "text/html",
+        "/page/page.js": "text/javascript",
+        "/page/page.css": "text/css",
+        "/page/icon.svg": "image/svg+xml",
+    }
+    for path, kind in kinds.items():
+        found = registry.answer(path)
+        assert (found.status, found.headers["content-type"], found.headers["cache-control"]) == (200, kind, "no-cache")
+        assert "trusted-types 'none'" in found.headers["content-security-policy"]
+        assert registry.answer(path, "POST").status == 403
+        assert registry.answer(path, host="elsewhere.test").status == 421
+    others = (
+        "nginx.conf",
+        "../nginx.conf",
+        "%2e%2e/nginx.conf",
+        "..%2fnginx.conf",
+        "page.js/",
+        "page.js%00",
+        "page.mjs",
+        "",
+    )
+    for other in (*others, "index.html"):
+        assert registry.answer(f"/page/{other}").status in {400, 404}, other
+
+
 def test_wrong_password_is_told_on_the_page(browser: Browser, registry: Registry) -> None:
     # A browser asks in a window of its own whatever a server challenges.
     wrong = basic("admin", "wrong")
@@ -374,6 +401,13 @@ def test_thousands_are_fetched_as_they_are_seen(browser: Browser, registry: Regi
     registry.until(lambda: len(browser.texts("#repositories a")) >= 200)
     browser.one("#search").send_keys("r0999")
     browser.wait_for("#repositories a", "load/r0999")
+    # What was pushed after the report is opened by its whole name.
+    registry.image("team/unlisted", "1")
+    browser.one("#search").clear()
+    browser.one("#search").send_keys("team/unlisted")
+    browser.says("Not in the list: open team/unlisted")
+    browser.one("main p a").click()
+    browser.wait_for("#tags summary .name", "1")
     browser.driver.execute_script("location.hash = '#/r/load/r0000'")
     browser.says("1000 tags")
     browser.says("sha256:", "#tags li:nth-child(5)")
