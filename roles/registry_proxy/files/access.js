@@ -78,6 +78,7 @@ const ROUTES = [
 const ROOT = {
     rights: {GET: 'login', HEAD: 'login'},
     parameters: [],
+    root: true,
 };
 const CATALOG = {
     rights: {GET: 'catalog', HEAD: 'catalog'},
@@ -372,8 +373,13 @@ function lastPart(path) {
 const CONDITIONS = ['Range', 'If-Range', 'If-Match', 'If-None-Match', 'If-Modified-Since', 'If-Unmodified-Since'];
 
 // Whether the answer is a whole blob. Parts and conditions are the registry's: it has names for blobs and no dates, nginx dates.
-function isWhole(headers) {
-    return CONDITIONS.every((name) => headers[name] === undefined);
+function isWhole(conditions) {
+    return conditions.length === 0;
+}
+
+// Whether nginx may answer for a manifest: the one condition that clients set is whether they have it already.
+function isPlain(asked) {
+    return !asked.body && asked.conditions.every((name) => name === 'If-None-Match');
 }
 
 // Where the registry keeps a blob: the file by which the repository has it, and the one that is it.
@@ -388,6 +394,61 @@ function blobFiles(read) {
         data: '/docker/registry/v2/blobs/sha256/' + hex.slice(0, 2) + '/' + hex + '/data',
         digest: digest,
     };
+}
+
+// The forms of manifests that all registries know.
+const IMAGE_FORMS = ['application/vnd.oci.image.manifest.v1+json', 'application/vnd.docker.distribution.manifest.v2+json'];
+const LIST_FORMS = ['application/vnd.oci.image.index.v1+json', 'application/vnd.docker.distribution.manifest.list.v2+json'];
+const MANIFEST_KEYS = ['schemaVersion', 'mediaType', 'artifactType', 'config', 'layers', 'manifests', 'subject', 'annotations'];
+const SHA256 = /^sha256:[a-f0-9]{64}$/;
+// A slow client holds what was read, parsed, so no more than one that has a layer sent. Almost all manifests are smaller.
+const LONGEST_OWN_MANIFEST = 32 * KIB;
+// A weight, which registries take no notice of. They differ in what they make of other parameters.
+const WEIGHT = / *; *q=[0-9.]+$/;
+
+// Whether an Accept header names a form in a way that leaves no registry a choice.
+function accepts(header, form) {
+    return /^[\t -~]*$/.test(header) && header.split(',').some((one) => one.trim().replace(WEIGHT, '') === form);
+}
+
+/*
+ * The form of a manifest, or nothing where the registry has to say what it makes of it. Go reads keys in any case, so that only those
+ * which are written as they should be are certain to mean what they say.
+ */
+function formOf(text) {
+    let read;
+    try {
+        read = JSON.parse(text);
+    } catch (error) {
+        return '';
+    }
+    if (!isObject(read) || read.schemaVersion !== 2 || !Object.keys(read).every((key) => MANIFEST_KEYS.indexOf(key) >= 0)) {
+        return '';
+    }
+    const image = isObject(read.config) && Array.isArray(read.layers) && !has(read, 'manifests');
+    const list = Array.isArray(read.manifests) && !has(read, 'config') && !has(read, 'layers');
+    const plain = ['annotations', 'subject'].every((key) => !has(read, key) || isObject(read[key])) &&
+        (!has(read, 'artifactType') || typeof read.artifactType === 'string');
+    const forms = image ? IMAGE_FORMS : list ? LIST_FORMS : [];
+    return plain && forms.indexOf(read.mediaType) >= 0 ? read.mediaType : '';
+}
+
+function isTagOf(condition, digest) {
+    return condition === digest || condition === '"' + digest + '"';
+}
+
+// Which of nginx's own ways a request takes; none where a registry alone can answer. A body is not nginx's to read.
+function wayOf(asked, read, blob) {
+    if (asked.method !== 'GET' && asked.method !== 'HEAD') {
+        return '';
+    }
+    if (read.route.root) {
+        return 'root';
+    }
+    if (blob) {
+        return isWhole(asked.conditions) ? 'whole' : 'part';
+    }
+    return read.route.manifest && isPlain(asked) ? 'manifest' : '';
 }
 
 // ---- The repositories of a user
@@ -475,6 +536,7 @@ function decide(asked, who) {
         }
     }
     const blob = read.route.blob && asked.method !== 'DELETE' ? blobFiles(read) : null;
+    const way = wayOf(asked, read, blob);
     const tag = read.route.manifest && asked.method === 'PUT' ? lastPart(read.path) : '';
     // What is pushed by its digest is what it is, and moves no tag.
     const tagged = TAG.test(tag);
@@ -489,6 +551,7 @@ function decide(asked, who) {
         error: '',
         uri: read.path + writeQuery(parameters),
         upload: !!read.route.upload,
+        way: way,
         blob: blob,
         turn: turn ? read.repository + ':' + tag : '',
         moves: turn && !once,
@@ -593,6 +656,8 @@ function request(r) {
         rulesEnabled: variables.access_rules_enabled !== 'off',
         immutableTags: variables.immutable_tags,
         length: Number(variables.content_length || 0),
+        body: Number(variables.content_length || 0) > 0 || isChunked(variables),
+        conditions: CONDITIONS.filter((name) => r.headersIn[name] !== undefined),
     };
 }
 
@@ -633,8 +698,8 @@ function judge(r) {
     variables.access_user = who.user || '';
     variables.access_error = decision.error;
     variables.access_uri = decision.uri;
+    variables.answer_way = decision.way || '';
     if (decision.blob) {
-        variables.blob_way = isWhole(r.headersIn) ? 'whole' : 'part';
         variables.blob_link = decision.blob.link;
         variables.blob_data = decision.blob.data;
         variables.blob_digest = decision.blob.digest;
@@ -761,6 +826,78 @@ function countBytes(r) {
         });
     }
     return '';
+}
+
+// ---- A manifest that nginx sends itself
+
+const STORAGE = '/docker/registry/v2';
+const LONGEST_LINK = 'sha256:'.length + 64;
+
+// What a file of the storage holds; null where there is none, where it is too long, and where a symbolic link is on the way to it.
+function readStored(path, longest) {
+    try {
+        const found = fs.lstatSync(path);
+        return found.isFile() && found.size <= longest && fs.realpathSync(path) === path ? fs.readFileSync(path) : null;
+    } catch (error) {
+        return null;
+    }
+}
+
+// The digest that a link holds and nothing else, or nothing. Registries empty a link before they write it again.
+function readLink(path) {
+    const bytes = readStored(path, LONGEST_LINK);
+    const text = bytes ? bytes.toString() : '';
+    return SHA256.test(text) ? text : '';
+}
+
+/*
+ * The answer to a request for a manifest, or null where it is the registry's. It is looked for where the registry would: the tag's link,
+ * the repository's link to the manifest, and the manifest. All is read anew for each request, so what is deleted or moved is so at
+ * once. What is sent has the digest by which it is called, whatever happens to the files meanwhile.
+ */
+function manifestOf(r) {
+    const variables = r.variables;
+    const storage = variables.document_root + STORAGE;
+    const asked = /^\/v2\/(.+)\/manifests\/([^\/]+)$/.exec(variables.access_uri);
+    const folder = storage + '/repositories/' + asked[1] + '/_manifests';
+    const reference = asked[2];
+    const digest = TAG.test(reference) ? readLink(folder + '/tags/' + reference + '/current/link') : reference;
+    const hex = digest.slice('sha256:'.length);
+    if (!SHA256.test(digest) || readLink(folder + '/revisions/sha256/' + hex + '/link') !== digest) {
+        return null;
+    }
+    const bytes = readStored(storage + '/blobs/sha256/' + hex.slice(0, 2) + '/' + hex + '/data', LONGEST_OWN_MANIFEST);
+    if (!bytes || crypto.createHash('sha256').update(bytes).digest('hex') !== hex) {
+        return null;
+    }
+    const condition = variables.http_if_none_match;
+    if (condition) {
+        return isTagOf(condition, digest) ? {status: 304} : null;
+    }
+    const form = formOf(bytes.toString());
+    return form && accepts(variables.registry_accept, form) ? {
+        status: 200,
+        form: form,
+        digest: digest,
+        bytes: bytes,
+    } : null;
+}
+
+function sendManifest(r) {
+    const found = manifestOf(r);
+    if (found === null) {
+        r.internalRedirect('@registry');
+    } else if (found.status === 304) {
+        // `return` would tell of a body that there is not.
+        r.status = found.status;
+        r.sendHeader();
+        r.finish();
+    } else {
+        r.headersOut['Content-Type'] = found.form;
+        r.headersOut['Docker-Content-Digest'] = found.digest;
+        r.headersOut.ETag = '"' + found.digest + '"';
+        r.return(found.status, found.bytes);
+    }
 }
 
 // ---- A tag that is written in turn
@@ -921,4 +1058,4 @@ async function answerItself(r) {
         : {status: 200, error: JSON.stringify(listAnswer(part, names, report, user, (name) => rightIn(rules, user, name))) + '\n'});
 }
 
-export default {judge, answerItself, overQuota, countBytes, writeInTurn, writeTag};
+export default {judge, answerItself, overQuota, countBytes, sendManifest, writeInTurn, writeTag};
