@@ -1,20 +1,23 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Layers that nginx sends itself: as the registry would send them, to those who may have them, and only where the registry would.
+"""Layers and manifests that nginx sends itself: as the registry would send them, to those who may have them, and only where it would.
 
 The registry's own answers are asked for beside nginx, through its socket.
 """
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import itertools
 import json
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import pytest
-from deployment import ADDRESS, WAIT_SECONDS, Deployment, deployed_hosts
+from deployment import ADDRESS, REGISTRIES, WAIT_SECONDS, Deployment, deployed_hosts
 from into_host import into
 
 SOCKET = "/var/lib/drydock/sockets/registry-a.sock"
@@ -50,6 +53,49 @@ print(json.dumps(seen))
 """
 
 
+# Makes requests of the registry itself and of nginx, on a connection each, and prints what came from both.
+COMPARE = """
+import hashlib, http.client, json, socket, ssl, sys
+given = json.load(sys.stdin)
+class Registry(http.client.HTTPConnection):
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.connect(given["socket"])
+trusted = ssl.create_default_context(cafile="/etc/drydock/tls/ca.crt")
+connections = Registry(given["name"]), http.client.HTTPSConnection(given["name"], context=trusted)
+def ask(connection, one, more):
+    connection.putrequest(one["method"], one["path"], skip_accept_encoding=True)
+    body = one.get("body", "").encode("latin-1")
+    length = [["Content-Length", str(len(body))]] if body else []
+    for name, value in one["headers"] + more + length:
+        connection.putheader(name, value)
+    connection.endheaders(body or None)
+    answer = connection.getresponse()
+    body = answer.read()
+    return [answer.status, [[name.lower(), value] for name, value in answer.getheaders()], hashlib.sha256(body).hexdigest()]
+said = []
+for number, one in enumerate(given["requests"]):
+    more = [["Authorization", given["login"]], ["User-Agent", given["mark"] + str(number)]]
+    registry = [] if one["method"] == "PUT" else ask(connections[0], one, [])
+    said.append([registry, ask(connections[1], one, more)])
+print(json.dumps(said))
+"""
+
+# Puts a file of the storage there, whatever was there before.
+PLACE = """
+import json, os, shutil, sys
+for path, content in json.load(sys.stdin).items():
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    if os.path.isdir(path) and not os.path.islink(path):
+        shutil.rmtree(path)
+    elif os.path.lexists(path):
+        os.remove(path)
+    if content is not None:
+        with open(path, "wb") as file:
+            file.write(content.encode("latin-1"))
+"""
+
+
 class Answer(NamedTuple):
     """An answer of the registry, or of nginx in its place."""
 
@@ -58,10 +104,19 @@ class Answer(NamedTuple):
     sha256: str
 
 
+class Both(NamedTuple):
+    """What the registry and nginx have answered to the same request, and whether nginx has asked no registry for it."""
+
+    registry: Answer
+    nginx: Answer
+    alone: bool
+
+
 class Blobs(Deployment):
     """A registry with some blobs, asked by way of nginx and by its socket."""
 
     marks = 0
+    numbers = itertools.count()
 
     def fetch(self, way: tuple[str, ...], path: str, *options: str) -> Answer:
         """Make a request; return what came."""
@@ -99,6 +154,40 @@ class Blobs(Deployment):
                     return bool(logged["upstream"] == "")
             time.sleep(0.2)
         pytest.fail(f"nobody wrote down {marker}")
+
+    def both(self, *requests: dict[str, Any]) -> list[Both]:
+        """Make requests of the registry and, as a client does, of nginx. What is pushed, is pushed through nginx alone."""
+        mark = f"both-{next(self.numbers)}-{id(self)}-"
+        login = base64.b64encode(f"admin:{self.passwords['admin']}".encode()).decode()
+        given = {"socket": SOCKET, "name": ADDRESS, "login": f"Basic {login}", "mark": mark, "requests": requests}
+        said = json.loads(self.host("python3", "-c", COMPARE, stdin=json.dumps(given)).stdout)
+        answers = [[Answer(one[0], dict(one[1]), one[2]) if one else NOBODY for one in pair] for pair in said]
+        end = time.monotonic() + WAIT_SECONDS
+        while time.monotonic() < end:
+            logged = [
+                json.loads(line)
+                for line in self.host("docker", "logs", "--tail", "5000", "drydock-proxy").stdout.splitlines()
+                if mark in line
+            ]
+            if len(logged) == len(requests):
+                alone = {one["agent"]: one["upstream"] == "" for one in logged}
+                return [Both(pair[0], pair[1], alone[f"{mark}{number}"]) for number, pair in enumerate(answers)]
+            time.sleep(0.2)
+        pytest.fail(f"nobody wrote down all of {mark}")
+
+    def place(self, files: dict[str, str | None]) -> None:
+        """Write files of the storage past the registry; without a content, take them away."""
+        # As the registries' account, which has to write into the same folders later.
+        account = ("setpriv", "--reuid=drydock", "--regid=drydock", "--clear-groups")
+        placed = {f"{STORAGE}/{name}": one for name, one in files.items()}
+        self.host(*account, "python3", "-c", PLACE, stdin=json.dumps(placed))
+
+    def push_manifest(self, reference: str, kind: str, body: str) -> str:
+        """Push a manifest through nginx; return its digest."""
+        request = {"method": "PUT", "path": f"/v2/{KINDS}/manifests/{reference}", "headers": [["Content-Type", kind]]}
+        (pushed,) = self.both({**request, "body": body})
+        assert pushed.nginx.status == 201, (reference, pushed)
+        return pushed.nginx.headers["docker-content-digest"]
 
     def push(self, repository: str, text: str) -> str:
         """Push a blob; return its path."""
@@ -177,7 +266,6 @@ def test_whole_blobs_are_sent_by_nginx(deployment: Blobs, blob: str, options: tu
 def test_parts_and_all_else_are_sent_by_the_registry(deployment: Blobs, blob: str) -> None:
     assert not deployment.sent_by_nginx(blob, "--range", "5-99")
     assert not deployment.sent_by_nginx("/v2/ours/app/tags/list")
-    assert not deployment.sent_by_nginx("/v2/")
 
 
 def test_answers_of_nginx_have_its_headers_for_browsers(deployment: Blobs, blob: str) -> None:
@@ -241,6 +329,387 @@ def test_what_lies_outside_the_storage_is_never_sent(deployment: Blobs, blob: st
             assert answer.headers["content-type"] == "application/json"
 
 
+# ---- manifests
+
+KINDS = "ours/kinds"
+DOCKER = "application/vnd.docker.distribution.manifest.v2+json"
+DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
+OCI = "application/vnd.oci.image.manifest.v1+json"
+OCI_INDEX = "application/vnd.oci.image.index.v1+json"
+FORMS = (DOCKER, DOCKER_LIST, OCI, OCI_INDEX)
+OLD = "application/vnd.docker.distribution.manifest.v1+prettyjws"
+NOBODY = Answer(0, {}, "")
+# What clients send: each entry is a header of its own.
+ACCEPTS: dict[str, tuple[str, ...]] = {
+    "docker": (*FORMS, OLD, "application/json"),
+    "containerd": (f"{DOCKER}, {DOCKER_LIST}, {OCI}, {OCI_INDEX}, */*",),
+    "skopeo": (OCI, DOCKER, "application/vnd.docker.distribution.manifest.v1+json", OLD, DOCKER_LIST, OCI_INDEX),
+    "crane": (",".join((DOCKER, OCI, DOCKER_LIST, OCI_INDEX)),),
+    "oras": (f"{DOCKER},{DOCKER_LIST},{OCI_INDEX},{OCI},application/vnd.oci.artifact.manifest.v1+json",),
+    "weights": (f"{OCI};q=0.9, {DOCKER} ; q=0.8,{DOCKER_LIST};q=0,  {OCI_INDEX};q=1.0, */*;q=0.1",),
+    "none": (),
+    "anything": ("*/*",),
+    "docker only": (DOCKER,),
+    "OCI only": (OCI,),
+    "lists only": (f"{DOCKER_LIST}, {OCI_INDEX}",),
+    "capitals": (f"{OCI.upper()}, {DOCKER.upper()}",),
+    "parameters": (f"{OCI};charset=utf-8, {DOCKER};x=y",),
+    "broken": (f'{OCI};x=", {DOCKER};;',),
+    "no weight": (f"{OCI};q=, {DOCKER};q=",),
+    "glued": (f"{OCI} {DOCKER}",),
+    "almost": (f"x{OCI}, {OCI}x, {DOCKER}x",),
+    "no ASCII": (f"{OCI}, é",),
+    "something else": ("text/html",),
+}
+# With these, 2.8 and 3.x agree that the client takes all forms.
+ACCEPTING_ALL = ("docker", "containerd", "skopeo", "crane", "oras", "weights")
+
+
+def manifest_of(**parts: Any) -> str:
+    """Write a manifest as clients do."""
+    return json.dumps({"schemaVersion": 2, **parts}, indent=3)
+
+
+def kinds_of(part: dict[str, Any], child: dict[str, Any]) -> dict[str, tuple[str, str, bool]]:
+    """All kinds of manifests that can be pushed: the form, the text, and whether nginx is to send it itself."""
+    image = {"config": part, "layers": [part]}
+    long, longest = {"text": "x" * 40_000}, {"text": "x" * 4_100_000}
+    platform = {"architecture": "amd64", "os": "linux"}
+    full = {**image, "artifactType": "application/x", "subject": child, "annotations": {"é": "ü\n"}}
+    twice = manifest_of(mediaType=OCI, **image)[:-1] + f', "mediaType": "{OCI}"}}'
+    return {
+        "docker": (DOCKER, manifest_of(mediaType=DOCKER, **image), True),
+        "oci": (OCI, manifest_of(mediaType=OCI, **image), True),
+        "artifact": (OCI, manifest_of(mediaType=OCI, **full), True),
+        "empty": (OCI, manifest_of(mediaType=OCI, config=part, layers=[]), True),
+        "twice": (OCI, twice, True),
+        "list": (DOCKER_LIST, manifest_of(mediaType=DOCKER_LIST, manifests=[{**child, "platform": platform}]), True),
+        "index": (OCI_INDEX, manifest_of(mediaType=OCI_INDEX, manifests=[child], annotations={"a": "b"}), True),
+        "no-children": (OCI_INDEX, manifest_of(mediaType=OCI_INDEX, manifests=[]), True),
+        "oci-untyped": (OCI, manifest_of(**image), False),
+        "index-untyped": (OCI_INDEX, manifest_of(manifests=[child]), False),
+        "other-case": (OCI, manifest_of(mediaType=OCI, MEDIATYPE=OCI, **image), False),
+        "other-key": (OCI, manifest_of(mediaType=OCI, more=[1], **image), False),
+        "nothing-else": (OCI, manifest_of(mediaType=OCI, **image, subject=None), False),
+        "long": (OCI, manifest_of(mediaType=OCI, **image, annotations=long), False),
+        "longest": (OCI, manifest_of(mediaType=OCI, **image, annotations=longest), False),
+    }
+
+
+IMAGE: dict[str, Any] = {"config": {}, "layers": []}
+# What no registry takes, so that it lies there by another way. It is the registry's to say what it makes of it: Go reads keys in any case,
+# and takes some mistakes for nothing.
+STRANGE = [
+    *("x", "", "[]", "null", "2", '"text"'),
+    json.dumps({"schemaVersion": 1, "name": KINDS, "tag": "1", "fsLayers": [], "history": []}),
+    json.dumps({"schemaVersion": 3, "mediaType": OCI, **IMAGE}),
+    json.dumps({"schemaVersion": "2", "mediaType": OCI, **IMAGE}),
+    *(
+        manifest_of(mediaType=form, **IMAGE)
+        for form in ("application/x", OCI.upper(), [OCI], None, DOCKER_LIST, OCI_INDEX)
+    ),
+    manifest_of(mediaType=OCI, manifests=[]),
+    manifest_of(mediaType=OCI, manifests=[], **IMAGE),
+    manifest_of(mediaType=OCI_INDEX, manifests=[], config={}),
+    manifest_of(mediaType=OCI_INDEX, manifests=[], layers=None),
+    *(
+        manifest_of(mediaType=OCI, **{**IMAGE, key: value})
+        for key, value in (("config", []), ("config", None), ("layers", {}))
+    ),
+    *(manifest_of(mediaType=OCI, **{key: IMAGE[key]}) for key in IMAGE),
+    *(
+        manifest_of(mediaType=OCI, **IMAGE, **{key: value})
+        for key, value in (
+            *(("MediaType", DOCKER), ("\u017fubject", {}), ("__proto__", {}), ("other", 1)),
+            *(("annotations", []), ("subject", "x"), ("artifactType", 1)),
+        )
+    ),
+    manifest_of(mediaType=OCI, **IMAGE) * 2,
+    manifest_of(mediaType=OCI, **IMAGE)[:-1],
+    manifest_of(mediaType=OCI, **IMAGE) + "\0",
+    "\xef\xbb\xbf" + manifest_of(mediaType=OCI, **IMAGE),
+]
+
+
+def lies_at(digest: str) -> str:
+    """Return where the registry keeps a blob."""
+    name = digest.rpartition(":")[2]
+    return f"blobs/sha256/{name[:2]}/{name}/data"
+
+
+def tag_at(tag: str) -> str:
+    """Return where the registry keeps what a tag leads to."""
+    return f"repositories/{KINDS}/_manifests/tags/{tag}/current/link"
+
+
+def revision_at(digest: str) -> str:
+    """Return where the registry keeps that a repository has a manifest."""
+    return f"repositories/{KINDS}/_manifests/revisions/sha256/{digest.rpartition(':')[2]}/link"
+
+
+@pytest.fixture(scope="module")
+def child(deployment: Blobs) -> dict[str, Any]:
+    """A manifest that others refer to."""
+    digest = deployment.push(KINDS, "a layer, and a configuration").rpartition("/")[2]
+    part = {"mediaType": "application/octet-stream", "digest": digest, "size": 28}
+    text = manifest_of(mediaType=OCI, config=part, layers=[])
+    return {"mediaType": OCI, "digest": deployment.push_manifest("child", OCI, text), "size": len(text), "part": part}
+
+
+@pytest.fixture(scope="module")
+def kinds(deployment: Blobs, child: dict[str, Any]) -> dict[str, tuple[str, str, bool]]:
+    """Push all kinds of manifests; return for each its form, its digest, and whether nginx is to send it itself."""
+    part = child["part"]
+    known = kinds_of(part, {name: child[name] for name in ("mediaType", "digest", "size")})
+    return {tag: (form, deployment.push_manifest(tag, form, text), own) for tag, (form, text, own) in known.items()}
+
+
+def asked(reference: str, method: str = "GET", accepts: Sequence[str] = FORMS, **headers: str) -> dict[str, Any]:
+    """A request for a manifest."""
+    more = [[name.replace("_", "-"), value] for name, value in headers.items()]
+    return {
+        "method": method,
+        "path": f"/v2/{KINDS}/manifests/{reference}",
+        "headers": [["Accept", one] for one in accepts] + more,
+    }
+
+
+def same(one: Both) -> bool:
+    """Tell whether nginx's answer is the registry's."""
+    registry, nginx = comparable(one.registry), comparable(one.nginx)
+    if registry.headers.get("content-type") == OLD:
+        # Made and signed for each answer.
+        return (nginx.status, nginx.headers["content-type"]) == (registry.status, OLD)
+    assert nginx == registry
+    return True
+
+
+@pytest.mark.parametrize("kind", kinds_of({}, {}))
+def test_manifests_are_the_registrys(deployment: Blobs, kinds: dict[str, tuple[str, str, bool]], kind: str) -> None:
+    form, digest, own = kinds[kind]
+    # What is as large as can be takes a second each time.
+    accepts = ACCEPTS if kind != "longest" else ("containerd", "none")
+    cases = list(itertools.product((kind, digest), ("GET", "HEAD"), accepts))
+    answers = deployment.both(*(asked(reference, method, ACCEPTS[name]) for reference, method, name in cases))
+    # Lists in which no registry has a choice.
+    lists = {name: ", ".join(values) for name, values in ACCEPTS.items()}
+    named = {
+        name for name, text in lists.items() if name in ACCEPTING_ALL or (text.isascii() and form in text.split(", "))
+    }
+    for (reference, method, name), answer in zip(cases, answers, strict=True):
+        assert same(answer), (reference, method, name)
+        assert answer.alone == (own and name in named), (reference, method, name)
+        if own and name in named:
+            assert answer.nginx.headers["content-type"] == form
+            assert answer.nginx.headers["docker-content-digest"] == digest
+
+
+def test_what_is_no_manifest_is_the_registrys_to_explain(deployment: Blobs) -> None:
+    files: dict[str, str | None] = {}
+    for number, text in enumerate(STRANGE):
+        digest = "sha256:" + hashlib.sha256(text.encode("latin-1")).hexdigest()
+        files |= {lies_at(digest): text, revision_at(digest): digest, tag_at(f"strange-{number}"): digest}
+    deployment.place(files)
+    cases = [(number, method) for number in range(len(STRANGE)) for method in ("GET", "HEAD")]
+    answers = deployment.both(*(asked(f"strange-{number}", method) for number, method in cases))
+    for (number, method), answer in zip(cases, answers, strict=True):
+        assert same(answer), (STRANGE[number], method)
+        assert not answer.alone, (STRANGE[number], method)
+
+
+def test_conditions_and_ranges_are_the_registrys(deployment: Blobs, kinds: dict[str, tuple[str, str, bool]]) -> None:
+    digest, other = kinds["oci"][1], kinds["docker"][1]
+    # Each with whether nginx answers it alone.
+    cases = [
+        ({"If_None_Match": f'"{digest}"'}, True),
+        ({"If_None_Match": digest}, True),
+        ({"If_None_Match": f'"{other}"'}, False),
+        ({"If_None_Match": f'W/"{digest}"'}, False),
+        ({"If_None_Match": f'"{other}", "{digest}"'}, False),
+        ({"If_None_Match": "*"}, False),
+        ({"If_Match": f'"{other}"'}, False),
+        ({"If_Modified_Since": "Sat, 01 Jan 2050 00:00:00 GMT"}, False),
+        ({"Range": "bytes=0-9"}, False),
+        ({"Range": "bytes=0-9", "If_None_Match": f'"{digest}"'}, False),
+    ]
+    wanted = [
+        (reference, method, *case) for reference in ("oci", digest) for method in ("GET", "HEAD") for case in cases
+    ]
+    answers = deployment.both(*(asked(reference, method, **headers) for reference, method, headers, _ in wanted))
+    for (reference, method, headers, alone), answer in zip(wanted, answers, strict=True):
+        assert same(answer), (reference, method, headers)
+        assert answer.alone == alone, (reference, method, headers)
+    assert answers[0].nginx.status == 304
+
+
+def test_what_is_not_there_is_the_registrys_to_explain(deployment: Blobs, child: dict[str, Any]) -> None:
+    # The last is a layer, which 2.8 tries to read as a manifest.
+    references = {"missing": 404, "sha256:" + "0" * 64: 404, "sha512:" + "0" * 128: 404, child["part"]["digest"]: 500}
+    answers = deployment.both(*(asked(one, method) for one in references for method in ("GET", "HEAD")))
+    for status, answer in zip([one for one in references.values() for _ in range(2)], answers, strict=True):
+        assert same(answer)
+        assert (answer.nginx.status, answer.alone) == (status, False)
+
+
+def test_the_root_is_the_registrys(deployment: Blobs) -> None:
+    for answer in deployment.both(*({"method": one, "path": "/v2/", "headers": []} for one in ("GET", "HEAD"))):
+        assert same(answer)
+        assert answer.alone
+
+
+def test_a_manifest_is_had_from_its_own_repository_only(
+    deployment: Blobs, kinds: dict[str, tuple[str, str, bool]]
+) -> None:
+    for reference in ("oci", kinds["oci"][1]):
+        elsewhere = {**asked(reference), "path": f"/v2/ours/app/manifests/{reference}"}
+        (answer,) = deployment.both(elsewhere)
+        assert same(answer)
+        assert answer.nginx.status == 404
+
+
+@pytest.mark.parametrize(("user", "status"), [("", 401), ("other", 403)])
+def test_who_may_not_have_a_manifest_gets_nothing(
+    deployment: Blobs, kinds: dict[str, tuple[str, str, bool]], user: str, status: int
+) -> None:
+    for reference, options in itertools.product(("oci", kinds["oci"][1]), ((), ("--head",))):
+        path = f"/v2/{KINDS}/manifests/{reference}"
+        answer = deployment.nginx(path, "--header", f"Accept: {OCI}", *options, user=user)
+        assert answer.status == status
+        assert "docker-content-digest" not in answer.headers
+
+
+def test_pulls_after_a_push_or_a_delete_see_it(deployment: Blobs, child: dict[str, Any]) -> None:
+    """Each pull begins when the answer to the write has come; nothing of an earlier answer is left."""
+    part = child["part"]
+    texts = [manifest_of(mediaType=OCI, config=part, layers=[], annotations={"n": str(n)}) for n in range(2)]
+    digests = ["sha256:" + hashlib.sha256(text.encode()).hexdigest() for text in texts]
+    put = [{**asked("moving", "PUT", (), Content_Type=OCI), "body": text} for text in texts]
+    steps = [step for _ in range(20) for text in put for step in (text, asked("moving", "HEAD"), asked("moving"))]
+    for number, answer in enumerate(deployment.both(*steps)):
+        if number % 3:
+            assert answer.alone
+            assert answer.nginx.headers["docker-content-digest"] == digests[number // 3 % 2]
+    gone = asked(digests[1], "DELETE", ())
+    # The registry is asked first, so that nginx's own question comes too late for it.
+    _, *after = deployment.both(gone, asked("moving"), asked(digests[1]), asked(digests[0]))
+    assert [answer.nginx.status for answer in after] == [404, 404, 200]
+    assert all(same(answer) for answer in after)
+
+
+def test_a_tag_is_pulled_while_it_is_pushed(deployment: Blobs, child: dict[str, Any]) -> None:
+    """A registry of 2.8 empties a link before it writes it again, so that it may fail in between itself; nginx asks it then."""
+    texts = [manifest_of(mediaType=OCI, config=child["part"], layers=[], annotations={"m": str(n)}) for n in range(2)]
+    digests = {"sha256:" + hashlib.sha256(text.encode()).hexdigest() for text in texts}
+    pushes = [{**asked("busy", "PUT", (), Content_Type=OCI), "body": text} for text in texts]
+    deployment.both(pushes[0])
+    with ThreadPoolExecutor(1) as pool:
+        pushed = pool.submit(deployment.both, *(pushes * 100))
+        while not pushed.done():
+            for answer in deployment.both(*[asked("busy")] * 100):
+                if answer.nginx.status == 200:
+                    assert answer.nginx.headers["docker-content-digest"] in digests
+                    assert answer.nginx.headers["docker-content-digest"] == f"sha256:{answer.nginx.sha256}"
+                else:
+                    assert (answer.nginx.status, answer.alone) == (500, False)
+    assert [answer.nginx.status for answer in pushed.result()] == [201] * 200
+
+
+# Where a symbolic link is put: in place of the file, or of a folder above it.
+PLACES = {"file": 0, "folder": 1, "folder above": 2}
+
+
+@pytest.mark.parametrize("what", ["tag", "revision", "blob"])
+@pytest.mark.parametrize("place", PLACES)
+def test_symbolic_links_lead_to_no_manifest(deployment: Blobs, child: dict[str, Any], what: str, place: str) -> None:
+    """nginx follows none, whatever lies there: the answer is the registry's, to which it is a file like any other."""
+    text = manifest_of(mediaType=OCI, config=child["part"], layers=[], annotations={"link": f"{what} {place}"})
+    digest = deployment.push_manifest("linked", OCI, text)
+    path = f"{STORAGE}/" + {"tag": tag_at("linked"), "revision": revision_at(digest), "blob": lies_at(digest)}[what]
+    # As the containers see it, the link leads to what is there.
+    script = """
+        set -e
+        path=$1
+        for up in $(seq "$2"); do path=$(dirname "$path"); done
+        mv "$path" "$3"
+        ln --symbolic --relative "$3" "$path"
+    """
+    words = (path, str(PLACES[place]), f"{STORAGE}/elsewhere")
+    deployment.host("sh", "-c", script, "sh", *words)
+    try:
+        references = ("linked",) if what == "tag" else ("linked", digest)
+        ways = list(itertools.product(references, ("GET", "HEAD"), (FORMS, ("*/*",))))
+        for answer in deployment.both(*(asked(*way) for way in ways), asked(references[-1], Range="bytes=0-9")):
+            assert same(answer)
+            assert not answer.alone
+    finally:
+        back = 'path=$1; for up in $(seq "$2"); do path=$(dirname "$path"); done; rm "$path"; mv "$3" "$path"'
+        deployment.host("sh", "-c", back, "sh", *words)
+
+
+def test_broken_storage_never_leads_to_another_image(
+    deployment: Blobs, child: dict[str, Any], kinds: dict[str, tuple[str, str, bool]]
+) -> None:
+    other = kinds["docker"][1]
+    text = manifest_of(mediaType=OCI, config=child["part"], layers=[], annotations={"broken": "storage"})
+    digest = deployment.push_manifest("broken", OCI, text)
+    tag, revision, blob = tag_at("broken"), revision_at(digest), lies_at(digest)
+    whole: dict[str, str | None] = {tag: digest, revision: digest, blob: text}
+    links = (
+        "",
+        digest[:-1],
+        digest + "\n",
+        f"{digest}\n{other}",
+        "sha256:../../../..",
+        "x",
+        f"{digest} ",
+        digest.upper(),
+    )
+    broken: list[dict[str, str | None]] = [{link: content} for link in (tag, revision) for content in links]
+    # Gone, or a folder with something in it.
+    broken += [{one: None} for one in whole]
+    broken += [{f"{one}/x": "x"} for one in whole]
+    # The tag's folder without what it leads to.
+    broken.append({tag.removesuffix("/current/link") + "/index/x": "x", tag: None})
+    # The manifest of another digest, or half of it, or nothing.
+    broken += [{blob: content} for content in (text + " ", text[:-9], "")]
+    for change in broken:
+        for name in change:
+            # A folder in place of a file.
+            if name.endswith("/x") and name.removesuffix("/x") in whole:
+                deployment.place({name.removesuffix("/x"): None})
+        deployment.place(change)
+        answers = deployment.both(*(asked(one, method) for one in ("broken", digest) for method in ("GET", "HEAD")))
+        for answer in answers:
+            assert answer.nginx.headers.get("docker-content-digest", digest) == digest, change
+            assert same(answer), change
+            assert not answer.alone or answer.nginx.status == 200, change
+        deployment.place(whole)
+    assert deployment.both(asked("broken"))[0].alone
+
+
+def test_pulls_go_on_without_registries(deployment: Blobs, kinds: dict[str, tuple[str, str, bool]], blob: str) -> None:
+    """What nginx needs no registry for; the rest, and the health, say what is wrong."""
+    accept = ("--header", f"Accept: {OCI}")
+    deployment.host("docker", "stop", *REGISTRIES)
+    try:
+        for path in ("/v2/", f"/v2/{KINDS}/manifests/oci", f"/v2/{KINDS}/manifests/{kinds['oci'][1]}", blob):
+            for options in ((), ("--head",)):
+                assert deployment.nginx(path, *accept, *options).status == 200, path
+        for path in (f"/v2/{KINDS}/manifests/missing", f"/v2/{KINDS}/manifests/long", f"/v2/{KINDS}/tags/list"):
+            assert deployment.nginx(path, *accept).status == 502, path
+        # An answer of the last seconds may be known.
+        end = time.monotonic() + 30
+        while deployment.nginx("/healthz", user="").status != 503 and time.monotonic() < end:
+            time.sleep(1)
+        assert deployment.nginx("/healthz", user="").status == 503
+    finally:
+        deployment.host("docker", "start", *REGISTRIES)
+        end = time.monotonic() + WAIT_SECONDS
+        while deployment.nginx("/healthz", user="").status != 200 and time.monotonic() < end:
+            time.sleep(1)
+    assert deployment.nginx(f"/v2/{KINDS}/tags/list").status == 200
+
+
 def test_an_image_is_pulled(deployment: Blobs) -> None:
     image = f"{ADDRESS}/ours/image:1"
     deployment.host("install", "-D", "/etc/drydock/tls/ca.crt", f"/etc/docker/certs.d/{ADDRESS}/ca.crt")
@@ -273,7 +742,8 @@ def test_another_name_is_one_switch(deployment: Blobs) -> None:
     deployment.settings |= {
         "drydock_domain": "::1",
         "registry_tls_names": [ADDRESS],
-        "registry_proxy_blob_directory": "",
+        # What answers have is the registries' to say then.
+        "registry_server_config": {"http": {"headers": {"X-Own": ["yes"]}}},
     }
     watcher = subprocess.Popen(
         [*into(deployment.names[ADDRESS]), "python3", "-c", WATCH, ADDRESS, "[::1]"],
@@ -287,8 +757,10 @@ def test_another_name_is_one_switch(deployment: Blobs) -> None:
     assert seen[0][0] != seen[1][0]
 
 
-def test_switched_off_the_registry_sends_all(deployment: Blobs, blob: str) -> None:
-    assert not deployment.sent_by_nginx(blob)
-    assert deployment.nginx(blob).status == 200
+def test_with_headers_of_their_own_registries_send_all(deployment: Blobs, blob: str) -> None:
+    for path in (blob, f"/v2/{KINDS}/manifests/oci", "/v2/"):
+        assert not deployment.sent_by_nginx(path, "--header", f"Accept: {OCI}")
+        answer = deployment.nginx(path, "--header", f"Accept: {OCI}")
+        assert (answer.status, answer.headers["x-own"]) == (200, "yes")
     mounts = json.loads(deployment.host("docker", "inspect", "--format={{json .Mounts}}", "drydock-proxy").stdout)
     assert "/var/lib/drydock/registry" not in [one["Source"] for one in mounts]
