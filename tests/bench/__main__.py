@@ -16,12 +16,13 @@ from pathlib import Path
 
 from deployment import ROOT
 
-from tests.bench import blobs, certificates, crowd, fleet, report, runs, small, storage
+from tests.bench import blobs, certificates, crowd, fleet, images, report, runs, small, storage
 from tests.bench.stage import Stage, say, staged
 
 ON_STAGE: dict[str, Callable[[Stage, int], report.Section]] = {
     "small": small.measure,
     "blobs": blobs.measure,
+    "images": images.measure,
     "crowd": crowd.measure,
     "memory": blobs.memory,
 }
@@ -30,7 +31,7 @@ ON_FLEET: dict[str, Callable[[fleet.Fleet, int], report.Section]] = {
     "redis": fleet.redis,
 }
 # These take as long as all others: several hosts, memory on a slow disk, and certificates.
-USUAL = ("small", "blobs", "crowd", "runs")
+USUAL = ("small", "blobs", "images", "crowd", "runs")
 ORDER = (*USUAL, *ON_FLEET, "memory", "certificates", "storage")
 # One part measures two things.
 SHOWN = (*ORDER, "bucket")

@@ -26,6 +26,7 @@ import yaml
 from deployment import ADDRESS, MANIFEST_TYPE, SHARED, deployed_hosts
 from moto.server import ThreadedMotoServer
 
+from tests.bench import images
 from tests.bench.report import Bar, Section, Spread, ratios
 from tests.bench.stage import FOLDER, Clients, Way, say
 
@@ -47,6 +48,23 @@ class Processor(NamedTuple):
     clock: float
     idle: float
     busy: Mapping[str, float]
+
+
+class Questions(NamedTuple):
+    """Requests to the bucket: those that list, which cost twelve times as much, and all others."""
+
+    lists: int
+    others: int
+
+    def __str__(self) -> str:
+        return f"{self.lists + self.others} ({self.lists} LIST)"
+
+
+def questions(log: str) -> Questions:
+    """Count what the log has."""
+    of_images = [line for line in log.splitlines() if re.search(r"docker(?:/|%2F)registry", line)]
+    lists = sum(bool(re.search(r"^GET [^ ]*[?&](?:list-type|prefix|delimiter)=", line)) for line in of_images)
+    return Questions(lists, len(of_images) - lists)
 
 
 def idle_seconds(stat: str) -> float:
@@ -211,11 +229,11 @@ class Fleet(Clients):
         said = self.on(self.registries[0], "sh", "-c", registry) + self.shell(balancer_and_bucket)
         return "; ".join([*said.splitlines(), f"moto {version('moto')}"])
 
-    def questions(self, act: Callable[[], object]) -> int:
+    def questions(self, act: Callable[[], object]) -> Questions:
         """Count the requests that something makes to the bucket; health checks do not ask for what belongs to a repository."""
         self.shell(": > /srv/s3.log")
         act()
-        return len(re.findall(r"docker(?:/|%2F)registry", self.shell("cat /srv/s3.log")))
+        return questions(self.shell("cat /srv/s3.log"))
 
 
 def measure(fleet: Fleet, rounds: int) -> Section:
@@ -286,9 +304,13 @@ def redis(fleet: Fleet, rounds: int) -> Section:
             way, f"/v2/bench/app/blobs/{fleet.layer[1]}", "--head"
         ),
         "push of a layer that is there": lambda way: fleet.push(way, fleet.layer),
+        f"image of {images.LAYERS} layers": lambda way: [
+            fleet.request(way, path, "--header", images.ACCEPT) for path in image
+        ],
     }
+    image = images.push_image(fleet, fleet.way(1))
     fleet.remember(False)
-    counted: dict[tuple[str, str], int] = {}
+    counted: dict[tuple[str, str], Questions] = {}
     for what, act in whats.items():
         for way in ways:
             # The first time, Redis learns.

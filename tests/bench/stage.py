@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import hashlib
 import json
 import re
 import shlex
@@ -38,7 +39,14 @@ WRK_UNITS = {
     "s": 1000.0,
     "m": 60000.0,
 }
-SERVERS = ("drydock-proxy", "drydock-passwords", "drydock-registry-a", "drydock-registry-b", "bench-bare")
+SERVERS = (
+    "drydock-proxy",
+    "drydock-passwords",
+    "drydock-registry-a",
+    "drydock-registry-b",
+    "bench-bare",
+    "bench-usual",
+)
 
 
 class Way(NamedTuple):
@@ -119,9 +127,9 @@ class Clients(Deployment):
         self.host("sh", "-c", f"[ -e {path} ] || head -c {int(mib * 2**20)} /dev/urandom > {path}")
         return path, "sha256:" + self.host("sha256sum", path).stdout.split()[0]
 
-    def push(self, way: Way, blob: tuple[str, str]) -> float:
+    def push(self, way: Way, blob: tuple[str, str], repository: str = "bench/app") -> float:
         """Push a blob as Docker does, in three requests; return their seconds."""
-        begun, upload = self.request(way, "/v2/bench/app/blobs/uploads/", "--request", "POST")
+        begun, upload = self.request(way, f"/v2/{repository}/blobs/uploads/", "--request", "POST")
         body = ("--request", "PATCH", "--header", "Expect:", "--header", "Content-Type: application/octet-stream")
         sent, upload = self.request(way, upload, *body, "--upload-file", blob[0])
         ended, _ = self.request(way, f"{upload}&digest={blob[1]}", "--request", "PUT")
@@ -131,22 +139,39 @@ class Clients(Deployment):
         """Pull a blob; return the seconds."""
         return self.request(way, f"/v2/bench/app/blobs/{blob[1]}")[0]
 
-    def push_manifest(self, way: Way, blobs: Sequence[tuple[str, str]]) -> None:
-        """Push an image of layers that are there; the first stands for the configuration, too."""
+    def show(self, blob: tuple[str, str]) -> str:
+        """Have nginx send a blob as it sends any file, which nothing can be faster than; return its path."""
+        name = blob[1].partition(":")[2]
+        self.host("cp", "--no-clobber", blob[0], f"/srv/plain/{name}")
+        return f"/{name}"
+
+    def push_manifest(self, way: Way, blobs: Sequence[tuple[str, str]]) -> str:
+        """Push an image of layers that are there; the first stands for the configuration, too. Return its digest."""
         parts = [{"mediaType": "application/octet-stream", "digest": digest, "size": 1} for _, digest in blobs]
         manifest = {"schemaVersion": 2, "mediaType": MANIFEST_TYPE, "config": parts[0], "layers": parts}
         for part, (path, _) in zip(parts, blobs):
             part["size"] = int(self.host("stat", "--format=%s", path).stdout)
-        self.host("sh", "-c", "cat > /srv/manifest.json", stdin=json.dumps(manifest))
+        text = json.dumps(manifest)
+        self.host("sh", "-c", "cat > /srv/manifest.json", stdin=text)
         header = ("--header", f"Content-Type: {MANIFEST_TYPE}")
         self.request(
             way, "/v2/bench/app/manifests/1", "--request", "PUT", *header, "--data-binary", "@/srv/manifest.json"
         )
+        return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
 
-    def wrk(self, way: Way, path: str, seconds: int, connections: int) -> Answers:
+    def wrk(self, way: Way, path: str, seconds: int, connections: int, method: str = "GET") -> Answers:
         """Ask as fast as it goes."""
         headers = [word for header in (f"Accept: {MANIFEST_TYPE}", *way.headers) for word in ("--header", header)]
-        load = ("--threads=1", f"--connections={connections}", f"--duration={seconds}s", "--latency", "--timeout=60s")
+        load: tuple[str, ...] = (
+            "--threads=1",
+            f"--connections={connections}",
+            f"--duration={seconds}s",
+            "--latency",
+            "--timeout=60s",
+        )
+        if method != "GET":
+            self.host("sh", "-c", "cat > /srv/method.lua", stdin=f'wrk.method = "{method}"\n')
+            load += ("--script=/srv/method.lua",)
         said = self.host("wrk", *load, *headers, way.base + path).stdout
         if "Non-2xx" in said or "Socket errors" in said:
             sys.exit(f"{way.name}: requests failed:\n{said}")
@@ -196,6 +221,7 @@ class Stage(Clients):
     tuned = Way("bare registry, HTTP, Go's collector as ours", "http://127.0.0.1:5001")
     own = Way("registry's own htpasswd, HTTP, chosen password", "http://127.0.0.1:5002", (basic("person", GIVEN),))
     usual_open = Way("usual nginx, TLS, no password", "https://127.0.0.1:8443")
+    plain = Way("plain file, TLS, same nginx", "https://127.0.0.1:8443/plain")
     anonymous = Way("this collection, no password", f"https://{ADDRESS}")
     by_certificate = Way("this collection, client certificate", f"https://{ADDRESS}", certified=True)
 
@@ -235,6 +261,7 @@ class Stage(Clients):
         self.host("sh", "-c", f"umask 077; cat > {PAIR}", stdin=pair)
         self.host("apt-get", "install", "-qq", "-y", "--no-install-recommends", "apache2-utils", "wrk")
         self.host("sh", "-c", "cat > /srv/usual.conf", stdin=(FOLDER / "usual.conf").read_text(encoding="utf-8"))
+        self.host("install", "-d", "/srv/plain")
         account = self.host("sh", "-c", "echo $(id -u drydock):$(id -g drydock)").stdout.strip()
         owner, group = account.split(":")
         self.host("install", "-d", "-o", owner, "-g", group, "/var/lib/drydock/bare")
@@ -259,6 +286,7 @@ class Stage(Clients):
         self.host(
             *self.docker_run,
             *("--name=bench-usual", "--entrypoint=nginx", "--volume=/srv/usual.conf:/srv/usual.conf:ro"),
+            "--volume=/srv/plain:/srv/plain:ro",
             *("--volume=/etc/drydock/tls:/etc/drydock/tls:ro", "--volume=/etc/drydock/auth:/etc/drydock/auth:ro"),
             *("--volume=/var/lib/drydock/sockets:/run/drydock:ro", self.image("drydock-proxy")),
             *("-e", "stderr", "-c", "/srv/usual.conf", "-g", "daemon off;"),

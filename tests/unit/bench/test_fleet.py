@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from tests.bench.fleet import balancer, busy_seconds, idle_seconds
+from tests.bench.fleet import Questions, balancer, busy_seconds, idle_seconds, questions
 
 VERSION_2 = "usage_usec 2500000\nuser_usec 2000000\nsystem_usec 500000\n"
 
@@ -30,3 +30,17 @@ def test_each_port_leads_to_its_own_hosts() -> None:
         "8002": ["192.0.2.1:443", "192.0.2.2:443"],
     }
     assert all(f"bind :{section.split()[0]} ssl" in section for section in sections[1:])
+
+
+def test_requests_to_the_bucket_are_lists_or_others() -> None:
+    log = """\
+GET /bench?list-type=2&max-keys=1000&prefix=docker%2Fregistry%2Fv2%2Fblobs%2Fsha256%2Fab
+GET /bench?delimiter=&max-keys=1&prefix=docker/registry/v2/blobs
+HEAD /bench/docker/registry/v2/blobs/sha256/ab/abcd/data
+GET /bench/docker/registry/v2/repositories/a/_layers/sha256/abcd/link
+GET /bench/docker/registry/v2/repositories/list-type=2/_layers/sha256/abcd/link
+GET /bench?list-type=2&max-keys=1&prefix=
+"""
+    assert questions(log) == Questions(lists=2, others=3)
+    assert str(questions(log)) == "5 (2 LIST)"
+    assert questions("") == Questions(0, 0)
