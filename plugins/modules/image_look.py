@@ -169,11 +169,9 @@ def credentials(reference: str) -> str:
     host, slash, _path = reference.partition("/")
     is_host = bool(slash) and (any(sign in host for sign in ".:") or host == "localhost")
     registry = host if is_host and host != "docker.io" else "https://index.docker.io/v1/"
-    own = Path.home() / ".docker/config.json"
-    path = Path(os.environ["DOCKER_CONFIG"]) / "config.json" if os.environ.get("DOCKER_CONFIG") else own
+    folder = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker")
     try:
-        # As the library does that pulls.
-        kept = json.loads((path if path.exists() else own).read_text(encoding="utf-8"))["auths"][registry]["auth"]
+        kept = json.loads((folder / "config.json").read_text(encoding="utf-8"))["auths"][registry]["auth"]
         user, _colon, password = base64.b64decode(kept).decode().partition(":")
     except (OSError, ValueError, KeyError, TypeError):
         return ""
