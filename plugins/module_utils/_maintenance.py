@@ -23,8 +23,8 @@ from ansible_collections.drydock.registry.plugins.module_utils._access import (
 )
 
 VARIABLE = "registry_maintenance_retention"
-KEEPS = ("keep_tags", "keep_newest", "keep_pushed_within_days")
-COUNTS = {"keep_newest": 1, "keep_pushed_within_days": 1, "untagged_after_days": 0}
+KEEPS = ("keep_tags", "keep_newest", "keep_pushed_within_days", "keep_pulled_within_days")
+COUNTS = {"keep_newest": 1, "keep_pushed_within_days": 1, "keep_pulled_within_days": 1, "untagged_after_days": 0}
 ORDERS = ("pushed", "semver", "date")
 KNOWN = ("repositories", "tags", *KEEPS, "order", "untagged_after_days")
 ALL_TAGS = "*"
@@ -94,8 +94,6 @@ def _senseless(label: str, rule: Rule) -> list[str]:
 
 
 def _unknown(label: str, key: str) -> str:
-    if "pulled" in key:
-        return f"{label} has the key '{key}': when an image was pulled is not known yet; use keep_pushed_within_days."
     return f"{label} has the key '{key}', which is none: use {', '.join(KNOWN[:-1])} and {KNOWN[-1]}."
 
 
@@ -193,6 +191,12 @@ def setting_problems(settings: Mapping[str, Any]) -> list[str]:
             f"registry_maintenance_daily is set for {settings['host']} and for {', '.join(sharers)}, whose images are in the same bucket: "
             "set it for one of them, and write [] for the others."
         )
+    if _asks_for_pulls(settings["retention"]) and (provider == "s3" or not settings["log_directory"]):
+        because = "the images are in a bucket" if provider == "s3" else "registry_maintenance_log_directory is empty"
+        problems.append(
+            f"{VARIABLE} has keep_pulled_within_days, but {because}, so nobody knows what was pulled: use keep_pushed_within_days; "
+            "pulls are noted by the nginx of a host that keeps its images in a folder."
+        )
     if "retention" in daily and not settings["retention"]:
         problems.append(
             f"registry_maintenance_daily has `retention`, but {VARIABLE} has no rule that it could apply: write one, or leave it out."
@@ -209,10 +213,16 @@ def setting_problems(settings: Mapping[str, Any]) -> list[str]:
         )
     problems += [
         f"registry_maintenance_{name} is {shown_value(settings[name])}: write an absolute path."
-        for name in ("directory", "state_directory")
-        if not str(settings[name]).startswith("/")
+        for name in ("directory", "state_directory", "log_directory")
+        if not str(settings[name] or ("/" if name == "log_directory" else "")).startswith("/")
     ]
     return problems
+
+
+def _asks_for_pulls(rules: object) -> bool:
+    return isinstance(rules, Sequence) and any(
+        isinstance(rule, Mapping) and rule.get("keep_pulled_within_days") is not None for rule in rules
+    )
 
 
 def configuration(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -222,6 +232,7 @@ def configuration(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "storage": _s3(settings) if settings["provider"] == "s3" else {"folder": str(settings["folder"])},
         "state_directory": str(settings["state_directory"]),
+        "log_directory": str(settings["log_directory"] or ""),
         "registry": settings["registry"] or None,
         "redis": {
             "address": str(redis["address"]),

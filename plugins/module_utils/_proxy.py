@@ -243,6 +243,23 @@ def _immutable_tags_problems(rules: Any) -> list[str]:
     return problems
 
 
+# ---- the audit log -------------------------------------------------------------------------------------------------
+
+
+def _log_problems(directory: str, days: int) -> list[str]:
+    """What is wrong with where the audit log is, and with how long it is kept."""
+    problems = []
+    # nginx.conf and Docker write it as it is.
+    if directory and not re.fullmatch(r"(/[A-Za-z0-9._-]+){2,}", directory):
+        problems.append(
+            f"registry_proxy_log_directory is {directory!r}: write the absolute path of a directory of its own, such as /var/log/drydock, "
+            "of letters, digits, '.', '_' and '-', or nothing to have the audit log on nginx's standard output."
+        )
+    if days < 1:
+        problems.append(f"registry_proxy_audit_days is {days}: write how many days the audit log is kept, from 1 on.")
+    return problems
+
+
 # ---- quotas --------------------------------------------------------------------------------------------------------
 
 _QUOTAS_VARIABLE = "registry_proxy_quotas"
@@ -425,5 +442,6 @@ def settings_problems(
         *_password_problems(settings),
         *_immutable_tags_problems(settings["immutable_tags"]),
         *_quotas_problems(settings["quotas"], str(settings["storage_report"] or "")),
+        *_log_problems(str(settings["log_directory"] or ""), int(settings["audit_days"])),
         *client_trust_problems(settings, now, may_come=client_ca_may_come),
     ]

@@ -75,6 +75,13 @@ options:
       - A stored hash with another cost is made anew.
     type: int
     default: 10
+  audit_directory:
+    description:
+      - The folder of the audit log, where a change adds a line with the names of users that were added, removed and changed, and with the
+        other files that changed. Where the folder is missing, no line is written.
+      - Who made the change is the account that became root, as C(SUDO_USER) has it.
+    type: path
+    version_added: 0.1.0
 extends_documentation_fragment:
   - drydock.registry.file_set
   - ansible.builtin.action_common_attributes
@@ -191,10 +198,13 @@ kept:
 
 import os
 import sys
+import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.drydock.registry.plugins.module_utils._audit import record, who
 from ansible_collections.drydock.registry.plugins.module_utils._file_set import (
     DIRECTORIES_OPTION,
     FILES_OPTION,
@@ -288,6 +298,18 @@ def run(parameters: Mapping[str, Any], check_mode: bool, relabel: Any) -> dict[s
     changes = make_plan(file_set, check_mode)
     if not check_mode:
         execute(changes, relabel)
+    unwritten = ""
+    if changes.changed and not check_mode and parameters.get("audit_directory"):
+        unwritten = record(
+            Path(parameters["audit_directory"]),
+            "users",
+            who(os.environ),
+            time.time(),
+            added=todo.added,
+            removed=todo.removed,
+            changed=todo.changed_users,
+            files=changes.changed_files,
+        )
     return {
         "changed": changes.changed,
         "changed_files": changes.changed_files,
@@ -297,6 +319,7 @@ def run(parameters: Mapping[str, Any], check_mode: bool, relabel: Any) -> dict[s
         "removed": todo.removed,
         "changed_users": todo.changed_users,
         "kept": todo.kept,
+        "unwritten": unwritten,
         "diff": changes.diff(shown={path: (f"{path} (users)", *shown)}),
     }
 
@@ -317,6 +340,7 @@ def main() -> None:
                 },
             },
             "cost": {"type": "int", "default": 10},
+            "audit_directory": {"type": "path"},
             "directories": DIRECTORIES_OPTION,
             "files": FILES_OPTION,
             **RIGHTS_OPTIONS,
@@ -331,6 +355,9 @@ def main() -> None:
         result = run(module.params, module.check_mode, relabel)
     except Refused as error:
         module.fail_json(msg=str(error), invocation=invocation)
+    unwritten = result.pop("unwritten")
+    if unwritten:
+        module.warn(unwritten)
     module.exit_json(**result, invocation=invocation)
 
 

@@ -122,6 +122,8 @@ class Pusher:
     def __init__(self, connection: Connection, push: Push, counts: Mapping[str, Count]) -> None:
         self.connection, self.push, self.counts = connection, push, counts
         self.layer, self.config = Layer(push.layer_bytes), Layer(1024)
+        # The manifests that the registry took.
+        self.taken: list[str] = []
         # Without it, bodies are held back before their last piece.
         self.resume = threading.Event()
         self.resume.set()
@@ -187,7 +189,9 @@ class Pusher:
             ],
         }
         path = f"/v2/{self.push.repository}/manifests/pushed"
-        self.send("PUT", path, 201, [json.dumps(manifest).encode()], MANIFEST_TYPE)
+        body = json.dumps(manifest).encode()
+        self.send("PUT", path, 201, [body], MANIFEST_TYPE)
+        self.taken.append(f"sha256:{hashlib.sha256(body).hexdigest()}")
 
 
 def slowly(pieces: Sequence[bytes], seconds: float, resume: threading.Event) -> Iterator[bytes]:
@@ -208,6 +212,8 @@ class Load:
         self._address, self._name, self._pause = address, name, pause_seconds
         self._stop = threading.Event()
         self.counts: dict[str, Count] = {}
+        # The manifests that the registry took.
+        self.taken: list[str] = []
         self._threads = []
         for ask in asks:
             self.counts[ask.name] = Count(ask.method in IDEMPOTENT)
@@ -244,6 +250,7 @@ class Load:
             with suppress(Unanswered):
                 pusher.once()
         pusher.close()
+        self.taken += pusher.taken
 
     def start(self) -> None:
         """Let all clients begin."""

@@ -810,6 +810,7 @@ PASSED_ON = {
         "x-forwarded-for",
         "x-real-ip",
         "x-request-id",
+        "referer",
         "user-agent",
         "accept",
         "content-type",
@@ -844,6 +845,7 @@ def test_claims_of_a_client_never_reach_the_registry(site: Site) -> None:
         "Proxy-Authorization": "Basic x",
         "Upgrade": "websocket",
         "X-Request-Id": "mine",
+        "Referer": "mine",
     }
     with site.recording() as recorded:
         answer = site.answer("/v2/team-a/app/blobs/uploads/", "POST", user="alice", headers=claims)
@@ -853,6 +855,8 @@ def test_claims_of_a_client_never_reach_the_registry(site: Site) -> None:
     assert set(one.headers) <= PASSED_ON
     assert (one.headers["host"], one.headers["x-forwarded-proto"]) == (ADDRESS, "https")
     assert not {"192.0.2.1", "mine"} & set(one.headers.values())
+    # By this name the request is found in each log.
+    assert one.headers["referer"] == one.headers["x-request-id"] == answer.headers["x-request-id"]
 
 
 def test_what_a_client_needs_does_reach_the_registry(site: Site, layers: dict[str, str]) -> None:
@@ -1224,6 +1228,144 @@ def test_log_names_users_and_holds_no_password(site: Site) -> None:
     encoded = [site.auth(user)["Authorization"].split()[1] for user in site.passwords]
     for secret in (*site.passwords.values(), *encoded, "mistyped secret"):
         assert secret not in text
+
+
+# ---- the audit log -------------------------------------------------------------------------------------------------
+
+LOGS = "/var/log/drydock"
+
+
+def restart(site: Site) -> None:
+    """Start nginx anew: it forgets how many refusals there were, and sees what was mounted."""
+    site.docker("restart", "drydock-proxy")
+    end = time.monotonic() + WAIT_SECONDS
+    while site.code("/healthz") != 200:
+        assert time.monotonic() < end
+        time.sleep(0.2)
+
+
+def audited(site: Site, agent: str, count: int, *events: str) -> list[dict[str, Any]]:
+    """Wait until the audit log, which is written after the answer, has so many lines about a client; return them."""
+    end = time.monotonic() + WAIT_SECONDS
+    while True:
+        lines = site.host("sh", "-c", f"cat {LOGS}/audit-*.log").stdout.splitlines()
+        found = [one for line in lines if line.startswith("{") and (one := json.loads(line)).get("agent") == agent]
+        found = [one for one in found if not events or one["event"] in events]
+        if len(found) >= count:
+            return found
+        assert time.monotonic() < end, found
+        time.sleep(0.2)
+
+
+def test_audit_log_says_who_did_what(site: Site, layers: dict[str, str], manifest: bytes, tmp_path: Path) -> None:
+    layer, digest, agent = layers["team-a/app"], digest_of(manifest), "who-did-what"
+    restart(site)
+    mount = f"/v2/team-a/shared/blobs/uploads/?mount={layer}&from=team-a/app"
+    calls: list[tuple[str, str, str, dict[str, Any]]] = [
+        ("alice", "PUT", "/v2/team-a/app/manifests/audited", {"event": "push", "status": 201, "reference": "audited"}),
+        ("alice", "PUT", "/v2/team-a/app/manifests/v2", {"event": "push", "status": 403, "reference": "v2"}),
+        (
+            "alice",
+            "POST",
+            mount,
+            {"event": "mount", "repository": "team-a/shared", "digest": layer, "from": "team-a/app"},
+        ),
+        ("carla", "DELETE", f"/v2/team-a/app/manifests/{NO_DIGEST}", {"event": "delete", "status": 404}),
+        ("bob", "DELETE", f"/v2/team-b/app/manifests/{digest}", {"event": "refused_right", "repository": "team-b/app"}),
+        ("bob", "GET", "/v2/_catalog", {"event": "refused_right", "status": 403, "method": "GET"}),
+    ]
+    for user, method, path, _ in calls:
+        body = manifest + b" " * path.endswith("v2") if method == "PUT" else b""
+        headers = {"User-Agent": agent, **({"Content-Type": MANIFEST_TYPE} if body else {})}
+        answer = site.answer(path, method, user=user, headers=headers, body=body)
+        calls[0][3].setdefault("request_id", answer.headers["x-request-id"])
+    for headers in (basic("bob", "mistyped secret"), {"Authorization": "Basic !"}, basic("", ""), {}):
+        site.answer("/v2/team-b/app/tags/list?token=hidden", headers={"User-Agent": agent, **headers})
+    # What only reads, and is no refusal.
+    for path in ("/v2/team-a/app/manifests/1", "/v2/team-a/app/tags/list", "/v2/nothing/like/this"):
+        site.answer(path, user="alice", headers={"User-Agent": agent})
+    lines = audited(site, agent, 8)
+    assert len(lines) == 8
+    for line, (user, method, path, told) in zip(lines, calls, strict=False):
+        assert {"user": user, **told}.items() <= line.items(), (method, path, line)
+    assert (lines[0]["digest"], lines[0]["bytes"]) == (digest, len(manifest))
+    assert [(one["event"], one["status"], one.get("user")) for one in lines[6:]] == [
+        ("refused_login", 401, "bob"),
+        ("refused_login", 401, None),
+    ]
+    shown = tmp_path / "audit.json"
+    asked = f"drydock_audit_user=bob drydock_audit_repository=team-b/* drydock_audit_lines=2 drydock_audit_json={shown}"
+    assert site.play("audit.yml", "--extra-vars", asked).changed == []
+    assert [one["event"] for one in json.loads(shown.read_text())[ADDRESS]] == ["refused_right", "refused_login"]
+    assert "drydock_audit_lines is 0" in site.attempt("audit.yml", "--extra-vars", "drydock_audit_lines=0").failures[-1]
+    assert site.host("stat", "--format=%U:%G %a", LOGS).stdout.strip() == "drydock:drydock 750"
+    text = site.host("sh", "-c", f"cat {LOGS}/audit-*.log").stdout
+    for secret in (*site.passwords.values(), "mistyped secret", "hidden", "_state"):
+        assert secret not in text
+
+
+def test_refusals_without_end_take_few_lines_and_pushes_all_of_theirs(site: Site, manifest: bytes) -> None:
+    agent = "flood"
+    with site.connect() as client:
+        for number in range(60):
+            asks = {**site.auth("bob"), "User-Agent": agent}
+            assert client.ask("/v2/other/tags/list", headers=asks).status == 403
+            pushed = {**site.auth("alice"), "User-Agent": agent, "Content-Type": MANIFEST_TYPE}
+            assert client.ask(f"/v2/team-a/app/manifests/f{number}", "PUT", pushed, body=manifest).status == 201
+    pushes = audited(site, agent, 60, "push")
+    assert [one["reference"] for one in pushes] == [f"f{number}" for number in range(60)]
+    assert 1 <= len(audited(site, agent, 1, "refused_right")) < 40
+
+
+def test_each_day_has_a_file_and_the_oldest_go(site: Site, manifest: bytes) -> None:
+    today = site.host("date", "--utc", "+%F").stdout.strip()
+    days = (1, 89, 92, 4000)
+    dates = [site.host("date", "--utc", f"--date={number} days ago", "+%F").stdout.strip() for number in days]
+    for date in dates:
+        site.host("touch", f"{LOGS}/audit-{date}.log", f"{LOGS}/pulls-{date}.log")
+    site.host("touch", f"{LOGS}/audit-mine.log")
+    # The first line of a day has no file yet.
+    site.host("sh", "-c", f"rm {LOGS}/audit-{today}.log")
+    assert put(site, "alice", "day", manifest).status == 201
+    end = time.monotonic() + WAIT_SECONDS
+    while not (names := site.host("ls", LOGS).stdout.split()) or f"audit-{today}.log" not in names:
+        assert time.monotonic() < end
+        time.sleep(0.2)
+    kept = {f"{kind}-{date}.log" for kind in ("audit", "pulls") for date in dates[:2]}
+    assert set(names) - {f"pulls-{today}.log"} == kept | {f"audit-{today}.log", "audit-mine.log"}
+    site.host("sh", "-c", f"rm {LOGS}/*")
+
+
+def test_full_disk_under_the_log_stops_nobody_and_the_loss_is_told(site: Site, manifest: bytes) -> None:
+    site.host("mount", "-t", "tmpfs", "-o", "size=64k,mode=777", "tmpfs", LOGS)
+    restart(site)
+    try:
+        headers = {"Content-Type": MANIFEST_TYPE, "User-Agent": "full"}
+
+        def push(tag: str) -> int:
+            path = f"/v2/team-a/app/manifests/{tag}"
+            return site.answer(path, "PUT", user="alice", headers=headers, body=manifest).status
+
+        assert push("full-1") == 201
+        assert len(audited(site, "full", 1)) == 1
+        # With the room that the log's last page has left.
+        fill = 'cat /dev/zero > "$1/full"; f=$(ls "$1"/audit-*); yes "" | head -c $((4096 - $(stat -c %s "$f") % 4096)) >> "$f"'
+        site.host("sh", "-c", fill, "sh", LOGS)
+        assert [push(f"full-{number}") for number in (2, 3, 4)] == [201] * 3
+        assert site.code("/v2/team-a/app/manifests/full-4", user="alice") == 200
+        end = time.monotonic() + WAIT_SECONDS
+        while site.docker("logs", "--tail", "200", "drydock-proxy").stderr.count("the audit log lost a line") < 3:
+            assert time.monotonic() < end
+            time.sleep(0.2)
+        site.host("rm", f"{LOGS}/full")
+        assert push("full-5") == 201
+        told = [one["reference"] for one in audited(site, "full", 2)]
+        assert told == ["full-1", "full-5"]
+        lost = site.host("sh", "-c", f"grep -h lost {LOGS}/audit-*.log").stdout
+        assert json.loads(lost)["count"] == 3
+    finally:
+        site.host("umount", LOGS)
+        restart(site)
 
 
 # ---- TLS -----------------------------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ STORAGE = "/var/lib/drydock/registry/docker/registry/v2"
 # What nginx says of itself, of the moment and of how browsers are to take answers.
 OF_NGINX = {
     *("server", "date", "connection", "strict-transport-security", "x-content-type-options", "x-frame-options"),
-    *("content-security-policy", "referrer-policy"),
+    *("content-security-policy", "referrer-policy", "x-request-id"),
 }
 
 

@@ -260,6 +260,7 @@ def test_teardown_keeps_what_it_is_not_told_to_destroy(deployment: Lifecycle, pu
     for command in (
         "userdel drydock",
         "rm -r /var/cache/drydock",
+        "rm -r /var/log/drydock",
         "docker image rm --force $(docker image ls --quiet 'drydock/*' | sort -u)",
     ):
         assert command in said

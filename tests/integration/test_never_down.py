@@ -112,6 +112,13 @@ class Busy(Deployment):
             record(f"{kind} failed", len(failed))
         assert load.failed(idempotent=True) == []
         assert load.asked(idempotent=True) > 50
+        # Whatever was changed meanwhile: each push is in the audit log, and none twice.
+        assert load.taken
+        text = self.host("sh", "-c", "cat /var/log/drydock/audit-*.log").stdout
+        lines = [json.loads(line) for line in text.splitlines() if line]
+        audited = [one["digest"] for one in lines if one["event"] == "push" and one["status"] == 201]
+        assert len(audited) == len(set(audited))
+        assert set(load.taken) <= set(audited)
 
     def here(self, name: str) -> dict[str, Container]:
         """Look at the containers whose names begin so."""
@@ -197,6 +204,9 @@ def users_who_come_go_and_change(deployment: Busy) -> None:
     deployment.play("configure.yml", "--tags=users")
     assert deployment.status("/v2/", user="leaves") == 401
     assert deployment.status("/v2/", user="changes") == 401
+    log = deployment.host("sh", "-c", "cat /var/log/drydock/audit-*.log").stdout
+    told = [json.loads(line) for line in log.splitlines() if '"users"' in line][-1]
+    assert (told["added"], told["removed"], told["changed"]) == (["arrives"], ["leaves"], ["changes"])
 
 
 def renewed_certificate(deployment: Busy) -> None:

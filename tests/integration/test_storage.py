@@ -48,6 +48,11 @@ class Storage(Deployment):
         found: dict[str, Any] = json.loads(self.host("drydock-storage", "--json", *command).stdout)
         return found
 
+    def pulled(self) -> dict[str, dict[str, int]]:
+        """Ask how often tags were pulled in this month, of those that were."""
+        of = self.ask("report")["pulls"]["repositories"]
+        return {name: {tag: said["this_month"] for tag, said in one["tags"].items()} for name, one in of.items()}
+
     def blobs(self) -> int:
         """Count the blobs on the disk."""
         return int(self.host("sh", "-c", f"find {STORAGE}/blobs -name data | wc -l").stdout)
@@ -79,6 +84,7 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storage]:
 
 def test_the_timer_counts_and_takes_nothing_that_is_needed(deployment: Storage) -> None:
     assert deployment.host("systemctl", "is-active", "drydock-storage.timer").stdout.strip() == "active"
+    deployment.pull("team/app:2")
     # With all that the unit keeps from it.
     deployment.host("systemctl", "start", "drydock-storage.service")
     report = json.loads(deployment.host("cat", REPORT).stdout)
@@ -92,6 +98,8 @@ def test_the_timer_counts_and_takes_nothing_that_is_needed(deployment: Storage) 
     status = json.loads(path.read_text(encoding="utf-8"))[ADDRESS]
     assert status["maintenance"]["totals"] == report["totals"]
     assert status["maintenance"]["timer"]["service_result"] == "success"
+    # It has read what nginx had noted, which stays known.
+    assert deployment.pulled() == {"team/app": {"2": 1}}
 
 
 def test_rules_are_a_plan_until_they_are_applied(deployment: Storage) -> None:
@@ -118,6 +126,12 @@ def test_collection_while_clients_pull(deployment: Storage) -> None:
     assert load.failed(idempotent=True) == []
     assert load.asked(idempotent=True) > 50
     assert first["last_check"] == {"asked": 3, "missed": [], "done": True}
+    # Each of them is counted, and those of the last check, which asks for each tag, are not.
+    counts = {name: count.asked - count.closed for name, count in load.counts.items()}
+    assert deployment.pulled() == {
+        "team/app": {"3": counts["GET app/manifests/3"], "2": counts["GET app/manifests/2"] + 1},
+        "team/other": {"1": counts["GET other/manifests/1"]},
+    }
     # The image had a manifest, a configuration and a layer.
     assert len(first["blobs"]) + len(second["blobs"]) == 3
     assert deployment.blobs() == before - 3
@@ -151,6 +165,17 @@ def test_a_repository_is_deleted_by_hand(deployment: Storage) -> None:
     assert deployment.tags("team/other") == ["1"]
     deployment.apply("delete_images.yml", *named)
     assert deployment.tags("team/other") == []
+
+
+def test_each_change_of_the_storage_has_a_line_in_the_audit_log(deployment: Storage) -> None:
+    text = deployment.host("sh", "-c", "cat /var/log/drydock/audit-*.log").stdout
+    lines = [json.loads(line) for line in text.splitlines() if line]
+    runs = [line for line in lines if "address" not in line and line["event"] != "users"]
+    # The timer's own collection found nothing to take, and neither has a plan.
+    events = ["collect", "retention", "collect", "collect", "undo", "delete"]
+    assert [line["event"] for line in runs] == events
+    assert runs[0]["user"] == "drydock-storage.timer"
+    assert (runs[1]["tags"], runs[1]["status"], runs[5]["images"]) == (1, 0, 1)
 
 
 def test_nothing_to_delete_and_rules_that_are_none_are_refused(deployment: Storage, tmp_path: Path) -> None:

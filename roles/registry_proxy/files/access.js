@@ -900,6 +900,173 @@ function sendManifest(r) {
     }
 }
 
+// ---- The audit log
+
+// Of texts that a client makes up, so much is written.
+const LONGEST_NOTE = 300;
+const DAY = 24 * 60 * 60 * 1000;
+// In memory, and its length is what counts.
+const LOST = '/tmp/audit-lost';
+
+// What a request was to whoever asks later who changed what; null where it changed nothing and was not refused.
+function auditedEvent(told) {
+    if (told.refused) {
+        const login = told.status === 401 || (told.status === 403 && (told.refused === 'login' || told.user === ''));
+        const right = told.status === 403 && !login;
+        return told.throttled || !(login || right) ? null : login ? 'refused_login' : 'refused_right';
+    }
+    const read = readPath(told.uri);
+    if (!read) {
+        return null;
+    }
+    if (read.route.manifest && told.method === 'PUT') {
+        return 'push';
+    }
+    if ((read.route.manifest || read.route.blob) && told.method === 'DELETE') {
+        return 'delete';
+    }
+    const mounted = told.method === 'POST' && told.status === 201 && /[?&]mount=/.test(told.uri);
+    return mounted ? 'mount' : null;
+}
+
+// One line of the audit log, without a password, a token or the state of an upload.
+function auditLine(event, told) {
+    const refused = event.startsWith('refused_');
+    const read = readPath(refused ? told.sentUri : told.uri);
+    const query = event === 'mount' ? readParameters(told.uri, ['mount', 'from']) : {};
+    const manifest = read && read.route.manifest;
+    const line = {
+        time: told.time,
+        event: event,
+        user: told.user.slice(0, LONGEST_NOTE),
+        address: told.address,
+        method: refused ? told.method : '',
+        path: refused && !read ? told.sentUri.split('?')[0].slice(0, LONGEST_NOTE) : '',
+        repository: read && read.repository || '',
+        reference: manifest || (read && read.route.blob) ? lastPart(read.path) : '',
+        digest: event === 'push' ? told.digest : query.mount || '',
+        from: query.from || '',
+        bytes: event === 'push' ? told.length : '',
+        status: told.status,
+        agent: told.agent.slice(0, LONGEST_NOTE),
+        request_id: told.requestId,
+    };
+    Object.keys(line).forEach((key) => {
+        if (line[key] === '') {
+            delete line[key];
+        }
+    });
+    return JSON.stringify(line) + '\n';
+}
+
+// Of the files in the folder of the logs, those whose day is over for so long.
+function outdatedLogs(names, today, days) {
+    const first = new Date(Date.parse(today) - days * DAY).toISOString().slice(0, 10);
+    return names.filter((name) => {
+        const found = /^(?:audit|pulls)-(\d{4}-\d\d-\d\d)\.log$/.exec(name);
+        return found !== null && found[1] < first;
+    });
+}
+
+// Whoever writes the first line of a day removes the files that are too old.
+function removeOldLogs(directory, today, days) {
+    outdatedLogs(fs.readdirSync(directory), today, days).forEach((name) => {
+        try {
+            fs.unlinkSync(directory + '/' + name);
+        } catch (error) {
+            // Another process was faster.
+        }
+    });
+}
+
+function exists(path) {
+    try {
+        fs.statSync(path);
+        return true;
+    } catch (error) {
+        return false;
+    }
+}
+
+// How many lines were lost so far; they are told once, by whoever gets the file.
+function takeLost(pid) {
+    if (!exists(LOST)) {
+        return 0;
+    }
+    const own = LOST + '.' + pid;
+    try {
+        fs.renameSync(LOST, own);
+        const count = fs.statSync(own).size;
+        fs.unlinkSync(own);
+        return count;
+    } catch (error) {
+        return 0;
+    }
+}
+
+// Add a line to the audit log, or count it where the disk does not take it. Nobody's request depends on it.
+function writeAudit(r, line) {
+    const variables = r.variables;
+    const directory = variables.log_directory;
+    const today = variables.time_iso8601.slice(0, 10);
+    const path = directory ? directory + '/audit-' + today + '.log' : '/dev/stdout';
+    const lost = takeLost(variables.pid);
+    const told = lost > 0 ? JSON.stringify({time: variables.time_iso8601, event: 'lost', count: lost}) + '\n' : '';
+    try {
+        if (directory && !exists(path)) {
+            removeOldLogs(directory, today, Number(variables.audit_days));
+        }
+        // What was lost may have left half a line. One call for all: other processes write here as well.
+        fs.appendFileSync(path, (told ? '\n' : '') + told + line, {mode: 0o640});
+    } catch (error) {
+        fs.appendFileSync(LOST, 'x'.repeat(lost + 1));
+        r.error('the audit log lost a line: ' + error);
+    }
+}
+
+// Write what a request was, at its end, where it belongs there.
+function audit(r) {
+    const variables = r.variables;
+    try {
+        const told = {
+            time: variables.time_iso8601,
+            method: variables.request_method,
+            // As it was judged, and as it came.
+            uri: variables.access_uri || '',
+            sentUri: variables.request_uri || '',
+            status: Number(variables.status),
+            refused: variables.refused || '',
+            throttled: variables.limit_req_status !== 'PASSED',
+            user: variables.access_user || commonName(variables.ssl_client_s_dn || ''),
+            address: variables.remote_addr,
+            digest: variables.sent_http_docker_content_digest || '',
+            length: variables.content_length ? Number(variables.content_length) : '',
+            agent: variables.http_user_agent || '',
+            requestId: variables.request_id,
+        };
+        const event = auditedEvent(told);
+        if (event) {
+            writeAudit(r, auditLine(event, told));
+        }
+    } catch (error) {
+        r.error('the audit log has no line of this request: ' + error);
+    }
+    return '';
+}
+
+// Note that a manifest was sent. nginx says whether one was.
+function notePull(r) {
+    const variables = r.variables;
+    const day = variables.time_iso8601.slice(0, 10);
+    const line = variables.msec + ' ' + variables.request_method + ' ' + variables.access_uri + '\n';
+    try {
+        fs.appendFileSync(variables.log_directory + '/pulls-' + day + '.log', line, {mode: 0o640});
+    } catch (error) {
+        r.error('a pull is not noted: ' + error);
+    }
+    return '';
+}
+
 // ---- A tag that is written in turn
 
 const SECOND = 1000;
@@ -1058,4 +1225,4 @@ async function answerItself(r) {
         : {status: 200, error: JSON.stringify(listAnswer(part, names, report, user, (name) => rightIn(rules, user, name))) + '\n'});
 }
 
-export default {judge, answerItself, overQuota, countBytes, sendManifest, writeInTurn, writeTag};
+export default {audit, judge, answerItself, overQuota, countBytes, notePull, sendManifest, writeInTurn, writeTag};

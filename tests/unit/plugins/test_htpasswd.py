@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import stat
 import threading
 from collections.abc import Callable
@@ -523,6 +524,24 @@ def test_users_and_rights_by_one_call(tmp_path: Path) -> None:
     assert other["diff"][0]["before"] == "alice\nbob\n"
     assert other["diff"][0]["after"] == "alice (new hash)\ncarol\n"
     assert "$2y$" not in repr(other)
+
+
+def test_a_change_has_one_line_in_the_audit_log(tmp_path: Path) -> None:
+    logs = tmp_path / "logs"
+    asked = module_parameters(tmp_path, ALICE_IN, BOB_IN) | {"audit_directory": str(logs)}
+    # Before there is an audit log.
+    assert module.run(asked, False, None)["unwritten"] == ""
+    logs.mkdir()
+    asked = module_parameters(tmp_path, ALICE_IN) | {"audit_directory": str(logs)}
+    module.run(asked, True, None)
+    for _ in range(2):
+        module.run(asked, False, None)
+    (log,) = logs.iterdir()
+    (line,) = log.read_text().splitlines()
+    told = json.loads(line)
+    assert (told["event"], told["removed"], told["files"]) == ("users", ["bob"], [str(tmp_path / "auth/htpasswd")])
+    assert "$2y$" not in line
+    assert "wonderland" not in line
 
 
 def test_a_dry_run_changes_nothing_and_needs_no_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

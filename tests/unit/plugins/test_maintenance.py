@@ -31,6 +31,7 @@ SETTINGS: dict[str, Any] = {
     "trash_days": 7,
     "directory": "/etc/drydock/maintenance",
     "state_directory": "/var/lib/drydock/maintenance",
+    "log_directory": "/var/log/drydock",
     "registry": {"socket": "/run/registry-a.sock"},
     "redis": {},
     "redis_password_file": "/etc/drydock/maintenance/redis.password",
@@ -71,11 +72,9 @@ RULES: dict[str, tuple[Any, list[str]]] = {
         [{**RULE, "keep_newst": 1}],
         ["Rule 1 of registry_maintenance_retention has the key 'keep_newst', which is none"],
     ),
-    "when it was pulled": (
-        [{**RULE, "keep_pulled_within_days": 1}],
-        [
-            "Rule 1 of registry_maintenance_retention has the key 'keep_pulled_within_days': when an image was pulled is not"
-        ],
+    "pulled within no days": (
+        [{**RULE, "keep_pulled_within_days": 0}],
+        ["Rule 1 of registry_maintenance_retention has `keep_pulled_within_days: 0`: write a whole number from 1 on"],
     ),
     "a regular expression": (
         [{**RULE, "tags": ["^v[0-9]+$"]}],
@@ -203,6 +202,15 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "a negative wait": ({"wait_hours": -1}, "registry_maintenance_wait_hours is -1"),
     "YAML's sexagesimal number": ({"time": 197}, "registry_maintenance_time is 197: write hour and minute in quotes"),
     "no hour": ({"time": "24:00"}, "registry_maintenance_time is '24:00'"),
+    "pulls that nobody notes": (
+        {"retention": [{"repositories": ["**"], "keep_pulled_within_days": 30}], "log_directory": ""},
+        "registry_maintenance_retention has keep_pulled_within_days, but registry_maintenance_log_directory is empty",
+    ),
+    "pulls of a bucket": (
+        {**BUCKET, "retention": [{"repositories": ["**"], "keep_pulled_within_days": 30}]},
+        "registry_maintenance_retention has keep_pulled_within_days, but the images are in a bucket",
+    ),
+    "a relative path of logs": ({"log_directory": "log"}, "registry_maintenance_log_directory is 'log': write an"),
     "a relative path": ({"directory": "etc"}, "registry_maintenance_directory is 'etc': write an absolute path."),
 }
 
@@ -223,6 +231,8 @@ def test_settings_that_cannot_work(settings: dict[str, Any], said: str) -> None:
         {"sharers": ["registry-2"]},
         {**BUCKET, "sharers": ["registry-2"]},
         {"daily": ["retention"], "retention": [RULE]},
+        {"retention": [{"repositories": ["**"], "keep_pulled_within_days": 30}]},
+        {"log_directory": ""},
         {"wait_hours": "0", "second_look_seconds": 0, "time": "00:00"},
         # For the argument specification to say.
         {"second_look_seconds": "soon"},
@@ -237,6 +247,7 @@ def test_the_program_is_told_of_a_folder() -> None:
     assert maintenance.configuration({**SETTINGS, "retention": rules}) == {
         "storage": {"folder": "/srv/images"},
         "state_directory": "/var/lib/drydock/maintenance",
+        "log_directory": "/var/log/drydock",
         "registry": {"socket": "/run/registry-a.sock"},
         "redis": None,
         "retention": [RULE],

@@ -39,6 +39,8 @@ SETTINGS: dict[str, Any] = {
     "client_networks": ["10.0.0.0/8", "2001:db8::/32", "192.0.2.7"],
     "quotas": [{"repositories": ["team-a/**"], "quota_gib": 0.5}, {"namespaces": ["home/*", "team-b"], "quota_gib": 5}],
     "storage_report": "/var/lib/drydock/maintenance/report.json",
+    "log_directory": "/var/log/drydock",
+    "audit_days": 90,
     "immutable_tags": [{"repositories": ["**"], "tags": ["*"], "except_tags": ["latest", "dev-*"]}],
     "cors_origins": ["https://ui.example.com", "http://localhost:8080", "https://[2001:db8::1]:8443"],
 }
@@ -215,6 +217,10 @@ def test_good_settings_have_no_problems(settings: dict[str, Any]) -> None:
                 ({"namespaces": ["b"], "quota_gib": float("nan")}, ("quota_gib of entry 2", "above 0")),
             )
         ),
+        ({"log_directory": "/var/log/dry dock"}, ("registry_proxy_log_directory", "absolute path", "/var/log/drydock")),
+        ({"log_directory": "logs"}, ("registry_proxy_log_directory", "absolute path")),
+        ({"log_directory": "/log"}, ("registry_proxy_log_directory", "of its own")),
+        ({"audit_days": 0}, ("registry_proxy_audit_days is 0", "from 1 on")),
         ({"storage_report": ""}, ("registry_proxy_quotas has quotas", "registry_maintenance", "ECS")),
         ({"failed_logins_per_second": 1001}, ("registry_proxy_failed_logins_per_second", "1000")),
     ],

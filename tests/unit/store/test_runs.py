@@ -307,6 +307,11 @@ def test_symbolic_links_are_never_followed(tmp_path: Path) -> None:
             {"retention": [{"repositories": ["a"], "keep_newest": 1, "order": "age"}]},
             "order is 'age': write one of pushed, semver, date.",
         ),
+        ({"log_directory": "logs"}, "log_directory: logs is no absolute path"),
+        (
+            {"retention": [{"repositories": ["a"], "keep_pulled_within_days": 0}]},
+            "keep_pulled_within_days is 0: write 1",
+        ),
         ({"registry": {"url": "https://b:port"}}, "registry.url: https://b:port is no address such as https://"),
         ({"registry": {"socket": "/a", "url": "http://b"}}, "registry needs either `socket` or `url`."),
     ],
@@ -323,7 +328,7 @@ def test_a_wrong_configuration_is_one_sentence(
     assert not (tmp_path / "state").exists()
 
 
-def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     place = prepared(tmp_path)
     place.document["second_look_seconds"] = 0
     place.document["retention"].append({"repositories": ["app"], "tags": ["old"], "keep_newest": 1})
@@ -334,6 +339,11 @@ def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
         status = main(["--config", str(file), *words])
         return status, capsys.readouterr().out
 
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    place.document["log_directory"] = str(logs)
+    file.write_text(json.dumps(place.document))
+    monkeypatch.setenv("SUDO_USER", "somebody")
     assert run("validate", "--json")[0] == commands.FINE
     status, screen = run("report")
     assert status == commands.FINE
@@ -355,6 +365,16 @@ def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert "1 tags and 1 images would go" in run("retention")[1]
     assert run("delete", "--tag", "app:1", "--apply")[0] == commands.FINE
     assert run("check", "--digests")[0] == commands.FINE
+    # What has changed something has a line in the audit log.
+    (log,) = logs.glob("audit-*.log")
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [line["event"] for line in lines] == ["collect", "undo", "delete"]
+    assert {line["user"] for line in lines} == {"somebody"}
+    assert {line["status"] for line in lines} == {commands.FINE}
+    assert (lines[0]["run"], lines[0]["links"], lines[0]["blobs"], lines[2]["tags"]) == (taken["run"], 1, 1, 1)
+    log.unlink()
+    logs.rmdir()
+    assert "has no line of this run" in json.loads(run("collect", "--apply", "--json")[1])["problems"][-1]
     (tmp_path / "images/docker/registry/v2/x").write_text("?")
     assert run("check")[0] == commands.FOUND
     place.document["storage"] = {"folder": str(tmp_path / "none")}

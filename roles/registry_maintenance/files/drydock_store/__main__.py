@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections.abc import Sequence
 from typing import Any, NoReturn, TextIO
 
-from drydock_store import commands, screen
+from drydock_store import audit, commands, screen
 from drydock_store.config import Config, ConfigError, load, store_of
 from drydock_store.layout import is_digest
 from drydock_store.memory import Memory
@@ -79,6 +80,11 @@ def _run(asked: argparse.Namespace, settings: Config) -> commands.Outcome:
         problem = f"state_directory: nothing was remembered in {settings.state_directory}, since the disk is full."
         result["problems"] = [*result["problems"], problem]
         status = status or commands.UNFINISHED
+    if result.get("applied") and settings.log_directory:
+        now = time.time()
+        told = audit.line(asked.command, result, status, now, audit.who(os.environ))
+        problem = audit.record(settings.log_directory, told, now)
+        result["problems"] = [*result["problems"], *([problem] if problem else [])]
     return result, status
 
 

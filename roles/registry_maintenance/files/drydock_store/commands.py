@@ -38,6 +38,7 @@ def report(store: Store, memory: Memory, settings: Config) -> Outcome:
     found = change.look()
     going = _plan(found, memory, settings)
     memory.keep_seen()
+    memory.learn_pulls(settings.log_directory, found)
     result = figures(store, found, memory.report, sum(size for _name, size in going["blobs"]))
     memory.keep_report(
         {
@@ -48,6 +49,9 @@ def report(store: Store, memory: Memory, settings: Config) -> Outcome:
     )
     answer = {"command": "report", "time": iso(found.time), "problems": [], **result}
     memory.publish(answer)
+    if settings.log_directory:
+        # Apart from what nginx reads for quotas: of each tag, it may be much.
+        answer["pulls"] = memory.pulls.figures(found)
     return answer, FINE
 
 
@@ -67,11 +71,16 @@ def apply_retention(
     store: Store, memory: Memory, settings: Config, *, apply: bool, pause: Pause = time.sleep
 ) -> Outcome:
     """Remove what the rules do not keep."""
+
+    def by_rules(found: Inventory) -> Removal:
+        memory.learn_pulls(settings.log_directory, found)
+        return retention.by_rules(found, settings.retention, memory.untagged, memory.pulls)
+
     return _remove(
         store,
         memory,
         settings,
-        lambda found: retention.by_rules(found, settings.retention, memory.untagged),
+        by_rules,
         apply,
         pause,
     )

@@ -26,6 +26,8 @@ class Config:
 
     storage: Mapping[str, Any]
     state_directory: str
+    # Where nginx notes pulls, and its audit log is; empty where there is neither.
+    log_directory: str = ""
     registry: Optional[Mapping[str, str]] = None
     redis: Optional[Mapping[str, Any]] = None
     retention: tuple[Rule, ...] = ()
@@ -44,6 +46,7 @@ class Config:
 _KEYS = {
     "storage": dict,
     "state_directory": str,
+    "log_directory": str,
     "registry": dict,
     "redis": dict,
     "retention": list,
@@ -69,6 +72,7 @@ _RULE = {
     "keep_tags": list,
     "keep_newest": int,
     "keep_pushed_within_days": int,
+    "keep_pulled_within_days": int,
     "order": str,
     "untagged_after_days": int,
 }
@@ -96,6 +100,8 @@ def config(document: Any) -> Config:
     _check_storage(given["storage"])
     if not given["state_directory"].startswith("/"):
         raise ConfigError(f"state_directory: {given['state_directory']} is no absolute path: begin it with /.")
+    if given.get("log_directory", "/")[:1] not in ("", "/"):
+        raise ConfigError(f"log_directory: {given['log_directory']} is no absolute path: begin it with /.")
     registry = given.get("registry")
     if registry is not None:
         registry = _checked("registry", registry, _REGISTRY)
@@ -159,7 +165,7 @@ def _rule(where: str, document: Any) -> Rule:
             if key == "repositories" and not _REPOSITORY_PATTERN.fullmatch(pattern):
                 raise ConfigError(f"{where}: {pattern!r} can fit no repository's name: write one such as 'team-a/*'.")
         given[key] = tuple(given.get(key, ()))
-    for key in ("keep_newest", "keep_pushed_within_days"):
+    for key in ("keep_newest", "keep_pushed_within_days", "keep_pulled_within_days"):
         if given.get(key, 1) < 1:
             raise ConfigError(f"{where}: {key} is {given[key]}: write 1 or more, or leave it out.")
     if given.get("untagged_after_days", 0) < 0:
@@ -172,7 +178,8 @@ def _rule(where: str, document: Any) -> Rule:
     rule = Rule(**given)
     if not rule.decides and rule.untagged_after_days is None:
         raise ConfigError(
-            f"{where} says what to keep of nothing: set keep_tags, keep_newest, keep_pushed_within_days or untagged_after_days."
+            f"{where} says what to keep of nothing: set keep_tags, keep_newest, keep_pushed_within_days, keep_pulled_within_days or "
+            "untagged_after_days."
         )
     return rule
 

@@ -10,10 +10,14 @@ import json
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Optional
+from typing import TYPE_CHECKING, Any, Optional
 
 from drydock_store.manifests import Manifest, as_line, from_lines
+from drydock_store.pulls import Pulls, remove_read
 from drydock_store.store import FULL, StoreError
+
+if TYPE_CHECKING:
+    from drydock_store.inventory import Inventory
 
 
 class Memory:
@@ -28,6 +32,7 @@ class Memory:
         self.unreferenced: dict[str, float] = {}
         self.untagged: dict[str, float] = {}
         self.report: Optional[dict[str, Any]] = None
+        self.pulls = Pulls()
         # Whether something could not be written since the disk is full: a collection has to go on, or the disk stays so.
         self.full = False
         self._read()
@@ -40,6 +45,7 @@ class Memory:
         self.unreferenced = kept.get("unreferenced", {})
         self.untagged = kept.get("untagged", {})
         self.report = self._json("report").get("report")
+        self.pulls = Pulls.remembered(self._json("pulls").get("pulls", {}))
 
     def _checked(self, name: str) -> str:
         """Return a file's content, or nothing unless it is exactly what was written."""
@@ -88,6 +94,19 @@ class Memory:
             "seen",
             json.dumps({"storage": self._storage, "unreferenced": self.unreferenced, "untagged": self.untagged}),
         )
+
+    def learn_pulls(self, directory: str, found: Inventory) -> None:
+        """Read what nginx has noted since the last time, and remove what was read once it is remembered."""
+        if not directory:
+            return
+        try:
+            self.pulls.learn(Path(directory), found.time)
+            self.pulls.forget(found)
+            self._write("pulls", json.dumps({"storage": self._storage, "pulls": self.pulls.to_remember()}))
+            if not self.full:
+                remove_read(self.pulls, Path(directory), found.time)
+        except OSError as error:
+            raise StoreError(f"log_directory: {directory} cannot be read ({error.strerror}).") from error
 
     def keep_report(self, report: dict[str, Any]) -> None:
         """Write the figures that the next report compares with."""

@@ -13,6 +13,7 @@ from typing import NamedTuple, Optional
 
 from drydock_store.inventory import Inventory, Repository, Tagged
 from drydock_store.layout import attached_to, repository_matches
+from drydock_store.pulls import Pulls
 
 ORDERS = ("pushed", "semver", "date")
 DAY = 86400
@@ -32,13 +33,15 @@ class Rule:
     keep_tags: tuple[str, ...] = ()
     keep_newest: Optional[int] = None
     keep_pushed_within_days: Optional[int] = None
+    keep_pulled_within_days: Optional[int] = None
     order: str = "pushed"
     untagged_after_days: Optional[int] = None
 
     @property
     def decides(self) -> bool:
         """Tell whether it says anything about tags."""
-        return bool(self.keep_tags) or self.keep_newest is not None or self.keep_pushed_within_days is not None
+        kept_within = self.keep_pushed_within_days is not None or self.keep_pulled_within_days is not None
+        return bool(self.keep_tags) or self.keep_newest is not None or kept_within
 
     def names(self, repository: str) -> bool:
         """Tell whether it is about a repository."""
@@ -114,9 +117,35 @@ def _kept(rule: Rule, tags: Mapping[str, Tagged], now: float) -> set[str]:
     return kept | {tag for tag in ranks if tags[tag].digest in newest}
 
 
-def by_rules(found: Inventory, rules: Sequence[Rule], untagged: dict[str, float]) -> Removal:
-    """Return what goes by the rules. Since when an image has no tag is noted in the last argument."""
-    removal = Removal()
+def _pulled(rule: Rule, found: Inventory, name: str, about: Iterable[str], pulls: Optional[Pulls]) -> set[str]:
+    """Return the tags that a rule keeps since they were pulled lately. As long as nobody can know, all were."""
+    if rule.keep_pulled_within_days is None:
+        return set()
+    begin = found.time - rule.keep_pulled_within_days * DAY
+    if pulls is None or not pulls.since or pulls.since > begin:
+        return set(about)
+    repository = found.repositories[name]
+    return {tag for tag in about if (pulls.of_tag(name, repository, tag)[0] or 0) > begin}
+
+
+def _unknown_pulls(found: Inventory, rules: Sequence[Rule], pulls: Optional[Pulls]) -> Iterable[str]:
+    for number, rule in enumerate(rules, 1):
+        days = rule.keep_pulled_within_days
+        since = pulls.since if pulls else 0
+        if days is not None and (not since or since > found.time - days * DAY):
+            known = (
+                f"pulls have been noted for {(found.time - since) / DAY:.0f} days"
+                if since
+                else "nothing notes pulls yet"
+            )
+            yield f"Rule {number} keeps all its tags so far: it asks for {days} days, and {known}."
+
+
+def by_rules(
+    found: Inventory, rules: Sequence[Rule], untagged: dict[str, float], pulls: Optional[Pulls] = None
+) -> Removal:
+    """Return what goes by the rules. Since when an image has no tag is noted in `untagged`."""
+    removal = Removal(problems=list(_unknown_pulls(found, rules, pulls)))
     seen: dict[str, float] = {}
     for name, repository in sorted(found.repositories.items()):
         of_repository = [(number, rule) for number, rule in enumerate(rules, 1) if rule.names(name)]
@@ -138,7 +167,7 @@ def by_rules(found: Inventory, rules: Sequence[Rule], untagged: dict[str, float]
         for number, rule in of_repository:
             about = ours.get(number, {})
             if rule.decides:
-                kept = _kept(rule, about, found.time)
+                kept = _kept(rule, about, found.time) | _pulled(rule, found, name, about, pulls)
                 tags.update({tag: f"rule {number} does not keep it" for tag in about if tag not in kept})
         images: dict[str, str] = {}
         number, rule = of_repository[0]

@@ -54,15 +54,23 @@ def _report(result: dict[str, Any]) -> list[str]:
         ),
     ]
     rows = sorted(result["repositories"].items(), key=lambda row: -row[1]["size"])
+    pulls = result.get("pulls") or {"since": None, "repositories": {}}
+    if pulls["since"]:
+        never = totals["tags"] - sum(len(one["tags"]) for one in pulls["repositories"].values())
+        lines.append(f"{never} of the tags were not pulled since {pulls['since'][:10]}, when that was first noted.")
     if rows:
         width = max(len(name) for name, *_rest in rows[:_LINES])
         lines += [
             "",
-            f"{'repository':{width}}  {'tags':>6} {'images':>6} {'size':>11} {'alone':>11} {'growth':>11}  newest",
+            (
+                f"{'repository':{width}}  {'tags':>6} {'images':>6} {'size':>11} {'alone':>11} {'growth':>11}  "
+                f"{'newest':10}  {'pulled':10}  this month"
+            ),
         ]
         lines += [
             f"{name:{width}}  {row['tags']:>6} {row['images']:>6} {size(row['size']):>11} {size(row['alone']):>11} "
-            f"{'' if row['growth'] is None else size(row['growth']):>11}  {(row['newest'] or '')[:10]}"
+            f"{'' if row['growth'] is None else size(row['growth']):>11}  {(row['newest'] or '')[:10]:10}  "
+            f"{_pulled(pulls, name)}"
             for name, row in rows[:_LINES]
         ]
         lines += _more(len(rows))
@@ -70,6 +78,11 @@ def _report(result: dict[str, Any]) -> list[str]:
         lines += ["", "Largest images:"]
         lines += [f"  {one['repository']}:{one['tag']}  {size(one['size'])}" for one in result["largest"]]
     return lines
+
+
+def _pulled(pulls: dict[str, Any], name: str) -> str:
+    of = pulls["repositories"].get(name)
+    return f"{of['last'][:10]}  {of['this_month']:>10}" if of else f"{'never' if pulls['since'] else '':10}  {'':>10}"
 
 
 def _check(result: dict[str, Any]) -> list[str]:
