@@ -219,7 +219,7 @@ _value:
           description: The name.
           type: str
         access:
-          description: V(pull), V(create), V(push) or V(admin); empty without rights.
+          description: V(pull), V(create), V(push), V(admin) or V(metrics); empty without rights.
           type: str
         repositories:
           description: Where.

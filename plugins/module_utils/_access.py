@@ -13,8 +13,8 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-# Each includes those before it.
-ACCESS_WORDS = ("pull", "create", "push", "admin")
+# Each includes those before it, but `metrics`, which is a right of its own.
+ACCESS_WORDS = ("pull", "create", "push", "admin", "metrics")
 DEFAULT_ACCESS = "push"
 EVERYTHING = "**"
 # The longest name of a repository.

@@ -140,8 +140,9 @@ _ORIGIN = re.compile(r"(https?)://([a-z0-9]([a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:]+\]
 def _client_problems(settings: Mapping[str, Any]) -> list[str]:
     """What is wrong with who may connect, and from which web pages."""
     problems = [
-        f"registry_proxy_client_networks has `{network}`, which is no network; write it as 10.0.0.0/16, without host bits."
-        for network in settings["client_networks"]
+        f"registry_proxy_{name} has `{network}`, which is no network; write it as 10.0.0.0/16, without host bits."
+        for name in ("client_networks", "metrics_networks")
+        for network in settings[name]
         if not _is_network(network)
     ]
     for origin in settings["cors_origins"]:

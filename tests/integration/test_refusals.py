@@ -116,7 +116,7 @@ def cases() -> dict[str, Case]:
                 ("registry_auth_users", "ann:bob", "colon"),
                 ("registry_auth_users", "eve", "empty"),
                 ("registry_auth_users", "lou", "72"),
-                ("wim", "write", "pull, create, push or admin"),
+                ("wim", "write", "pull, create, push, admin or metrics"),
                 ("pat", "Team/*", "upper-case"),
                 ("registry_tls_domain", "https"),
                 ("registry_proxy_https_port", "65535"),

@@ -85,6 +85,11 @@ const CATALOG = {
     parameters: ['n', 'last'],
 };
 
+// The metrics are of the registry's host.
+const METRICS = {
+    rights: {GET: 'metrics', HEAD: 'metrics'},
+    parameters: [],
+};
 // What nginx answers itself: which repositories the user may pull; how it is, for those who run it.
 const LIST = {
     rights: {GET: 'login', HEAD: 'login'},
@@ -102,6 +107,7 @@ const ALONE = {
     '/v2/_catalog': CATALOG,
     '/v2/_drydock/repositories/list': LIST,
     '/v2/_drydock/registry/state': STATE,
+    '/metrics': METRICS,
 };
 
 function isName(text) {
@@ -162,7 +168,8 @@ function has(object, key) {
 
 // ---- The rules: access.json
 
-const RANK = {pull: 1, create: 2, push: 3, admin: 4};
+// Each includes those before it, but that `metrics` is for these alone, and for admins of everything.
+const RANK = {metrics: 0, pull: 1, create: 2, push: 3, admin: 4};
 
 // `*` stands for anything within one part of a name, `**` for one or more parts, and alone for every name.
 function matches(pattern, repository) {
@@ -236,9 +243,12 @@ function userMay(rules, user, right, repository) {
     }
     if (right === 'catalog') {
         // The catalog names all repositories.
-        return anyOf(repositories, (pattern) => pattern === '**');
+        return own.access !== 'metrics' && anyOf(repositories, (pattern) => pattern === '**');
     }
-    if (right === 'operate') {
+    if (right === 'metrics' && own.access === 'metrics') {
+        return true;
+    }
+    if (right === 'operate' || right === 'metrics') {
         return own.access === 'admin' && anyOf(repositories, (pattern) => pattern === '**');
     }
     // Logging in takes nothing away: what nobody may pull, everybody may.

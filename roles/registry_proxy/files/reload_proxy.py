@@ -50,6 +50,7 @@ READ_AT_LOAD = (
     (CONFIGURATION, "nginx.conf"),
     (CONFIGURATION, "access.js"),
     (CONFIGURATION, "passwords.js"),
+    (CONFIGURATION, "metrics.js"),
     (CONFIGURATION, "client-ca.crt"),
     (CONFIGURATION, "client.crl"),
     (AUTH, "access.json"),
@@ -170,8 +171,11 @@ def rules_problem(text: bytes) -> str:
     if anonymous is not None and not has_repositories(anonymous):
         return "has to have `anonymous` null, or an object with a list of repositories"
     for name, user in rules["users"].items():
-        if not has_repositories(user) or user.get("access") not in ("pull", "create", "push", "admin"):
-            return f"has to give the user {json.dumps(name)} an access, pull, create, push or admin, and a list of repositories"
+        if not has_repositories(user) or user.get("access") not in ("pull", "create", "push", "admin", "metrics"):
+            return (
+                f"has to give the user {json.dumps(name)} an access, pull, create, push, admin or metrics, "
+                "and a list of repositories"
+            )
     return ""
 
 

@@ -57,8 +57,8 @@ def test_bad_patterns(pattern: object, words: str) -> None:
 @pytest.mark.parametrize(
     ("user", "words"),
     [
-        ({"access": "write"}, "'write': write pull, create, push or admin"),
-        ({"access": "Admin"}, "'Admin': write pull, create, push or admin"),
+        ({"access": "write"}, "'write': write pull, create, push, admin or metrics"),
+        ({"access": "Admin"}, "'Admin': write pull, create, push, admin or metrics"),
         ({"access": ""}, "'': write"),
         ({"access": True}, "True: write"),
         ({"access": None}, "None: write"),

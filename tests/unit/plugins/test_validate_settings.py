@@ -267,6 +267,7 @@ def test_the_roles_of_a_host_before_any_look(tmp_path: Path) -> None:
                         "registry_server",
                         "registry_proxy",
                         "registry_maintenance",
+                        "registry_metrics",
                     ]
                 },
                 "register": "found",

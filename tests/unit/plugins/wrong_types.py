@@ -33,6 +33,7 @@ ON_HOSTS = (
     "registry_server",
     "registry_proxy",
     "registry_maintenance",
+    "registry_metrics",
 )
 LOADER = DataLoader()
 
