@@ -1158,18 +1158,6 @@ def test_errors_are_the_apis_while_no_registry_answers(site: Site, layers: dict[
         site.start_recorder()
 
 
-def test_removed_user_is_out(site: Site) -> None:
-    site.settings["registry_auth_users"] = [user for user in USERS if user["name"] != "bob"]
-    with site.connect() as client:
-        assert client.ask("/v2/team-b/app/tags/list", headers=site.auth("bob")).status == 200
-        changed = site.deploy("--tags=users,proxy").changed
-        assert "drydock.registry.registry_proxy : apply | Reload nginx if its files changed" in changed
-        assert client.ask("/v2/team-b/app/tags/list", headers=site.auth("bob")).status in {0, 401}
-    assert site.code("/v2/team-b/app/tags/list", user="bob") == 401
-    assert site.code("/v2/", user="alice") == 200
-    site.settings["registry_auth_users"] = USERS
-
-
 def test_reload_program_keeps_what_works(site: Site) -> None:
     path = "/etc/drydock/auth/access.json"
     before = site.host("cat", path).stdout
@@ -1366,6 +1354,21 @@ def test_full_disk_under_the_log_stops_nobody_and_the_loss_is_told(site: Site, m
     finally:
         site.host("umount", LOGS)
         restart(site)
+
+
+# ---- A user who goes -----------------------------------------------------------------------------------------------
+
+
+def test_removed_user_is_out(site: Site) -> None:
+    site.settings["registry_auth_users"] = [user for user in USERS if user["name"] != "bob"]
+    with site.connect() as client:
+        assert client.ask("/v2/team-b/app/tags/list", headers=site.auth("bob")).status == 200
+        changed = site.deploy("--tags=users,proxy").changed
+        assert "drydock.registry.registry_proxy : apply | Reload nginx if its files changed" in changed
+        assert client.ask("/v2/team-b/app/tags/list", headers=site.auth("bob")).status in {0, 401}
+    assert site.code("/v2/team-b/app/tags/list", user="bob") == 401
+    assert site.code("/v2/", user="alice") == 200
+    site.settings["registry_auth_users"] = USERS
 
 
 # ---- TLS -----------------------------------------------------------------------------------------------------------
