@@ -13,6 +13,7 @@ READ_AT_LOAD = (
     "nginx.conf",
     "access.js",
     "passwords.js",
+    "metrics.js",
     "client-ca.crt",
     "client.crl",
     "access.json",

@@ -108,6 +108,7 @@ IDENTITY = (
     "/var/lib/amazon",
     "/var/lib/dbus/machine-id",
     "/var/lib/systemd/random-seed",
+    "/var/log/drydock",
     "/var/log/journal/*",
     "/var/log/cloud-init*.log",
 )
