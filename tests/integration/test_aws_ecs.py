@@ -983,7 +983,7 @@ class TestRendered:
         changes(steps.play(account))
         assert "registry_proxy_files has no tls.key" in steps.refusal(0)
         assert "registry_proxy_image_provider is archive" in steps.refusal(1)
-        assert "registry_proxy_quotas and registry_proxy_storage_report are for hosts" in steps.refusal(2)
+        assert "registry_proxy_metrics_directory are for hosts" in steps.refusal(2)
 
 
 class TestTask:
