@@ -54,15 +54,21 @@ def parsed(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
             yield found
 
 
-def last_lines(directory: Path, count: int, **asked: str) -> list[dict[str, Any]]:
+def last_lines(
+    directory: Path, count: int, *, user: str, repository: str, event: str, since: str
+) -> list[dict[str, Any]]:
     """Return the last lines that are asked for, the newest last. Files that are too old are not opened."""
     found: list[dict[str, Any]] = []
     days = sorted((name[1], path) for path in directory.iterdir() if (name := _FILE.fullmatch(path.name)))
     for day, path in reversed(days):
-        if day < asked["since"][:10] or len(found) >= count:
+        if day < since[:10] or len(found) >= count:
             break
         with path.open(encoding="utf-8", errors="replace") as file:
-            found = [line for line in parsed(file) if wanted(line, **asked)] + found
+            found = [
+                line
+                for line in parsed(file)
+                if wanted(line, user=user, repository=repository, event=event, since=since)
+            ] + found
     return found[-count:]
 
 

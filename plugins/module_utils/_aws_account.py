@@ -180,13 +180,11 @@ def open_account(region: str, deployment: str, zone_role_arn: str = "") -> Accou
                         "aws_session_token": answer["SessionToken"],
                     }
                 made[service] = session.client(service, config=config, **keys)
-            except ClientError as error:
+            except (BotoCoreError, ClientError, ValueError) as error:
                 # Only the role is asked for here; no client asks anything by being made.
-                raise AwsProblem(
-                    f"{error_sentence(error, 'sts')} The trust policy of {zone_role_arn} has to let it in as well."
-                ) from error
-            except (BotoCoreError, ValueError) as error:
-                raise AwsProblem(error_sentence(error, service)) from error
+                refused = isinstance(error, ClientError)
+                more = f" The trust policy of {zone_role_arn} has to let it in as well." if refused else ""
+                raise AwsProblem(error_sentence(error, "sts" if refused else service) + more) from error
         return made[service]
 
     return Account(clients, region, deployment)

@@ -195,7 +195,7 @@ def _service_names(account: Account, options: Mapping[str, Any], found: Mapping[
 
 def _service_of(name: str, region: str) -> str:
     """What a service is called in AWS's documentation, by the name of its endpoint."""
-    before, _, service = name.partition(f".{region}.")
+    before, _region, service = name.partition(f".{region}.")
     return service if "amazonaws" in before.split(".") else ""
 
 
@@ -530,7 +530,7 @@ def _endpoints(account: Account, where: list[dict[str, Any]], found: dict[str, A
             "ours": ours,
             "tags": tags_of(endpoint.get("Tags")),
             # Of all that there are: each table may have another.
-            "route_table_ids": sorted({table for _, each in gateways for table in each.get("RouteTableIds", [])}),
+            "route_table_ids": sorted({table for _ours, each in gateways for table in each.get("RouteTableIds", [])}),
         }
 
 

@@ -171,7 +171,7 @@ def listed_files(page: bytes) -> list[tuple[str, str]]:
     found = []
     for link in LINK.findall(text):
         parts = urlsplit(html.unescape(link))
-        kind, _, digest = parts.fragment.partition("=")
+        kind, _sign, digest = parts.fragment.partition("=")
         found.append((unquote(parts.path.rpartition("/")[2]), digest if kind == "sha256" else ""))
     return found
 
@@ -179,7 +179,7 @@ def listed_files(page: bytes) -> list[tuple[str, str]]:
 def fits_hosts(name: str, version: str) -> bool:
     """Tell whether a file is a built package of this version that a host could install."""
     try:
-        _, built, _, tags = parse_wheel_filename(name)
+        _name, built, _build, tags = parse_wheel_filename(name)
         return built == Version(version) and any(_fits_host(tag) for tag in tags)
     except (InvalidWheelFilename, InvalidVersion):
         return False
@@ -208,13 +208,13 @@ def with_hashes(
     for pin in pins:
         hashes = list(known.get(pin, ()))
         if not hashes:
-            name, _, version = pin.partition("==")
+            name, _sign, version = pin.partition("==")
             files = [(file, digest) for file, digest in listed_files(ask(name)) if fits_hosts(file, version)]
             if not files:
                 raise BundleProblem(f"The index has no built package of {pin} for hosts of Linux.")
-            if not all(SHA256.fullmatch(digest) for _, digest in files):
+            if not all(SHA256.fullmatch(digest) for _file, digest in files):
                 raise BundleProblem(f"The index does not say the SHA-256 of {files[0][0]}.")
-            hashes = sorted({digest for _, digest in files})
+            hashes = sorted({digest for _file, digest in files})
         found[pin] = hashes
     return found
 

@@ -720,9 +720,9 @@ def test_an_image_is_pulled(deployment: Blobs) -> None:
     deployment.host("docker", "pull", image)
 
 
-def test_nginx_sees_what_it_needs_and_writes_nothing(deployment: Blobs) -> None:
+def test_nginx_sees_what_it_needs_and_writes_its_log(deployment: Blobs) -> None:
     mounts = json.loads(deployment.host("docker", "inspect", "--format={{json .Mounts}}", "drydock-proxy").stdout)
-    assert not any(one["RW"] for one in mounts)
+    assert {one["Source"] for one in mounts if one["RW"]} == {"/var/log/drydock"}
     needed = (
         "/etc/drydock/proxy",
         "/etc/drydock/tls",
@@ -730,7 +730,8 @@ def test_nginx_sees_what_it_needs_and_writes_nothing(deployment: Blobs) -> None:
         "/var/lib/drydock/sockets",
         "/var/lib/drydock/passwords",
     )
-    assert {one["Source"] for one in mounts} == {*needed, "/var/lib/drydock/registry"}
+    stored = ("/var/lib/drydock/registry", "/var/lib/drydock/maintenance", "/var/log/drydock")
+    assert {one["Source"] for one in mounts} == {*needed, *stored}
 
 
 def test_another_name_is_one_switch(deployment: Blobs) -> None:
