@@ -448,9 +448,15 @@ function isTagOf(condition, digest) {
 }
 
 // Which of nginx's own ways a request takes; none where a registry alone can answer. A body is not nginx's to read.
-function wayOf(asked, read, blob) {
+function wayOf(asked, read, blob, turn) {
+    if (turn) {
+        return 'turn';
+    }
     if (asked.method !== 'GET' && asked.method !== 'HEAD') {
         return '';
+    }
+    if (read.route.answer) {
+        return 'own_answer';
     }
     if (read.route.root) {
         return 'root';
@@ -528,11 +534,8 @@ function decide(asked, who) {
     if (!may(right, read.repository)) {
         return refuse(403, 'DENIED', NOT_ALLOWED);
     }
-    if (read.route.answer) {
-        const part = readPart(parameters);
-        return part
-            ? {status: 200, error: '', uri: read.path, answer: JSON.stringify({what: read.route.answer, part: part})}
-            : refuse(400, 'UNSUPPORTED', 'n is a number from 1 to ' + LONGEST_PAGE + ', and last the name of a repository');
+    if (read.route.answer && !readPart(parameters)) {
+        return refuse(400, 'UNSUPPORTED', 'n is a number from 1 to ' + LONGEST_PAGE + ', and last the name of a repository');
     }
     if (has(parameters, 'mount') || has(parameters, 'from')) {
         // To mount a blob is to read it from another repository. Without the two, the registry starts an ordinary upload.
@@ -546,7 +549,6 @@ function decide(asked, who) {
         }
     }
     const blob = read.route.blob && asked.method !== 'DELETE' ? blobFiles(read) : null;
-    const way = wayOf(asked, read, blob);
     const tag = read.route.manifest && asked.method === 'PUT' ? lastPart(read.path) : '';
     // What is pushed by its digest is what it is, and moves no tag.
     const tagged = TAG.test(tag);
@@ -561,7 +563,7 @@ function decide(asked, who) {
         error: '',
         uri: read.path + writeQuery(parameters),
         upload: !!read.route.upload,
-        way: way,
+        way: wayOf(asked, read, blob, turn),
         blob: blob,
         turn: turn ? read.repository + ':' + tag : '',
         moves: turn && !once,
@@ -717,7 +719,6 @@ function judge(r) {
     variables.tag_turn = decision.turn || '';
     variables.tag_moves = decision.moves ? 'yes' : '';
     variables.quota_repository = decision.grows || '';
-    variables.own_answer = decision.answer || '';
     variables.registry_accept = accept(r);
     variables.registry_content_type = contentType(r, decision);
     variables.access_status = String(decision.status);
@@ -1213,17 +1214,18 @@ async function fromCatalog(r, part, wanted) {
 
 // Who asks is who judge() found, and may at least log in; what he may pull is decided for each repository as for a pull.
 async function answerItself(r) {
-    const asked = JSON.parse(r.variables.own_answer);
+    const uri = r.variables.access_uri;
+    const route = readPath(uri).route;
     const rules = r.variables.access_rules_enabled !== 'off' ? checked(access_rules) : null;
     const user = r.variables.access_user;
     const report = lastReport(r);
     r.headersOut['Cache-Control'] = 'no-store';
-    if (asked.what === 'state') {
+    if (route.answer === 'state') {
         const figures = report && {time: report.time, since: report.since, totals: report.totals, largest: report.largest};
         answer(r, {status: 200, error: JSON.stringify({certificate_ends: certificateEnds(r), report: figures}) + '\n'});
         return;
     }
-    const part = asked.part;
+    const part = readPart(readParameters(uri, route.parameters));
     const wanted = (name) => isName(name) && name.indexOf(part.search) >= 0 && userMay(rules, user, 'pull', name);
     // What has no image was begun, or is empty by now.
     const holds = (name) => name > part.last && report.repositories[name].images !== 0;
