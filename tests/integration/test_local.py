@@ -289,7 +289,7 @@ def test_the_right_password_does_get_in(registry: Registry) -> None:
     assert (status, headers["docker-distribution-api-version"]) == (200, "registry/2.0")
 
 
-@pytest.mark.parametrize("path", ["/", "/v1/", "/debug/health", "/metrics", "/V2/_catalog", "/healthz/x"])
+@pytest.mark.parametrize("path", ["/v1/", "/debug/health", "/metrics", "/V2/_catalog", "/healthz/x"])
 def test_nothing_else_is_served(registry: Registry, path: str) -> None:
     for login in (None, registry.login):
         assert request(registry, path, login=login)[0] == 404
