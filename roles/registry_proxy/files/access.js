@@ -918,6 +918,8 @@ const LONGEST_NOTE = 300;
 const DAY = 24 * 60 * 60 * 1000;
 // In memory, and its length is what counts.
 const LOST = '/tmp/audit-lost';
+// Followed by the day on which the oldest files were removed. Today's file says nothing of it: others may have made it.
+const REMOVED = '/tmp/audit-removed-';
 
 // What a request was to whoever asks later who changed what; null where it changed nothing and was not refused.
 function auditedEvent(told) {
@@ -1024,8 +1026,9 @@ function writeAudit(r, line) {
     const lost = takeLost(variables.pid);
     const told = lost > 0 ? JSON.stringify({time: variables.time_iso8601, event: 'lost', count: lost}) + '\n' : '';
     try {
-        if (directory && !exists(path)) {
+        if (directory && !exists(REMOVED + today)) {
             removeOldLogs(directory, today, Number(variables.audit_days));
+            fs.writeFileSync(REMOVED + today, '');
         }
         // What was lost may have left half a line. One call for all: other processes write here as well.
         fs.appendFileSync(path, (told ? '\n' : '') + told + line, {mode: 0o640});
