@@ -153,8 +153,7 @@ def pinned(names: Sequence[str], look: Callable[[str], Optional[Package]] = inst
 
 # Where pip itself looks unless it is told otherwise, and the answers that an index may give:
 # https://packaging.python.org/en/latest/specifications/simple-repository-api/
-SIMPLE = "simple"
-PYPI = f"https://pypi.org/{SIMPLE}"
+PYPI = "https://pypi.org/simple"
 ACCEPTED = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.1"
 LINK = re.compile(r"""<a\s[^>]*?href\s*=\s*["']([^"']+)["']""", re.IGNORECASE)
 SHA256 = re.compile("[0-9a-f]{64}")

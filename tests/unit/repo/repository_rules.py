@@ -60,6 +60,8 @@ PACKAGE_MIRROR = re.compile(
     |\bpypi\.org/simple""",
     re.VERBOSE,
 )
+# Where pip looks when it is told nothing: the file of a fleet's bundle has to know it as pip does.
+DEFAULT_INDEX = "plugins/module_utils/_configuration_bundle.py"
 TASKS_FROM_EXTENSION = re.compile(r"""tasks_from\s*[:=]\s*["']?[^\s"'#]+\.ya?ml\b""")
 
 
@@ -624,7 +626,8 @@ def nothing_names_a_machine(root: Path) -> Iterator[str]:
     for path, text in text_files(root):
         for number, line in enumerate(text.splitlines(), 1):
             for pattern, what in ((MACHINE_PATH, "a path of one machine"), (PACKAGE_MIRROR, "a package mirror")):
-                if match := pattern.search(line):
+                match = pattern.search(line)
+                if match and (pattern is MACHINE_PATH or name(path, root) != DEFAULT_INDEX):
                     yield f"{name(path, root)}:{number}: {match.group()!r} is {what}."
 
 

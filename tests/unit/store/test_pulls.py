@@ -128,6 +128,17 @@ def test_pulled_lately_stays(since: float | None, pulled: dict[str, float], goin
     )
 
 
+def test_what_was_just_pushed_has_had_no_time_to_be_pulled() -> None:
+    found = inventory()
+    found.repository("team/app").tags["2.0"] = Tagged(TWO, NOW - 1 * DAY)
+    rule = {"repositories": ["**"], "keep_pulled_within_days": 10}
+    rules = config({"storage": {"folder": "/x"}, "state_directory": "/x", "retention": [rule]}).retention
+    assert [one.tag for one in by_rules(found, rules, {}, Pulls(NOW - 11 * DAY, "2026-11", {})).tags] == [
+        "1.0",
+        "latest",
+    ]
+
+
 def test_report_says_it(tmp_path: Path) -> None:
     place = folder(tmp_path, log_directory=str(tmp_path))
     push(place.registry, "team/app", "1.0", b"layer")

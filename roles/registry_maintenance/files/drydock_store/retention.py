@@ -118,14 +118,19 @@ def _kept(rule: Rule, tags: Mapping[str, Tagged], now: float) -> set[str]:
 
 
 def _pulled(rule: Rule, found: Inventory, name: str, about: Iterable[str], pulls: Optional[Pulls]) -> set[str]:
-    """Return the tags that a rule keeps since they were pulled lately. As long as nobody can know, all were."""
+    """Return the tags that a rule keeps since they were pulled lately. As long as nobody can know, all were.
+
+    What was pushed lately has not had as long to be pulled, and stays as well.
+    """
     if rule.keep_pulled_within_days is None:
         return set()
     begin = found.time - rule.keep_pulled_within_days * DAY
     if pulls is None or not pulls.since or pulls.since > begin:
         return set(about)
     repository = found.repositories[name]
-    return {tag for tag in about if (pulls.of_tag(name, repository, tag)[0] or 0) > begin}
+    return {
+        tag for tag in about if max(repository.tags[tag].pushed, pulls.of_tag(name, repository, tag)[0] or 0) > begin
+    }
 
 
 def _unknown_pulls(found: Inventory, rules: Sequence[Rule], pulls: Optional[Pulls]) -> Iterable[str]:
