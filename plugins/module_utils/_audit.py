@@ -15,6 +15,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+# The folder is nginx's, and who writes may be root: never through a link, nor for good into a pipe that nobody reads.
+_ADD = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _FILE = re.compile(r"audit-(\d{4}-\d\d-\d\d)\.log")
 _TIME = re.compile(r"\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d)?Z?)?")
 # What a screen shows of a line beside time, event and user, in this order.
@@ -100,7 +102,7 @@ def record(directory: Path, event: str, user: str, at: float, **told: Sequence[s
     text = json.dumps({**about, **{key: value for key, value in told.items() if value}}) + "\n"
     try:
         owner = directory.stat()
-        file = os.open(directory / f"audit-{moment:%Y-%m-%d}.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640)
+        file = os.open(directory / f"audit-{moment:%Y-%m-%d}.log", _ADD, 0o640)
         try:
             # nginx, whose folder it is, goes on writing.
             os.fchown(file, owner.st_uid, owner.st_gid)

@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import json
+import os
 from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
 from ansible_collections.drydock.registry.plugins.module_utils import _audit
+from drydock_store import audit
 
 ASKED = {"user": "", "repository": "", "event": "", "since": ""}
 LINES = {
@@ -88,6 +90,19 @@ def test_a_change_adds_a_line_where_there_is_a_log(tmp_path: Path) -> None:
     ] * 2
     assert _audit.record(tmp_path / "none", "users", "root", at) == ""
     assert "has no line of this change" in _audit.record(log, "users", "root", at)
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe"])
+def test_what_is_no_file_is_never_written(tmp_path: Path, kind: str) -> None:
+    """The folder belongs to nginx, and root would give it whatever a link leads to."""
+    (tmp_path / "shadow").write_text("root")
+    (tmp_path / "shadow").chmod(0o600)
+    log = tmp_path / "audit-2026-11-30.log"
+    log.symlink_to("shadow") if kind == "link" else os.mkfifo(log)
+    at = datetime(2026, 11, 30, tzinfo=timezone.utc).timestamp()
+    assert "has no line of this change" in _audit.record(tmp_path, "users", "root", at)
+    assert "has no line of this run" in audit.record(str(tmp_path), "{}\n", at)
+    assert (tmp_path / "shadow").read_text() == "root"
 
 
 def test_who_became_root() -> None:

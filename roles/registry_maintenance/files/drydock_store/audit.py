@@ -12,6 +12,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+# Never through a link, nor for good into a pipe that nobody reads.
+_ADD = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 # What of an answer is counted, and what is told as it is.
 _COUNTED = ("tags", "images", "links", "blobs", "brought_back")
 _TOLD = ("run", "runs", "files", "size", "undone")
@@ -40,7 +42,7 @@ def record(directory: str, text: str, at: float) -> str:
     """Add a line; says what is wrong where that cannot be done."""
     path = Path(directory) / f"audit-{datetime.fromtimestamp(at, timezone.utc):%Y-%m-%d}.log"
     try:
-        file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640)
+        file = os.open(path, _ADD, 0o640)
         try:
             # By one call: nginx writes here as well.
             os.write(file, text.encode())
