@@ -84,7 +84,8 @@ def _run(asked: argparse.Namespace, settings: Config) -> commands.Outcome:
         now = time.time()
         told = audit.line(asked.command, result, status, now, audit.who(os.environ))
         problem = audit.record(settings.log_directory, told, now)
-        result["problems"] = [*result["problems"], *([problem] if problem else [])]
+        if problem:
+            result["problems"] = [*result["problems"], problem]
     return result, status
 
 

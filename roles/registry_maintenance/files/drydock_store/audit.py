@@ -8,9 +8,10 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
+
+from drydock_store.store import iso
 
 # Never through a link, nor for good into a pipe that nobody reads.
 _ADD = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -28,7 +29,8 @@ def who(environment: Mapping[str, str]) -> str:
 def line(command: str, result: Mapping[str, Any], status: int, at: float, user: str) -> str:
     """Write the line of a run."""
     about: dict[str, Any] = {
-        "time": f"{datetime.fromtimestamp(at, timezone.utc):%Y-%m-%dT%H:%M:%S+00:00}",
+        # As nginx writes it.
+        "time": iso(at).replace("Z", "+00:00"),
         "event": command,
         "user": user,
         "status": status,
@@ -40,7 +42,7 @@ def line(command: str, result: Mapping[str, Any], status: int, at: float, user: 
 
 def record(directory: str, text: str, at: float) -> str:
     """Add a line; says what is wrong where that cannot be done."""
-    path = Path(directory) / f"audit-{datetime.fromtimestamp(at, timezone.utc):%Y-%m-%d}.log"
+    path = Path(directory) / f"audit-{iso(at)[:10]}.log"
     try:
         file = os.open(path, _ADD, 0o640)
         try:

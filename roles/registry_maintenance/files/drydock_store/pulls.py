@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional
 
@@ -23,7 +22,7 @@ _FILE = "pulls-*.log"
 
 
 def _month(at: float) -> str:
-    return f"{datetime.fromtimestamp(at, timezone.utc):%Y-%m}"
+    return iso(at)[:7]
 
 
 @dataclass

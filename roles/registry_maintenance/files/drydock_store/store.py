@@ -38,7 +38,7 @@ class Item(NamedTuple):
 
 
 def iso(at: float) -> str:
-    """Write a time of the storage's clock."""
+    """Write a time, in UTC."""
     return f"{datetime.fromtimestamp(at, timezone.utc):%Y-%m-%dT%H:%M:%SZ}"
 
 
