@@ -11,6 +11,7 @@ from drydock_store import commands
 from drydock_store.config import config
 from drydock_store.inventory import Inventory, Tagged
 from drydock_store.manifests import Manifest
+from drydock_store.pulls import Pulls
 from drydock_store.retention import DAY, by_rules
 
 from tests.unit.store.model import digest_of, done, image, index, push, push_index
@@ -29,7 +30,7 @@ def going(rules: list[dict[str, Any]], tags: dict[str, float], images: dict[str,
         repository.revisions[digest] = NOW - days * DAY
         found.manifests[digest] = Manifest(1, (), (), (), "")
     settings = config({"storage": {"folder": "/x"}, "state_directory": "/x", "retention": rules})
-    return " ".join(one.tag for one in by_rules(found, settings.retention, {}).tags)
+    return " ".join(one.tag for one in by_rules(found, settings.retention, {}, Pulls()).tags)
 
 
 TEAM = {"repositories": ["team/*"]}

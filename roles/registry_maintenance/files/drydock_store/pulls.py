@@ -46,6 +46,10 @@ class Pulls:
         """Return it for the next run."""
         return asdict(self)
 
+    def known_since(self, begin: float) -> bool:
+        """Tell whether nginx has noted pulls since then."""
+        return 0 < self.since <= begin
+
     def learn(self, directory: Path, now: float) -> None:
         """Add what nginx has noted since the last time."""
         month = _month(now)

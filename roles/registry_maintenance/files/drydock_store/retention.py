@@ -117,7 +117,7 @@ def _kept(rule: Rule, tags: Mapping[str, Tagged], now: float) -> set[str]:
     return kept | {tag for tag in ranks if tags[tag].digest in newest}
 
 
-def _pulled(rule: Rule, found: Inventory, name: str, about: Iterable[str], pulls: Optional[Pulls]) -> set[str]:
+def _pulled(rule: Rule, found: Inventory, name: str, about: Iterable[str], pulls: Pulls) -> set[str]:
     """Return the tags that a rule keeps since they were pulled lately. As long as nobody can know, all were.
 
     What was pushed lately has not had as long to be pulled, and stays as well.
@@ -125,7 +125,7 @@ def _pulled(rule: Rule, found: Inventory, name: str, about: Iterable[str], pulls
     if rule.keep_pulled_within_days is None:
         return set()
     begin = found.time - rule.keep_pulled_within_days * DAY
-    if pulls is None or not pulls.since or pulls.since > begin:
+    if not pulls.known_since(begin):
         return set(about)
     repository = found.repositories[name]
     return {
@@ -133,22 +133,16 @@ def _pulled(rule: Rule, found: Inventory, name: str, about: Iterable[str], pulls
     }
 
 
-def _unknown_pulls(found: Inventory, rules: Sequence[Rule], pulls: Optional[Pulls]) -> Iterable[str]:
+def _unknown_pulls(found: Inventory, rules: Sequence[Rule], pulls: Pulls) -> Iterable[str]:
     for number, rule in enumerate(rules, 1):
         days = rule.keep_pulled_within_days
-        since = pulls.since if pulls else 0
-        if days is not None and (not since or since > found.time - days * DAY):
-            known = (
-                f"pulls have been noted for {(found.time - since) / DAY:.0f} days"
-                if since
-                else "nothing notes pulls yet"
-            )
+        if days is not None and not pulls.known_since(found.time - days * DAY):
+            noted = f"pulls have been noted for {(found.time - pulls.since) / DAY:.0f} days"
+            known = noted if pulls.since else "nothing notes pulls yet"
             yield f"Rule {number} keeps all its tags so far: it asks for {days} days, and {known}."
 
 
-def by_rules(
-    found: Inventory, rules: Sequence[Rule], untagged: dict[str, float], pulls: Optional[Pulls] = None
-) -> Removal:
+def by_rules(found: Inventory, rules: Sequence[Rule], untagged: dict[str, float], pulls: Pulls) -> Removal:
     """Return what goes by the rules. Since when an image has no tag is noted in `untagged`."""
     removal = Removal(problems=list(_unknown_pulls(found, rules, pulls)))
     seen: dict[str, float] = {}
