@@ -45,7 +45,7 @@ class Memory:
         self.unreferenced = kept.get("unreferenced", {})
         self.untagged = kept.get("untagged", {})
         self.report = self._json("report").get("report")
-        self.pulls = Pulls.remembered(self._json("pulls").get("pulls", {}))
+        self.pulls = Pulls(**self._json("pulls").get("pulls", {}))
 
     def _checked(self, name: str) -> str:
         """Return a file's content, or nothing unless it is exactly what was written."""
@@ -102,7 +102,7 @@ class Memory:
         try:
             self.pulls.learn(Path(directory), found.time)
             self.pulls.forget(found)
-            self._write("pulls", json.dumps({"storage": self._storage, "pulls": self.pulls.to_remember()}))
+            self._write("pulls", json.dumps({"storage": self._storage, "pulls": vars(self.pulls)}))
             if not self.full:
                 remove_read(self.pulls, Path(directory), found.time)
         except OSError as error:

@@ -6,8 +6,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional
 
@@ -27,7 +26,7 @@ def _month(at: float) -> str:
 
 @dataclass
 class Pulls:
-    """What is known of pulls."""
+    """What is known of pulls, and remembered as it is."""
 
     # Since when nginx notes them; 0 where it does not.
     since: float = 0
@@ -36,15 +35,6 @@ class Pulls:
     read: dict[str, int] = field(default_factory=dict)
     # By repository, and there by what it was asked for, a tag or a digest: when last, and how often in this month.
     of: dict[str, dict[str, tuple[float, int]]] = field(default_factory=dict)
-
-    @classmethod
-    def remembered(cls, kept: Mapping[str, Any]) -> Pulls:
-        """Read what an earlier run has written."""
-        return cls(**kept)
-
-    def to_remember(self) -> dict[str, Any]:
-        """Return it for the next run."""
-        return asdict(self)
 
     def known_since(self, begin: float) -> bool:
         """Tell whether nginx has noted pulls since then."""
@@ -105,17 +95,16 @@ class Pulls:
             led = {tagged.digest for tagged in repository.tags.values()}
             # Platforms are fetched along with their index.
             own = [noted for one, noted in asked.items() if one in repository.tags or one in led]
+            if not own:
+                continue
             tags = {tag: self.of_tag(name, repository, tag) for tag in sorted(repository.tags)}
-            if own:
-                repositories[name] = {
-                    "last": iso(max(at for at, _count in own)),
-                    "this_month": sum(count for _at, count in own),
-                    "tags": {
-                        tag: {"last": iso(at), "this_month": count}
-                        for tag, (at, count) in tags.items()
-                        if at is not None
-                    },
-                }
+            repositories[name] = {
+                "last": iso(max(at for at, _count in own)),
+                "this_month": sum(count for _at, count in own),
+                "tags": {
+                    tag: {"last": iso(at), "this_month": count} for tag, (at, count) in tags.items() if at is not None
+                },
+            }
         return {"since": iso(self.since) if self.since else None, "month": self.month, "repositories": repositories}
 
 
