@@ -37,11 +37,11 @@ def inventory(now: float = NOW) -> Inventory:
     return found
 
 
-def note(logs: Path, *pulls: tuple[float, str, str], name: str = "") -> None:
+def note(logs: Path, *pulls: tuple[float, str, str]) -> None:
     """Write what nginx notes: how many days ago, the method, and what was asked for."""
     for days, method, reference in pulls:
         at = NOW - days * DAY
-        day = name or f"{datetime.fromtimestamp(at, timezone.utc):%Y-%m-%d}"
+        day = f"{datetime.fromtimestamp(at, timezone.utc):%Y-%m-%d}"
         with (logs / f"pulls-{day}.log").open("a") as file:
             file.write(f"{at:.3f} {method} /v2/team/app/manifests/{reference}\n")
 
