@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from fnmatch import fnmatchcase
@@ -66,12 +67,13 @@ def last_lines(
         if day < since[:10] or len(found) >= count:
             break
         with path.open(encoding="utf-8", errors="replace") as file:
-            found = [
+            asked_for = (
                 line
                 for line in parsed(file)
                 if wanted(line, user=user, repository=repository, event=event, since=since)
-            ] + found
-    return found[-count:]
+            )
+            found = [*deque(asked_for, count - len(found)), *found]
+    return found
 
 
 def shown(line: Mapping[str, Any]) -> str:
