@@ -39,14 +39,14 @@ NOTHING_WAITS = {"link_age_seconds": 0, "blob_wait_seconds": 0, "second_look_sec
 # Dollars in Frankfurt for one request of each kind; DELETE is free.
 DEAR, CHEAP = 0.0054 / 1000, 0.00043 / 1000
 KINDS = {
-    "list_objects_v2": "LIST",
-    "list_object_versions": "LIST",
-    "get_object": "GET",
-    "head_object": "GET",
-    "get_bucket_versioning": "GET",
-    "put_object": "PUT, POST",
-    "delete_objects": "PUT, POST",
-    "delete_object": "DELETE",
+    "ListObjectsV2": "LIST",
+    "ListObjectVersions": "LIST",
+    "GetObject": "GET",
+    "HeadObject": "GET",
+    "GetBucketVersioning": "GET",
+    "PutObject": "PUT, POST",
+    "DeleteObjects": "PUT, POST",
+    "DeleteObject": "DELETE",
 }
 
 
@@ -175,7 +175,7 @@ def in_bucket() -> list[tuple[str, ...]]:
         def count(name: str, command: Callable[[Any, Memory], object]) -> None:
             store, requests = store_of(settings), Counter[str]()
             store._client.meta.events.register(  # type: ignore[attr-defined]
-                "before-call.s3", lambda model, **_: requests.update([KINDS[_snake(model.name)]])
+                "before-call.s3", lambda model, **_: requests.update([KINDS[model.name]])
             )
             command(store, Memory(state, settings.storage_name))
             dollars = (requests["LIST"] + requests["PUT, POST"]) * DEAR + requests["GET"] * CHEAP
@@ -191,10 +191,6 @@ def in_bucket() -> list[tuple[str, ...]]:
                 f"collect --apply, {what}", lambda store, memory: commands.collect(store, memory, settings, apply=True)
             )
     return rows
-
-
-def _snake(name: str) -> str:
-    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name).lstrip("_")
 
 
 def measure() -> Iterator[tuple[str, Section, str]]:
