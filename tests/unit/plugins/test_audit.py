@@ -92,6 +92,20 @@ def test_a_change_adds_a_line_where_there_is_a_log(tmp_path: Path) -> None:
     assert "has no line of this change" in _audit.record(log, "users", "root", at)
 
 
+def test_runs_of_ansible_and_of_the_storage_write_alike(tmp_path: Path) -> None:
+    """Hosts run the program without the collection, so each has a writer of its own."""
+    at = datetime(2026, 11, 30, 23, 59, 59, tzinfo=timezone.utc).timestamp()
+    assert _audit.record(tmp_path, "users", "root", at, added=["alice"]) == ""
+    line = audit.line("collect", {"run": "1", "links": ["a", "b"], "blobs": []}, 0, at, "root")
+    assert audit.record(str(tmp_path), line, at) == ""
+    common = {"time": "2026-11-30T23:59:59+00:00", "user": "root"}
+    (log,) = tmp_path.iterdir()
+    assert [json.loads(line) for line in log.read_text().splitlines()] == [
+        {**common, "event": "users", "added": ["alice"]},
+        {**common, "event": "collect", "status": 0, "links": 2, "run": "1"},
+    ]
+
+
 @pytest.mark.parametrize("kind", ["link", "pipe"])
 def test_what_is_no_file_is_never_written(tmp_path: Path, kind: str) -> None:
     """The folder belongs to nginx, and root would give it whatever a link leads to."""
