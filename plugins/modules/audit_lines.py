@@ -47,6 +47,9 @@ attributes:
     support: full
   diff_mode:
     support: none
+  idempotent:
+    description: When run twice in a row with the same arguments, the second run changes nothing.
+    support: full
   platform:
     platforms: posix
 """
