@@ -1,7 +1,7 @@
 # Copyright: The drydock authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The audit log, which nginx writes: a line for each run that has changed the storage."""
+"""The audit log, which nginx writes: a line for each run that is applied, whether it finds something to take or not."""
 
 from __future__ import annotations
 
