@@ -102,6 +102,14 @@ def test_what_is_deleted_is_forgotten(tmp_path: Path) -> None:
     assert memory_in(tmp_path).pulls.of == {}
 
 
+def test_what_is_pushed_and_pulled_during_a_look_is_not_forgotten(tmp_path: Path) -> None:
+    memory = memory_in(tmp_path)
+    note(tmp_path, (-0.01, "GET", "1.0"))
+    memory.learn_pulls(str(tmp_path), Inventory(NOW))
+    assert memory.pulls.figures(Inventory(NOW))["repositories"] == {}
+    assert tags(tmp_path, memory_in(tmp_path), NOW + DAY / 4) == {"1.0": ("11-30", 1)}
+
+
 @pytest.mark.parametrize(
     ("since", "pulled", "going"),
     [

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from drydock_store.inventory import Inventory, Repository
 
 _DAY = 86400
-_LINE = re.compile(rb"(\d+)\.\d+ (GET|HEAD) /v2/([a-z0-9._/-]+)/manifests/([A-Za-z0-9._:-]+)\n")
+_LINE = re.compile(rb"(\d+\.\d+) (GET|HEAD) /v2/([a-z0-9._/-]+)/manifests/([A-Za-z0-9._:-]+)\n")
 _FILE = "pulls-*.log"
 
 
@@ -74,12 +74,13 @@ class Pulls:
         self.since = min(self.since or at, at)
 
     def forget(self, found: Inventory) -> None:
-        """Forget what is not there any more."""
-        self.of = {
-            name: {one: noted for one, noted in asked.items() if one in there.tags or one in there.revisions}
-            for name, asked in self.of.items()
-            if (there := found.repositories.get(name))
-        }
+        """Forget what was not there any more at a look. What was pulled since may have been pushed since."""
+        for name, asked in list(self.of.items()):
+            there = found.repositories.get(name)
+            known = {*there.tags, *there.revisions} if there else set()
+            self.of[name] = {one: noted for one, noted in asked.items() if one in known or noted[0] > found.time}
+            if not self.of[name]:
+                del self.of[name]
 
     def of_tag(self, name: str, repository: Repository, tag: str) -> tuple[Optional[float], int]:
         """Say when a tag was last pulled, by its name or by the digest that it has, and how often in this month."""
@@ -90,8 +91,8 @@ class Pulls:
     def figures(self, found: Inventory) -> dict[str, Any]:
         """Return what a report says: for each repository, and for each tag that was pulled."""
         repositories: dict[str, Any] = {}
-        for name, asked in self.of.items():
-            repository = found.repositories[name]
+        for name, repository in found.repositories.items():
+            asked = self.of.get(name, {})
             led = {tagged.digest for tagged in repository.tags.values()}
             # Platforms are fetched along with their index.
             own = [noted for one, noted in asked.items() if one in repository.tags or one in led]
