@@ -180,9 +180,17 @@ def file_system(directory: str) -> list[Metric]:
     ]
 
 
-def report(text: str) -> list[Metric]:
+def read_report(text: str) -> dict[str, Any]:
+    """Read a storage report; nothing where it is none."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) and isinstance(found.get("totals"), dict) else {}
+
+
+def report(found: Mapping[str, Any]) -> list[Metric]:
     """Tell the totals of the last storage report."""
-    found = _report(text)
     if not found:
         return []
     totals = found["totals"]
@@ -195,21 +203,13 @@ def report(text: str) -> list[Metric]:
     ]
 
 
-def largest(text: str, most: int) -> list[Metric]:
+def largest(found: Mapping[str, Any], most: int) -> list[Metric]:
     """Tell what the largest repositories hold, so many of them and no more."""
-    repositories = _report(text).get("repositories", {})
+    repositories = found.get("repositories", {})
     sizes = {name: one["size"] for name, one in repositories.items() if isinstance(one.get("size"), (int, float))}
     names = sorted(sizes, key=lambda name: (-sizes[name], name))[:most]
     values = [({"repository": name}, float(sizes[name])) for name in names]
     return [Metric("drydock_repository_bytes", "What a repository holds; of the largest ones alone.", values)]
-
-
-def _report(text: str) -> dict[str, Any]:
-    try:
-        found = json.loads(text)
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) and isinstance(found.get("totals"), dict) else {}
 
 
 def _values(totals: Mapping[str, Any], label: str, names: Iterable[str]) -> list[tuple[dict[str, str], float]]:
@@ -254,7 +254,7 @@ def main(settings_path: str) -> None:
     settings = json.loads(Path(settings_path).read_text(encoding="utf-8"))
     directory = Path(settings["directory"])
     empty_counted(directory / "log", time.time())
-    reported = _text(settings["report"]) if settings["report"] else ""
+    reported = read_report(_text(settings["report"]) if settings["report"] else "")
     shown = {
         name: _output("systemctl", "show", "--property=LoadState,ActiveState,Result", name)
         for name in settings["services"]

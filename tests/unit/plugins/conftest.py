@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An AWS account for tests of what asks one: moto's, in this process."""
+"""Programs of hosts as modules, and an AWS account for tests of what asks one: moto's, in this process."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import importlib.util
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +15,23 @@ from moto.ec2.models import amis
 
 # Each account's default VPC has a way out.
 default_vpcs()
+
+ROLES = Path(__file__).parents[3] / "roles"
+
+
+@pytest.fixture(scope="session")
+def host_program() -> Callable[[str], Any]:
+    """Import a program that a role installs on hosts, by its path below `roles`; each call makes a module of its own."""
+
+    def imported(path: str) -> Any:
+        spec = importlib.util.spec_from_file_location(f"{Path(path).stem}_of_hosts", ROLES / path)
+        assert spec
+        assert spec.loader
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    return imported
 
 
 @pytest.fixture

@@ -3,25 +3,19 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).parents[3]
 TOTALS = {"size": 300, "garbage": 20, "tags": 4, "uploads_size": None, "growth": None}
 
 
 @pytest.fixture(scope="module")
-def collect() -> Any:
-    spec = importlib.util.spec_from_file_location("collect_of_hosts", ROOT / "roles/registry_metrics/files/collect.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def collect(host_program: Callable[[str], Any]) -> Any:
+    return host_program("registry_metrics/files/collect.py")
 
 
 def lines(collect: Any, metrics: Any) -> list[str]:
@@ -87,7 +81,7 @@ def test_services(collect: Any, shown: str, told: list[str]) -> None:
 
 def test_the_report_without_what_it_does_not_know(collect: Any) -> None:
     text = json.dumps({"time": "2030-01-01T00:00:00Z", "totals": TOTALS, "repositories": {}})
-    assert lines(collect, collect.report(text)) == [
+    assert lines(collect, collect.report(collect.read_report(text))) == [
         "drydock_report_seconds 1893456000",
         'drydock_stored_bytes{part="size"} 300',
         'drydock_stored_bytes{part="garbage"} 20',
@@ -97,14 +91,14 @@ def test_the_report_without_what_it_does_not_know(collect: Any) -> None:
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"totals": 1}'])
 def test_no_report_tells_nothing(collect: Any, text: str) -> None:
-    assert [*collect.report(text), *collect.largest(text, 9)[0].values] == []
+    assert [*collect.report(collect.read_report(text)), *collect.largest(collect.read_report(text), 9)[0].values] == []
 
 
 @pytest.mark.parametrize(("most", "names"), [(0, []), (2, ["b", "a"]), (9, ["b", "a", "c", "d"])])
 def test_the_largest_repositories_alone(collect: Any, most: int, names: list[str]) -> None:
     sizes = {"a": 5, "b": 9, "c": 5, "d": 1, "e": None}
     text = json.dumps({"totals": TOTALS, "repositories": {name: {"size": size} for name, size in sizes.items()}})
-    found = lines(collect, collect.largest(text, most))
+    found = lines(collect, collect.largest(collect.read_report(text), most))
     assert [line.split('"')[1] for line in found] == names
 
 

@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 import datetime
-import importlib.util
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,6 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-ROOT = Path(__file__).parents[3]
 NOW = datetime.datetime(2030, 1, 1, tzinfo=datetime.timezone.utc)
 DAY = datetime.timedelta(days=1)
 KEY = ec.generate_private_key(ec.SECP256R1())
@@ -307,15 +306,9 @@ def test_a_dry_run_may_come_before_the_ca() -> None:
 
 
 @pytest.fixture(scope="module")
-def program() -> Any:
+def program(host_program: Callable[[str], Any]) -> Any:
     """Import the program that the role installs."""
-    path = ROOT / "roles/registry_proxy/files/reload_proxy.py"
-    spec = importlib.util.spec_from_file_location("reload_proxy", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return host_program("registry_proxy/files/reload_proxy.py")
 
 
 @pytest.fixture

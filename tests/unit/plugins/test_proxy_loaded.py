@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-import importlib.util
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.drydock.registry.plugins.module_utils._proxy_loaded import READ_AT_LOAD, loaded_conf
 
-ROOT = Path(__file__).parents[3]
 FILES = {
     name: f"what {name} holds: ü\n"
     for name in ("nginx.conf", "access.js", "access.json", "htpasswd", "tls.crt", "tls.key")
@@ -19,14 +18,8 @@ TRUST = {"client-ca.crt": "a CA", "client.crl": "its list"}
 
 
 @pytest.fixture(scope="module")
-def program() -> Any:
-    path = ROOT / "roles/registry_proxy/files/reload_proxy.py"
-    spec = importlib.util.spec_from_file_location("reload_proxy_of_hosts", path)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def program(host_program: Callable[[str], Any]) -> Any:
+    return host_program("registry_proxy/files/reload_proxy.py")
 
 
 @pytest.mark.parametrize("files", [FILES, FILES | TRUST], ids=["passwords", "certificates"])

@@ -3,19 +3,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import signal
 import subprocess
 import sys
 from collections import namedtuple
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).parents[3]
 NOW = 1_900_000_000.0
 # Listens, and answers the first so many that ask.
 LISTENER = """
@@ -34,13 +32,8 @@ sys.stdin.read()
 
 
 @pytest.fixture(scope="module")
-def watch() -> Any:
-    spec = importlib.util.spec_from_file_location("watch_of_hosts", ROOT / "roles/registry_server/files/watch.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def watch(host_program: Callable[[str], Any]) -> Any:
+    return host_program("registry_server/files/watch.py")
 
 
 @pytest.fixture
