@@ -141,10 +141,19 @@ def test_what_was_just_pushed_has_had_no_time_to_be_pulled() -> None:
     found.repository("team/app").tags["2.0"] = Tagged(TWO, NOW - 1 * DAY)
     rule = {"repositories": ["**"], "keep_pulled_within_days": 10}
     rules = config({"storage": {"folder": "/x"}, "state_directory": "/x", "retention": [rule]}).retention
-    assert [one.tag for one in by_rules(found, rules, {}, Pulls(NOW - 11 * DAY, "2026-11", {})).tags] == [
+    assert [one.tag for one in by_rules(found, rules, {}, Pulls(NOW - 11 * DAY)).tags] == [
         "1.0",
         "latest",
     ]
+
+
+def test_a_rule_that_waits_until_pulls_are_known_is_no_failure(tmp_path: Path) -> None:
+    rule = {"repositories": ["**"], "keep_pulled_within_days": 10}
+    place = folder(tmp_path, log_directory=str(tmp_path), retention=[rule])
+    push(place.registry, "team/app", "1.0", b"layer")
+    result, status = commands.apply_retention(place.store(), place.memory(), place.settings, apply=True)
+    assert (status, result["tags"]) == (commands.FINE, [])
+    assert ["Rule 1 keeps all its tags so far" in sentence for sentence in result["problems"]] == [True]
 
 
 def test_report_says_it(tmp_path: Path) -> None:

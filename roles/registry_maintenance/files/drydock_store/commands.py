@@ -130,7 +130,7 @@ def _remove(
             "brought_back": change.brought_back,
             "problems": [*removal.problems, *change.problems],
         }
-    return result, FINE if change.flushed and not removal.problems else UNFINISHED
+    return result, FINE if change.flushed and not removal.unfinished else UNFINISHED
 
 
 def _take(store: Store, found: Inventory, run: str, removal: Removal) -> dict[str, float]:

@@ -75,6 +75,13 @@ class Removal:
     repositories: list[str] = field(default_factory=list)
     unmatched: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    # Whether something stays for a reason that somebody has to mend; time alone mends what is not known of pulls yet.
+    unfinished: bool = False
+
+    def leave(self, why: str) -> None:
+        """Say what has to stay."""
+        self.problems.append(why)
+        self.unfinished = True
 
 
 def _version(tag: str) -> Optional[tuple[object, ...]]:
@@ -205,11 +212,11 @@ def _is_alone(found: Inventory, repository: Repository, tag: str, rule: Rule) ->
 def _is_clear(found: Inventory, name: str, repository: Repository, removal: Removal) -> bool:
     """Tell whether it is known what hangs together in a repository."""
     if not found.knows_all(repository):
-        removal.problems.append(f"{name} is left alone: an image of it cannot be read; `check` says which.")
+        removal.leave(f"{name} is left alone: an image of it cannot be read; `check` says which.")
     elif found.hides(name) or any(
         path.startswith(f"repositories/{name}/_manifests/") for path in found.unreadable_links
     ):
-        removal.problems.append(f"{name} is left alone: a link of it cannot be read; `check` says which.")
+        removal.leave(f"{name} is left alone: a link of it cannot be read; `check` says which.")
     else:
         return True
     return False
@@ -343,7 +350,7 @@ def _close(
             del images[digest]
             changed = True
             if digest in named and not last_tags:
-                removal.problems.append(f"{name}@{digest} stays: an index or a tag leads to it.")
+                removal.leave(f"{name}@{digest} stays: an index or a tag leads to it.")
     for digest in images:
         for tag in attached.get(digest, ()):
             tags.setdefault(tag, "its image goes")
