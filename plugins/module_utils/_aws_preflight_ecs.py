@@ -11,7 +11,7 @@ import urllib.parse
 from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.drydock.registry.plugins.module_utils import _aws_preflight_identity
+from ansible_collections.drydock.registry.plugins.module_utils import _aws_preflight_identity, _aws_preflight_logs
 from ansible_collections.drydock.registry.plugins.module_utils._aws_account import TAG, Account, Answer, tags_of
 
 DIMENSION = "ecs:service:DesiredCount"
@@ -34,7 +34,7 @@ def look(account: Account, options: Mapping[str, Any]) -> dict[str, Any]:
         "task_definition": {},
         "task_definition_arns": [],
         "secrets": {},
-        "log_group": {"name": "", "ours": False, "retention_days": 0, "tags": {}},
+        "log_group": _aws_preflight_logs.NO_LOG_GROUP,
         "execution_role": {
             "name": "",
             "arn": "",
@@ -167,20 +167,9 @@ def _secrets(account: Account, found: dict[str, Any]) -> None:
 
 
 def _log_group(account: Account, found: dict[str, Any]) -> None:
-    name = f"/drydock/{account.name}"
-    groups = account.ask_all("logs", "describe_log_groups", "logGroups", logGroupNamePrefix=name)
-    for group in groups:
-        if group["logGroupName"] != name:
-            continue
-        arn = str(group["arn"]).removesuffix(":*")
-        tags = dict((account.ask("logs", "list_tags_for_resource", resourceArn=arn) or {}).get("tags", {}))
-        _foreign(account, "log group", name, tags)
-        found["log_group"] = {
-            "name": name,
-            "ours": account.is_ours(tags),
-            "retention_days": group.get("retentionInDays", 0),
-            "tags": tags,
-        }
+    group = found["log_group"] = _aws_preflight_logs.log_group(account)
+    if group["name"]:
+        _foreign(account, "log group", group["name"], group["tags"])
 
 
 def _execution(account: Account, options: Mapping[str, Any], found: dict[str, Any]) -> None:
