@@ -174,15 +174,7 @@ def _service_names(account: Account, options: Mapping[str, Any], found: Mapping[
     makes_s3 = options["s3_endpoint_enabled"] is True and not found["s3_endpoint"]["id"]
     if not missing and (not makes_s3 or account.partition in PLAIN_PARTITIONS):
         return {}
-    # An answer of several pages, which boto3 does not turn by itself.
-    told: list[str] = []
-    more: dict[str, str] = {}
-    while True:
-        answer = account.ask("ec2", "describe_vpc_endpoint_services", **more) or {}
-        told += answer.get("ServiceNames", [])
-        if not answer.get("NextToken"):
-            break
-        more = {"NextToken": answer["NextToken"]}
+    told: list[Any] = account.ask_all("ec2", "describe_vpc_endpoint_services", "ServiceNames")
     names = {service: name for name in sorted(told, reverse=True) if (service := _service_of(name, account.region))}
     for service in missing:
         if service not in names:

@@ -720,21 +720,19 @@ def test_young_regions_need_endpoints_of_ecs(region: str, architecture: str, mor
 
 
 class Told:
-    """An account that tells the names of endpoints, in two pages."""
+    """An account that tells the names of endpoints."""
 
     partition = "aws-cn"
     removing = False
     region = "cn-north-1"
 
     def __init__(self, *names: str) -> None:
-        self.pages: list[dict[str, Any]] = [
-            {"ServiceNames": list(names[:1]), "NextToken": "2"},
-            {"ServiceNames": list(names[1:])},
-        ]
+        self.names = names
         self.problems: list[str] = []
 
-    def ask(self, *_call: str, **more: str) -> dict[str, Any]:
-        return self.pages[1 if more else 0]
+    def ask_all(self, *_call: str) -> list[str]:
+        assert self.names
+        return list(self.names)
 
     def refuse(self, problem: str) -> None:
         self.problems.append(problem)
@@ -759,7 +757,7 @@ def test_endpoints_are_called_what_aws_calls_them() -> None:
     (problem,) = told.problems
     assert problem.startswith("AWS has no endpoint of autoscaling in cn-north-1")
     # Nobody is asked where nothing is made, or where the names are known.
-    told.pages = []
+    told.names = ()
     told.partition = "aws"
     assert _aws_preflight_network._service_names(told, {**options, "way_out": "nat"}, found) == {}
 
