@@ -190,7 +190,7 @@ def is_written(path: Path, content: bytes) -> bool:
 def asking(index_url: str) -> Callable[[str], bytes]:
     """Return what asks an index for the files of a package."""
     parts = urlsplit(index_url)
-    address = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl().rstrip("/")
+    address = index_name(index_url).rstrip("/")
 
     def ask(name: str) -> bytes:
         try:
