@@ -90,11 +90,12 @@ def places(subnets: Sequence[Answer], tables: Sequence[Answer]) -> list[Place]:
         Place(
             subnet["SubnetId"],
             subnet["AvailabilityZone"],
-            way_of(table_of(subnet["SubnetId"], tables)),
+            way_of(table),
             bool(subnet.get("MapPublicIpOnLaunch")),
-            str(table_of(subnet["SubnetId"], tables).get("RouteTableId", "")),
+            str(table.get("RouteTableId", "")),
         )
         for subnet in subnets
+        for table in [table_of(subnet["SubnetId"], tables)]
     ]
 
 
