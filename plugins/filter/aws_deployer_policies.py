@@ -23,7 +23,8 @@ options:
   buckets:
     description:
       - The names of the buckets by their use, C(images), C(configuration), C(clients), C(log) and C(balancer_log). Those that the
-        platform and the parts have. Of roles that are used as they are, C(given_role) and C(given_execution_role).
+        platform and the parts have. Of roles that are used as they are, C(given_role) and C(given_execution_role), and the ARN of
+        the one that may change a zone of another account, C(zone_role).
     type: dict
     required: true
   region:
@@ -41,7 +42,7 @@ options:
       - What the deployment has that others have not.
     type: list
     elements: str
-    choices: [own_vpc, kms, log_bucket, balancer_log, dns, clients, outputs, given_roles, golden_image]
+    choices: [own_vpc, kms, log_bucket, balancer_log, dns, zone_role, clients, given_roles, outputs, host_logs, golden_image]
     default: []
   permissions_boundary:
     description:
