@@ -203,19 +203,24 @@ def with_hashes(
     An index may get further files of a version at any time. So it is asked once for each pin, and its answer counts for as long as
     somebody keeps it: the same pins are the same text, and a file that came later is installed by nobody.
     """
-    found: dict[str, list[str]] = {}
-    for pin in pins:
-        hashes = list(known.get(pin, ()))
-        if not hashes:
-            name, _sign, version = pin.partition("==")
-            files = [(file, digest) for file, digest in listed_files(ask(name)) if fits_hosts(file, version)]
-            if not files:
-                raise BundleProblem(f"The index has no built package of {pin} for hosts of Linux.")
-            if not all(SHA256.fullmatch(digest) for _file, digest in files):
-                raise BundleProblem(f"The index does not say the SHA-256 of {files[0][0]}.")
-            hashes = sorted({digest for _file, digest in files})
-        found[pin] = hashes
-    return found
+    return {pin: list(known.get(pin, ())) or _told_hashes(pin, ask) for pin in pins}
+
+
+def _told_hashes(pin: str, ask: Callable[[str], bytes]) -> list[str]:
+    name, _sign, version = pin.partition("==")
+    page = ask(name)
+    try:
+        listed = listed_files(page)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise BundleProblem(
+            f"The index does not answer with a list of files of {name}: correct aws_autoscaling_pip_index_url."
+        ) from error
+    files = [(file, digest) for file, digest in listed if fits_hosts(file, version)]
+    if not files:
+        raise BundleProblem(f"The index has no built package of {pin} for hosts of Linux.")
+    if not all(SHA256.fullmatch(digest) for _file, digest in files):
+        raise BundleProblem(f"The index does not say the SHA-256 of {files[0][0]}.")
+    return sorted({digest for _file, digest in files})
 
 
 def requirements(pins: Sequence[str], hashes: Mapping[str, Sequence[str]]) -> bytes:

@@ -214,6 +214,9 @@ def test_another_file_of_the_same_version_changes_nothing() -> None:
     [
         (b"<html></html>", "no built package of pyyaml==6.0.2"),
         (PAGE.replace(b"#sha256=", b"#md5="), "does not say the SHA-256 of PyYAML-6.0.2-cp313"),
+        (b'{"files": [', "does not answer with a list of files of pyyaml"),
+        (b'{"message": "who are you"}', "does not answer with a list of files of pyyaml"),
+        (b'{"files": [{"filename": "a.whl", "hashes": []}]}', "does not answer with a list of files of pyyaml"),
     ],
 )
 def test_an_index_that_tells_no_hashes_is_a_sentence(page: bytes, words: str) -> None:
