@@ -97,9 +97,13 @@ def client(service: str, region: str = REGION) -> Any:
 ANSWERED: dict[str, dict[str, Any]] = {"network": {"s3_endpoint_enabled": False}}
 
 
+def defaults_of(section: str) -> dict[str, Any]:
+    return {name: option.get("default") for name, option in ARGUMENTS[section]["options"].items()}
+
+
 def ask(section: str, removing: bool = False, deployment: str = "drydock", tags: Any = None, **options: Any) -> Answer:
     account = Account(client, REGION, deployment, removing=removing)
-    defaults = {name: option.get("default") for name, option in ARGUMENTS[section]["options"].items()}
+    defaults = defaults_of(section)
     assert set(options) <= set(defaults)
     found = look(account, section, {**defaults, **ANSWERED.get(section, {}), **options}, tags or {})
     return Answer(found, account.problems)
@@ -286,8 +290,9 @@ def error(code: str, operation: str, message: str = "no") -> ClientError:
 
 def refusing(section: str, errors: dict[str, Exception], removing: bool = False, **options: Any) -> Answer:
     account = Account(lambda service: Refusing(client(service), errors), REGION, "drydock", removing=removing)
-    defaults = {name: option.get("default") for name, option in ARGUMENTS[section]["options"].items()}
-    return Answer(look(account, section, {**defaults, **ANSWERED.get(section, {}), **options}, {}), account.problems)
+    return Answer(
+        look(account, section, {**defaults_of(section), **ANSWERED.get(section, {}), **options}, {}), account.problems
+    )
 
 
 CALLERS = {
@@ -512,8 +517,12 @@ def test_a_route_to_a_gateway_that_is_gone_leads_nowhere() -> None:
             return SimpleNamespace(paginate=lambda **_: [answer])
 
     account = Account(lambda service: Blackhole() if service == "ec2" else client(service), REGION, "drydock")
-    defaults = {name: option.get("default") for name, option in ARGUMENTS["network"]["options"].items()}
-    look(account, "network", {**defaults, "provider": "given", "subnet_ids": public, "s3_endpoint_enabled": False}, {})
+    look(
+        account,
+        "network",
+        {**defaults_of("network"), "provider": "given", "subnet_ids": public, "s3_endpoint_enabled": False},
+        {},
+    )
     (problem,) = account.problems
     assert problem.startswith(f"{public[0]} has no route to an internet gateway")
     assert vpc_id
@@ -605,8 +614,7 @@ def test_zones_that_lack_the_instance_type_are_not_counted() -> None:
 )
 def test_zones_that_lack_fargate_are_not_counted(region: str, architecture: str, zone_ids: list[str]) -> None:
     account = Account(lambda service: client(service, region), region, "drydock")
-    defaults = {name: option.get("default") for name, option in ARGUMENTS["network"]["options"].items()}
-    options = {**defaults, "s3_endpoint_enabled": False, "fargate_architecture": architecture}
+    options = {**defaults_of("network"), "s3_endpoint_enabled": False, "fargate_architecture": architecture}
     found = look(account, "network", options, {})
     assert account.problems == []
     zones = client("ec2", region).describe_availability_zones()["AvailabilityZones"]
@@ -1413,11 +1421,10 @@ def test_a_zone_of_another_account_is_asked_as_a_role_there() -> None:
     )
     theirs.create_hosted_zone(Name="example.com", CallerReference="1")
     options = {**some_image(), "domain": "registry.example.com", "zone": "example.com"}
-    defaults = {name: option.get("default") for name, option in ARGUMENTS["instance"]["options"].items()}
     (problem,) = ask("instance", **options).problems
     assert problem.startswith("The account has no hosted zone example.com")
     account = open_account(REGION, "drydock", ZONE_ROLE)
-    found = look(account, "instance", {**defaults, **options}, {})
+    found = look(account, "instance", {**defaults_of("instance"), **options}, {})
     assert account.problems == []
     assert found["zone"]["id"]
     # Everything else is asked as ever.
@@ -1435,9 +1442,8 @@ def test_a_role_that_is_not_given_is_a_sentence(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(boto3.session.Session, "client", refusing)
     account = open_account(REGION, "drydock", ZONE_ROLE)
-    defaults = {name: option.get("default") for name, option in ARGUMENTS["instance"]["options"].items()}
     options = {**some_image(), "domain": "registry.example.com", "zone": "example.com"}
-    look(account, "instance", {**defaults, **options}, {})
+    look(account, "instance", {**defaults_of("instance"), **options}, {})
     (problem,) = account.problems
     assert problem.startswith(
         "AWS refuses sts:AssumeRole to arn:aws:iam::123456789012:user/deployer: allow this action"
@@ -1616,8 +1622,7 @@ def test_a_key_pair_without_its_public_key_is_compared_by_fingerprint() -> None:
                 return super().ask(service, operation, *args, **parameters)
 
         account = Older(client, REGION, "drydock")
-        defaults = {name: option.get("default") for name, option in ARGUMENTS["instance"]["options"].items()}
-        look(account, "instance", {**defaults, **some_image(), "public_key": KEY}, {})
+        look(account, "instance", {**defaults_of("instance"), **some_image(), "public_key": KEY}, {})
         assert bool(account.problems) is refused
 
 
@@ -1646,7 +1651,6 @@ def test_few_questions_are_asked() -> None:
     ):
         asked.clear()
         account = Account(counting, REGION, "drydock")
-        defaults = {name: option.get("default") for name, option in ARGUMENTS[section]["options"].items()}
-        look(account, section, {**defaults, **ANSWERED.get(section, {}), **options}, {})
+        look(account, section, {**defaults_of(section), **ANSWERED.get(section, {}), **options}, {})
         assert account.problems == []
         assert len(asked) <= most, asked
