@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import nullcontext
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -107,16 +108,18 @@ def test_runs_of_ansible_and_of_the_storage_write_alike(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["link", "pipe"])
-def test_what_is_no_file_is_never_written(tmp_path: Path, kind: str) -> None:
+def test_what_is_no_file_is_neither_written_nor_read(tmp_path: Path, kind: str) -> None:
     """The folder belongs to nginx, and root would give it whatever a link leads to."""
-    (tmp_path / "shadow").write_text("root")
+    (tmp_path / "shadow").write_text('{"user": "root"}')
     (tmp_path / "shadow").chmod(0o600)
     log = tmp_path / "audit-2026-11-30.log"
     log.symlink_to("shadow") if kind == "link" else os.mkfifo(log)
     at = datetime(2026, 11, 30, tzinfo=timezone.utc).timestamp()
     assert "has no line of this change" in _audit.record(tmp_path, "users", "root", at)
     assert "has no line of this run" in audit.record(str(tmp_path), "{}\n", at)
-    assert (tmp_path / "shadow").read_text() == "root"
+    assert (tmp_path / "shadow").read_text() == '{"user": "root"}'
+    with pytest.raises(OSError, match="symbolic links") if kind == "link" else nullcontext():
+        assert _audit.last_lines(tmp_path, 9, user="", repository="", event="", since="") == []
 
 
 def test_who_became_root() -> None:
