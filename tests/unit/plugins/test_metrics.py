@@ -128,6 +128,14 @@ def test_a_log_that_is_not_there_is_nothing_to_empty(collect: Any, tmp_path: Pat
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_a_link_leads_to_is_not_emptied(collect: Any, tmp_path: Path) -> None:
+    (tmp_path / "shadow").write_text("root", encoding="utf-8")
+    (tmp_path / "second.log").symlink_to("shadow")
+    with pytest.raises(OSError, match="symbolic links"):
+        collect.empty_counted(tmp_path, 1893456000 + 60)
+    assert (tmp_path / "shadow").read_text(encoding="utf-8") == "root"
+
+
 def test_what_cannot_be_read_is_left_out(collect: Any, tmp_path: Path) -> None:
     (tmp_path / "text").write_text("no certificate", encoding="utf-8")
     files = {"gone": str(tmp_path / "gone"), "text": str(tmp_path / "text")}
