@@ -11,6 +11,8 @@ from tests.bench.stage import Stage, Way
 SECONDS = 2
 CONNECTIONS = 8
 MANIFEST = "/v2/bench/app/manifests/1"
+# What is asked with and without the audit log and metrics.
+LOGGED = ("`GET /v2/`", "manifest")
 
 
 def measure(stage: Stage, rounds: int) -> Section:
@@ -42,6 +44,7 @@ def measure(stage: Stage, rounds: int) -> Section:
     halves: dict[tuple[str, str], list[float]] = defaultdict(list)
     slowest: dict[tuple[str, str], list[float]] = defaultdict(list)
     certified: list[float] = []
+    logged: dict[str, list[float]] = defaultdict(list)
     for _round in range(rounds):
         for what, those in ways.items():
             method, path = whats[what]
@@ -54,6 +57,13 @@ def measure(stage: Stage, rounds: int) -> Section:
                 slowest[what, way.name].append(got.slowest)
         by_certificate = stage.apache_bench(stage.by_certificate, MANIFEST, 3000, CONNECTIONS)
         certified.append(by_certificate / stage.apache_bench(stage.anonymous, MANIFEST, 3000, CONNECTIONS))
+        with stage.unlogged():
+            for what in LOGGED:
+                method, path = whats[what]
+                # The first has its password checked.
+                stage.request(stage.password, path)
+                without = stage.wrk(stage.password, path, SECONDS, CONNECTIONS, method).rate
+                logged[what].append(rates[what, stage.password.name][-1] / without)
     rows, bars = [], []
     for what, those in ways.items():
         # A file is compared with what the registry answers by tag.
@@ -77,12 +87,16 @@ def measure(stage: Stage, rounds: int) -> Section:
     rows.append(
         ("manifest", "client certificate to none, both this collection, by ab", "", str(Spread(certified)), "", "")
     )
+    rows += [
+        (what, "audit log and metrics to neither, both this collection", "", str(Spread(logged[what])), "", "")
+        for what in LOGGED
+    ]
     return Section(
         "Small requests",
         f"wrk asks on {CONNECTIONS} kept connections for {SECONDS} s in each of {rounds} rounds. Generated passwords have bcrypt cost 5,"
         " chosen ones cost 10; the usual nginx checks them with `auth_basic` in each request, and so does the registry with its own"
         " `htpasswd`. This collection has Go's garbage collector run less often (`GOGC`), which is a row of its own. A file that the same"
-        " nginx sends over TLS is what nothing in front of a registry can be faster than.",
+        " nginx sends over TLS is what nothing in front of a registry can be faster than. Metrics are on, which they are not by default.",
         ("What", "Way", "requests/s", "to bare HTTP", "p50 ms", "p99 ms"),
         rows,
         picture="small.svg",
