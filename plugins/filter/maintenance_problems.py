@@ -53,11 +53,11 @@ def maintenance_configuration(settings: Mapping[str, Any]) -> dict[str, Any]:
     return configuration(settings)
 
 
-def maintenance_program(directory: str) -> list[dict[str, str]]:
-    """List the program's files."""
-    from ansible_collections.drydock.registry.plugins.module_utils._maintenance import program_files
+def maintenance_files(own: Sequence[Mapping[str, Any]], directory: str, wanted: bool = True) -> list[dict[str, Any]]:
+    """List the program's files and those that it has beside it."""
+    from ansible_collections.drydock.registry.plugins.module_utils._maintenance import files
 
-    return program_files(directory)
+    return files(own, directory, wanted=wanted)
 
 
 def maintenance_outdated(
@@ -85,7 +85,7 @@ class FilterModule:
         return {
             "maintenance_problems": maintenance_problems,
             "maintenance_configuration": maintenance_configuration,
-            "maintenance_program": maintenance_program,
+            "maintenance_files": maintenance_files,
             "maintenance_outdated": maintenance_outdated,
             "maintenance_outcome": maintenance_outcome,
         }

@@ -8,6 +8,7 @@ It runs on the controller and touches no storage.
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -271,9 +272,9 @@ def _s3(settings: Mapping[str, Any]) -> dict[str, Any]:
 # ---- the program on the host ---------------------------------------------------------------------------------------
 
 
-def program_files(directory: str) -> list[dict[str, str]]:
-    """List the program's files as file_set writes them."""
-    return [
+def files(own: Iterable[Mapping[str, Any]], directory: str, *, wanted: bool = True) -> list[dict[str, Any]]:
+    """List the program's files, and those beside it, as file_set writes them. Those without content are not to be there."""
+    program = [
         {
             "path": f"{directory}/{path.name}",
             "content": path.read_text(encoding="utf-8"),
@@ -282,6 +283,9 @@ def program_files(directory: str) -> list[dict[str, str]]:
             "mode": "0644",
         }
         for path in sorted(PROGRAM.glob("*.py"))
+    ]
+    return [
+        {**one, "state": "present" if wanted and one["content"] else "absent"} for one in itertools.chain(program, own)
     ]
 
 

@@ -339,7 +339,7 @@ def test_what_is_to_be_gone() -> None:
 
 
 def test_the_whole_program_is_installed() -> None:
-    files = {Path(one["path"]).name: one for one in maintenance.program_files("/usr/local/lib/drydock/drydock_store")}
+    files = {Path(one["path"]).name: one for one in maintenance.files([], "/usr/local/lib/drydock/drydock_store")}
     assert "__main__.py" in files
     assert set(files) == {path.name for path in maintenance.PROGRAM.rglob("*.py")}
     assert all(
