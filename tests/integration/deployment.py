@@ -100,7 +100,11 @@ class Deployment:
 
     def ansible(self, program: str, *arguments: str | Path) -> subprocess.Popen[str]:
         """Start a program of Ansible in a process group of its own."""
-        inventories = [f"--inventory={path}" for path in self.inventories]
+        # Said in words: Ansible renders how it reaches a host anew for each task, and the shared inventory works it out.
+        reached = self.folder / "reached.json"
+        hosts = {host: {"ansible_host": container} for host, container in self.names.items()}
+        reached.write_text(json.dumps({"all": {"hosts": hosts}}), encoding="utf-8")
+        inventories = [f"--inventory={path}" for path in (*self.inventories, reached)]
         return subprocess.Popen(
             [Path(sys.executable).with_name(program), *inventories, *arguments],
             cwd=ROOT,
