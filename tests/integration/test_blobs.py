@@ -210,7 +210,7 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Blobs]:
         {"name": "other", "password": made.passwords["other"], "repositories": ["theirs/**"]},
     ]
     with deployed_hosts(made):
-        made.play("configure.yml")
+        made.play("configure.yml", "--tags=users")
         yield made
 
 

@@ -86,7 +86,7 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
         {"name": "reader", "password": made.passwords["reader"], "access": "pull", "repositories": ["team/*"]},
     ]
     with deployed_hosts(made):
-        made.play("configure.yml")
+        made.play("configure.yml", "--tags=users")
         config = {
             "os": "linux",
             "architecture": "amd64",

@@ -75,7 +75,7 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storage]:
     with deployed_hosts(made):
         # The image's own files lie in a lower layer, whose folders an overlay does not rename.
         made.host("rm", "--recursive", "/var/lib/drydock/registry/docker")
-        made.play("configure.yml")
+        made.play("configure.yml", "--tags=users,maintenance")
         made.host("install", "-D", "/etc/drydock/tls/ca.crt", f"/etc/docker/certs.d/{ADDRESS}/ca.crt")
         assert made.login("admin", "the-admin")
         made.push("team/app:1", "team/app:2", "team/app:3", "team/other:1")
