@@ -11,12 +11,14 @@ import hashlib
 import json
 import os
 import shutil
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from deployment import ADDRESS, ROOT, deployed_hosts
-from proxy_host import Site, basic
+from proxy_host import Pair, Site, basic, pem
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.action_chains import ActionChains
@@ -31,6 +33,8 @@ INDEX = "application/vnd.oci.image.index.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"
 LAYER = "application/vnd.oci.image.layer.v1.tar"
 URL = f"https://{ADDRESS}/"
+# Where Debian's Chromium looks for what an administrator has decided, such as which certificate is shown without a question.
+POLICY = Path("/etc/chromium/policies/managed/drydock-test.json")
 # What would run, or become an element, where a text were taken for markup.
 ATTACK = (
     "</dd></script><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\"><b id=owned>"
@@ -85,6 +89,11 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
         {"name": "admin", "password": made.passwords["admin"], "access": "admin"},
         {"name": "reader", "password": made.passwords["reader"], "access": "pull", "repositories": ["team/*"]},
     ]
+    made.settings |= {
+        "registry_proxy_client_certificates": "optional",
+        "registry_proxy_client_ca_certificate": pem(made.authority.certificate),
+        "registry_proxy_client_crl": made.authority.crl(),
+    }
     with deployed_hosts(made):
         made.play("configure.yml", "--tags=users")
         config = {
@@ -117,7 +126,7 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
 class Browser:
     """Chromium without a window, and what a user does with it."""
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, home: str = os.environ["HOME"]) -> None:
         options = webdriver.ChromeOptions()
         options.binary_location = shutil.which("chromium") or "chromium"
         options.accept_insecure_certs = True
@@ -127,7 +136,8 @@ class Browser:
             f"--host-resolver-rules=MAP {ADDRESS} {registry.ip}",
         ):
             options.add_argument(argument)
-        self.driver = webdriver.Chrome(options, Service(shutil.which("chromedriver")))
+        service = Service(shutil.which("chromedriver"), env={**os.environ, "HOME": home})
+        self.driver = webdriver.Chrome(options, service)
         self.driver.execute_cdp_cmd(
             "Browser.grantPermissions", {"permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"]}
         )
@@ -438,6 +448,51 @@ def test_those_who_run_it_see_the_storage(browser: Browser, registry: Registry) 
     assert browser.driver.execute_script("return getComputedStyle(document.body).backgroundColor") == "rgb(20, 24, 31)"
     browser.picture("phone")
     browser.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def import_certificate(home: Path, pair: Pair) -> None:
+    """Give a browser a certificate, as a user would, and have it shown without a question."""
+    bundle, store = home / "client.p12", home / ".pki/nssdb"
+    store.mkdir(parents=True)
+    export = (
+        "openssl",
+        "pkcs12",
+        "-export",
+        "-in",
+        pair.cert,
+        "-inkey",
+        pair.private,
+        "-passout",
+        "pass:",
+        "-out",
+        bundle,
+    )
+    new = ("certutil", "-N", "--empty-password", "-d", f"sql:{store}")
+    for command in (export, new, ("pk12util", "-i", bundle, "-W", "", "-d", f"sql:{store}")):
+        subprocess.run(command, check=True, capture_output=True)
+    POLICY.parent.mkdir(parents=True, exist_ok=True)
+    chosen = json.dumps({"pattern": URL, "filter": {}})
+    POLICY.write_text(json.dumps({"AutoSelectCertificateForUrls": [chosen]}), encoding="utf-8")
+
+
+def test_client_certificate_needs_no_password(registry: Registry, tmp_path: Path) -> None:
+    import_certificate(tmp_path, registry.authority.issue("reader"))
+    certified = Browser(registry, str(tmp_path))
+    try:
+        certified.open("#/r/team/app")
+        certified.wait_for("#tags summary .name", "latest", "1.10", "1.9")
+        assert certified.texts("nav .name") == ["reader"]
+        certified.driver.execute_script("location.hash = '#/r/secret/app'")
+        certified.says("this user may not do that in this repository (403)")
+        certified.one("nav button").click()
+        certified.wait_for("h1", "Log in")
+        certified.says("The browser goes on showing the client certificate until it is closed.")
+        certified.one("form button[type=button]").click()
+        registry.until(lambda: certified.texts("nav .name") == ["reader"])
+        assert certified.violations() == []
+    finally:
+        certified.driver.quit()
+        POLICY.unlink()
 
 
 def test_policy_was_never_broken_and_holds(browser: Browser) -> None:
