@@ -6,6 +6,8 @@ INVENTORY ?= inventories/local
 comma := ,
 VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
+# Python compiles a module when it is first used: of those that Ansible brings, few ever are.
+PIP = $(BIN)/pip install --quiet --disable-pip-version-check --no-compile
 # How many files of tests run side by side, twice as many as two processors: those of the rehearsal mostly wait, one after another, and the
 # others a third of their time. Those of one file share hosts and run in order.
 WORKERS ?= 4
@@ -38,23 +40,23 @@ $(VENV)/.runtime: requirements.txt
 	  { $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq python3-venv && $(PYTHON) -m venv --clear $(VENV); }
 	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 up" >&2; rm -rf $(VENV); exit 1; }
-	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(PIP) -r requirements.txt
 	@mkdir -p $(dir $(COLLECTION)) && ln -sfn ../../../.. $(COLLECTION)
 	@touch $@
 
 $(VENV)/.rehearsal: $(VENV)/.runtime requirements-rehearsal.txt
 	@echo "$(VENV): installing the stand-ins for AWS, half a minute"
-	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-rehearsal.txt
+	$(PIP) -r requirements-rehearsal.txt
 	@touch $@
 
 $(VENV)/.unit: $(VENV)/.runtime requirements-rehearsal.txt requirements-unit.txt
-	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-unit.txt
+	$(PIP) -r requirements-unit.txt
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.runtime requirements-rehearsal.txt requirements-unit.txt requirements-test.txt
-	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-test.txt
+	$(PIP) -r requirements-test.txt
 	@# It asks for a cryptography below 47, where ansible-lint takes 46 and newer and community.crypto finds no curves in 46. It works with newer ones.
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps 'sslyze>=6.3,<7'
+	$(PIP) --no-deps 'sslyze>=6.3,<7'
 	@touch $(VENV)/.unit $@
 
 .PHONY: venv
