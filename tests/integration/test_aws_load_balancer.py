@@ -296,11 +296,10 @@ class TestApplication:
         assert changes(dry)
         assert balancers.attributes(arn)["idle_timeout.timeout_seconds"] == "60"
         assert balancers.target_group("web")["HealthCheckPath"] == "/"
-        steps = Steps(ROLE).run(application(balancers)).run(application(balancers))
+        steps = Steps(ROLE).run(application(balancers))
         steps.play(account)
         assert steps.changed[0]
-        assert steps.changed[1] == []
-        assert steps.result(1) == self.result
+        assert steps.result(0) == self.result
 
         self.test_the_listeners(balancers)
         self.test_how_hosts_are_asked_and_drained(balancers)
@@ -401,15 +400,22 @@ class TestSettings:
         pairs = [Pair(DOMAIN), Pair("*.example.com")]
         theirs = balancers.acm.request_certificate(DomainName="other.example.com", ValidationMethod="DNS")
         expected = []
-        for provider, pair in (("import", pairs[0]), ("import", pairs[1]), ("iam", pairs[1]), ("iam", pairs[0])):
+        for provider, pair, again in (
+            ("import", pairs[0], False),
+            ("import", pairs[1], True),
+            ("iam", pairs[1], False),
+            ("iam", pairs[0], True),
+        ):
             settings = application(balancers, **pair.settings(provider))
-            steps = Steps(ROLE).run(settings).run(settings)
+            steps = Steps(ROLE).run(settings)
+            if again:
+                steps.run(settings)
             done = steps.play(account)
             assert steps.changed[0]
-            assert steps.changed[1] == []
+            assert steps.changed[1:] == [[]] * again
             assert pair.key not in done.stdout
             result = steps.result(0)
-            assert steps.result(1) == result
+            assert not again or steps.result(1) == result
             assert result["client_ca_certificate"].strip() == pair.chain.strip()
             listener = balancers.listeners(result["arn"])[443]
             assert [one["CertificateArn"] for one in listener["Certificates"]] == [result["certificate_arn"]]

@@ -348,6 +348,13 @@ def test_the_whole_program_is_installed() -> None:
     )
 
 
+def test_files_without_content_are_not_to_be_there() -> None:
+    own = [{"path": "/etc/unit", "content": "[Unit]"}, {"path": "/etc/keys", "content": ""}]
+    found = {one["path"]: one["state"] for one in maintenance.files(own, "/program")}
+    assert (found["/etc/unit"], found["/etc/keys"], found["/program/__main__.py"]) == ("present", "absent", "present")
+    assert {one["state"] for one in maintenance.files(own, "/program", wanted=False)} == {"absent"}
+
+
 # How the program ended, what it printed, and what that is: failed, changed, problems.
 ENDED: dict[str, tuple[int, str, tuple[bool, bool, list[str]]]] = {
     "a report": (0, '{"command": "report", "problems": []}', (False, False, [])),
