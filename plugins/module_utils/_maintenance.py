@@ -348,4 +348,6 @@ def _answer(text: str) -> Optional[dict[str, Any]]:
 def _moved(answer: Mapping[str, Any]) -> bool:
     """Tell whether an applied run has changed the storage."""
     emptied = answer.get("emptied") or {}
-    return any(answer.get(key) for key in ("tags", "images", "links", "blobs", "files")) or bool(emptied.get("files"))
+    return any(answer.get(key) for key in ("run", "tags", "images", "links", "blobs", "files")) or bool(
+        emptied.get("files")
+    )

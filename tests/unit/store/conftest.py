@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from drydock_store.folder import Folder
 from moto import mock_aws
 
 from tests.unit.store.places import Place, bucket, folder
@@ -28,3 +31,21 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
         return folder(tmp_path)
     request.getfixturevalue("aws")
     return bucket(tmp_path, versioned=request.param == "bucket")
+
+
+@pytest.fixture
+def fast() -> Iterator[Path]:
+    """Provide a folder in memory, where there is one: thousands of trees are made."""
+    shared = Path("/dev/shm")  # noqa: S108
+    with tempfile.TemporaryDirectory(dir=shared if shared.is_dir() else None) as directory:
+        yield Path(directory)
+
+
+@pytest.fixture(autouse=True)
+def no_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait for no disk: what counts is when it is waited for. It has to be an open one all the same."""
+
+    def barrier(store: Folder) -> None:
+        os.fstat(store._root)
+
+    monkeypatch.setattr(Folder, "barrier", barrier)

@@ -11,8 +11,7 @@ import copy
 import itertools
 import json
 import shutil
-import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -177,14 +176,6 @@ def lost(place: Place, command: str, request: Request, at: int, count: int, last
 
 
 ALL = 10_000
-
-
-@pytest.fixture
-def fast() -> Iterator[Path]:
-    """Provide a folder in memory, where there is one: thousands of trees are made."""
-    shared = Path("/dev/shm")  # noqa: S108
-    with tempfile.TemporaryDirectory(dir=shared if shared.is_dir() else None) as directory:
-        yield Path(directory)
 
 
 @pytest.mark.parametrize("renames", [False, True], ids=["2.8", "3.x"])

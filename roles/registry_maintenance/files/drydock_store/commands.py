@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
@@ -13,7 +14,7 @@ from typing import Any
 from drydock_store import check, retention
 from drydock_store.change import Change, began, new_run, undo
 from drydock_store.config import Config
-from drydock_store.inventory import Inventory
+from drydock_store.inventory import Inventory, look
 from drydock_store.layout import blob_path, is_digest, layer_path, revision_path, tag_folder, tag_path
 from drydock_store.manifests import ELSEWHERE, Manifest, read_manifest
 from drydock_store.memory import Memory
@@ -56,12 +57,42 @@ def report(store: Store, memory: Memory, settings: Config) -> Outcome:
 
 
 def check_store(
-    store: Store, memory: Memory, settings: Config, *, digests: bool = False, pause: Pause = time.sleep
+    store: Store, memory: Memory, settings: Config, *, digests: bool = False, pulls: int = 0, pause: Pause = time.sleep
 ) -> Outcome:
-    """Look for defects, twice: a push that goes on looks like one."""
+    """Look for defects, twice: a push that goes on looks like one. Also pull so many images from the registry, whichever it is."""
     store.open()
+    registry = _registry(settings) if pulls else None
+    if pulls and registry is None:
+        raise StoreError("Nothing says which registry to pull from: set `registry`.")
     result = check.check(store, memory, digests=digests, wait=lambda: pause(settings.second_look_seconds))
+    if registry:
+        result["pulled"], defects = _pull(look(store, memory), registry, pulls)
+        result["defects"] += defects
     return result, FOUND if result["defects"] else FINE
+
+
+def _pull(found: Inventory, registry: Registry, count: int) -> tuple[dict[str, int], list[dict[str, Any]]]:
+    """Pull some images by their digests, with all that they consist of; returns how much that was, and what cannot be had."""
+    tags = sorted((name, tag) for name, one in found.repositories.items() for tag in one.tags)
+    pulled = {"images": 0, "parts": 0}
+    defects = []
+    for name, tag in random.sample(tags, min(count, len(tags))):
+        pulled["images"] += 1
+        # What is missing was found before, or is kept elsewhere.
+        for digest in sorted(found.below(found.repositories[name].tags[tag].digest) & found.blobs.keys()):
+            kind = "manifests" if digest in found.manifests else "blobs"
+            try:
+                wrong = registry.pull(name, kind, digest)
+            except Unreachable as error:
+                raise StoreError(str(error)) from error
+            pulled["parts"] += 1
+            if wrong:
+                sentence = f"{name}:{tag} cannot be pulled: {wrong} for {digest}."
+                defects.append(
+                    {"kind": "not_served", "path": digest, "sentence": sentence, "images": [f"{name}:{tag}"]}
+                )
+    registry.close()
+    return pulled, defects
 
 
 # ----- retention and deleting by hand -------------------------------------------------------------------------------

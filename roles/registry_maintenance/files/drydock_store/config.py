@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from drydock_store.retention import ORDERS, Rule
-from drydock_store.store import Store
+from drydock_store.store import Store, time_of
 
 
 class ConfigError(ValueError):
@@ -62,6 +62,8 @@ _S3 = {
     "endpoint": str,
     "path_style_enabled": bool,
     "unversioned_enabled": bool,
+    "profile": str,
+    "at": str,
     "threads": int,
 }
 _REGISTRY = {"socket": str, "url": str, "username": str, "password_file": str, "ca_file": str}
@@ -97,7 +99,7 @@ def config(document: Any) -> Config:
     for key in ("storage", "state_directory"):
         if not given.get(key):
             raise ConfigError(f"{key} is missing: set it.")
-    _check_storage(given["storage"])
+    _check_storage("storage", given["storage"])
     if not given["state_directory"].startswith("/"):
         raise ConfigError(f"state_directory: {given['state_directory']} is no absolute path: begin it with /.")
     if given.get("log_directory", "/")[:1] not in ("", "/"):
@@ -137,21 +139,26 @@ def _checked(where: str, document: Any, keys: Mapping[str, type]) -> dict[str, A
     return {key: value for key, value in document.items() if value is not None}
 
 
-def _check_storage(storage: Any) -> None:
-    given = _checked("storage", storage, {"folder": str, "s3": dict})
-    if len(given) != 1:
-        raise ConfigError("storage needs exactly one of `folder` and `s3`.")
+def _check_storage(where: str, storage: Any) -> None:
+    given = _checked(where, storage, {"folder": str, "link_enabled": bool, "s3": dict})
+    if ("folder" in given) == ("s3" in given):
+        raise ConfigError(f"{where} needs exactly one of `folder` and `s3`.")
     if "folder" in given:
         if not given["folder"].startswith("/"):
-            raise ConfigError(f"storage.folder: {given['folder']} is no absolute path: begin it with /.")
+            raise ConfigError(f"{where}.folder: {given['folder']} is no absolute path: begin it with /.")
         return
-    s3 = _checked("storage.s3", given["s3"], _S3)
+    s3 = _checked(f"{where}.s3", given["s3"], _S3)
     if not s3.get("bucket"):
-        raise ConfigError("storage.s3.bucket is missing: set it.")
+        raise ConfigError(f"{where}.s3.bucket is missing: set it.")
     if s3.get("prefix", "") != s3.get("prefix", "").strip("/"):
-        raise ConfigError(f"storage.s3.prefix: write {s3['prefix'].strip('/')!r}, without slashes at its ends.")
+        raise ConfigError(f"{where}.s3.prefix: write {s3['prefix'].strip('/')!r}, without slashes at its ends.")
     if not 1 <= s3.get("threads", 16) <= 64:
-        raise ConfigError(f"storage.s3.threads: {s3['threads']} is not from 1 to 64.")
+        raise ConfigError(f"{where}.s3.threads: {s3['threads']} is not from 1 to 64.")
+    if s3.get("at"):
+        try:
+            time_of(s3["at"])
+        except ValueError as error:
+            raise ConfigError(f"{where}.s3.at: write {s3['at']!r} as a time such as 2026-11-30T01:00:00Z.") from error
 
 
 def _rule(where: str, document: Any) -> Rule:
@@ -200,11 +207,36 @@ def _shadowed(rules: tuple[Rule, ...]) -> tuple[str, ...]:
 
 def store_of(settings: Config) -> Store:
     """Return the storage."""
-    if "folder" in settings.storage:
+    return _store(settings.storage)
+
+
+def place(option: str, text: str) -> Store:
+    """Return a storage that a command names: a path, s3://BUCKET/PREFIX, or JSON as `storage` has it."""
+    storage: Any = {"folder": text}
+    if text.startswith("s3://"):
+        bucket, _separator, prefix = text[5:].rstrip("/").partition("/")
+        storage = {"s3": {"bucket": bucket, "prefix": prefix}}
+    elif text.startswith("{"):
+        try:
+            storage = json.loads(text)
+        except ValueError as error:
+            raise ConfigError(f"{option}: {text} is no JSON ({error}).") from error
+    _check_storage(option, storage)
+    return _store(storage)
+
+
+def _store(storage: Mapping[str, Any]) -> Store:
+    if "folder" in storage:
         from drydock_store.folder import Folder  # noqa: PLC0415
 
-        return Folder(settings.storage["folder"])
+        return Folder(storage["folder"], link_enabled=bool(storage.get("link_enabled")))
     # What needs boto3 is loaded only where it is used.
     from drydock_store.s3 import Bucket  # noqa: PLC0415
 
-    return Bucket(**{key: value for key, value in settings.storage["s3"].items() if value is not None})
+    given = {key: value for key, value in storage["s3"].items() if value is not None}
+    at = given.pop("at", "")
+    if at:
+        from drydock_store.past import Past  # noqa: PLC0415
+
+        return Past(time_of(at), **given)
+    return Bucket(**given)

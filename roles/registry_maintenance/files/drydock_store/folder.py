@@ -5,14 +5,17 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import fcntl
 import os
 import re
+import secrets
 import stat as modes
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Optional
 
 from drydock_store.layout import BLOBS, OURS, REPOSITORIES, ROOT
@@ -22,6 +25,8 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _TRASH = f"{OURS}/trash"
 _SETTLED = f"{OURS}/settled"
+# Files that a copy is writing.
+_HALF = f"{OURS}/half"
 # A folder that held one link or one blob. Others make up a repository, which registries list by its folders.
 _EMPTIED = re.compile(r"/[0-9a-f]{64,128}$")
 _DIGEST = re.compile(r"[0-9a-f]{64,128}")
@@ -33,8 +38,9 @@ _NO_LINKS = {errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOSYS, errno.EM
 class Folder(Store):
     """The files of a registry with the filesystem driver."""
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, *, link_enabled: bool = False) -> None:
         self.name = folder
+        self._link_enabled = link_enabled
         # The folder itself may be reached through a link; nothing below it may.
         self._base = os.path.realpath(folder)
         self.shown = f"{self._base}/{ROOT}"
@@ -236,6 +242,77 @@ class Folder(Store):
                 yield chunk
         finally:
             os.close(fd)
+
+    # ----- what a copy writes ----------------------------------------------------------------------------------------
+
+    def blank(self) -> bool:
+        if not Path(self._base).is_dir():
+            raise StoreError(f"{self.name} is no folder: make it, or mount what belongs there.")
+        return not any(Path(self.shown, part).exists() for part in (BLOBS, REPOSITORIES))
+
+    def open_to_fill(self) -> None:
+        try:
+            for part in (BLOBS, REPOSITORIES):
+                Path(self.shown, part).mkdir(parents=True, exist_ok=True)
+            self.open()
+            with self.lock(), suppress(FileNotFoundError), self._parent(_HALF) as (folder, name):
+                _remove(folder, name)
+        except OSError as error:
+            why = "the disk is full" if error.errno in FULL else error.strerror
+            raise StoreError(f"{self.shown} cannot be written: {why}.") from error
+
+    def write(self, path: str, content: bytes, at: float) -> None:
+        self.fill(path, [content], len(content), at)
+
+    def fill(self, path: str, chunks: Iterable[bytes], size: int, at: float) -> None:  # noqa: ARG002
+        with self._half(path) as (folder, name):
+            fd = os.open(
+                name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644, dir_fd=folder
+            )
+            with os.fdopen(fd, "wb") as file:
+                for chunk in chunks:
+                    file.write(chunk)
+            os.utime(name, (at, at), dir_fd=folder, follow_symlinks=False)
+
+    def adopt(self, source: Store, path: str) -> bool:
+        if not self._link_enabled or not isinstance(source, Folder):
+            return False
+        try:
+            with source._parent(path) as (there, last), self._half(path) as (folder, name):
+                os.link(last, name, src_dir_fd=there, dst_dir_fd=folder, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            if error.errno in {errno.EXDEV, *_NO_LINKS}:
+                return False
+            raise
+        return True
+
+    @contextmanager
+    def _half(self, path: str) -> Iterator[tuple[int, str]]:
+        """Have a file made under another name, and put it into its place when it is whole."""
+        with self._parent(f"{_HALF}/{secrets.token_hex(8)}", make=True) as (folder, name):
+            try:
+                yield folder, name
+                with self._parent(path, make=True) as (target, last):
+                    os.rename(name, last, src_dir_fd=folder, dst_dir_fd=target)
+            except BaseException as error:
+                with suppress(FileNotFoundError):
+                    os.unlink(name, dir_fd=folder)
+                if isinstance(error, OSError) and error.errno in FULL:
+                    raise StoreError(f"The disk of {self.name} is full: make room, and run this again.") from error
+                raise
+
+    def barrier(self) -> None:
+        # This file system alone; Python knows only how to wait for all of them.
+        if ctypes.CDLL(None, use_errno=True).syncfs(self._root) != 0:
+            raise OSError(ctypes.get_errno(), "what was written cannot be made to stay")
+
+    def room(self) -> Optional[int]:
+        if self._link_enabled:
+            return None
+        found = os.statvfs(self._base)
+        return found.f_bavail * found.f_frsize
 
     # ----- the trash -------------------------------------------------------------------------------------------------
 

@@ -149,6 +149,28 @@ def look(store: Store, memory: Memory, *, foreign: bool = False) -> Inventory:
     _links(store, found, foreign=foreign)
     _tags(store, found)
     read_manifests(store, found, memory)
+    _blobs(store, found, foreign=foreign)
+    return found
+
+
+def look_to_copy(store: Store, memory: Memory) -> Inventory:
+    """Look so that all that a tag leads to is found with it: what tags mean first, then links, then blobs."""
+    early = Inventory(store.now())
+    _links(store, early, foreign=False)
+    _tags(store, early)
+    found = Inventory(early.time)
+    found.unreadable_links |= early.unreadable_links
+    _links(store, found, foreign=False)
+    for name, repository in found.repositories.items():
+        tags = early.repositories[name].tags if name in early.repositories else {}
+        # One that came meanwhile is for the next copy, as is one that was being written.
+        repository.tags = {tag: tags[tag] for tag in repository.tags if tag in tags}
+    read_manifests(store, found, memory)
+    _blobs(store, found, foreign=False)
+    return found
+
+
+def _blobs(store: Store, found: Inventory, *, foreign: bool) -> None:
     for item in store.files(layout.BLOBS, foreign=foreign):
         thing = parse(item.path)
         if isinstance(thing, Blob) and not item.special:
@@ -156,7 +178,6 @@ def look(store: Store, memory: Memory, *, foreign: bool = False) -> Inventory:
             found.newest = max(found.newest, (item.time, item.path))
         else:
             _other(found, item, thing)
-    return found
 
 
 def _other(found: Inventory, item: Item, thing: layout.Thing) -> None:

@@ -1,11 +1,12 @@
 # Copyright: The drydock authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Asks a registry for tags, as a client does."""
+"""Asks a registry for tags, and pulls, as a client does."""
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import http.client
 import socket
 import ssl
@@ -25,6 +26,7 @@ ACCEPT = ", ".join(
     )
 )
 _TRIES = 3
+_CHUNK = 1 << 20
 # After so many tags that could not be asked for it is no use to go on.
 _TROUBLES = 5
 
@@ -69,8 +71,8 @@ class Registry:
         context = ssl.create_default_context(cafile=self._settings.get("ca_file") or None)
         return http.client.HTTPSConnection(address.hostname or "", address.port, timeout=60, context=context)
 
-    def _status(self, method: str, path: str) -> int:
-        """Ask, again where the registry is just being restarted."""
+    def _ask(self, method: str, path: str, algorithm: str = "sha256") -> tuple[int, str]:
+        """Ask, again where the registry is just being restarted; returns the status and what the body sums up to."""
         trouble = ""
         for attempt in range(_TRIES):
             if attempt:
@@ -79,21 +81,23 @@ class Registry:
                 self._connection = self._connection or self._connect()
                 self._connection.request(method, path, headers=self._headers)
                 answer = self._connection.getresponse()
-                answer.read()
+                summed = hashlib.new(algorithm)
+                while chunk := answer.read(_CHUNK):
+                    summed.update(chunk)
                 if answer.status < 500 and answer.status != 429:
-                    return answer.status
+                    return answer.status, f"{algorithm}:{summed.hexdigest()}"
                 trouble = f"it answered {answer.status}"
             except (OSError, http.client.HTTPException) as error:
-                self._close()
+                self.close()
                 trouble = str(error)
         raise Unreachable(f"The registry at {self.name} cannot be asked: {trouble}.")
 
     def greet(self) -> None:
         """Check that it answers, and takes the password."""
         try:
-            status = self._status("GET", "/v2/")
+            status, _body = self._ask("GET", "/v2/")
         finally:
-            self._close()
+            self.close()
         if status != 200:
             raise Unreachable(
                 f"The registry at {self.name} answered {status} to GET /v2/: are the user and its password right?"
@@ -109,7 +113,7 @@ class Registry:
         try:
             for repository, tag in images:
                 try:
-                    status = self._status("HEAD", f"/v2/{repository}/manifests/{tag}")
+                    status, _body = self._ask("HEAD", f"/v2/{repository}/manifests/{tag}")
                 except Unreachable as error:
                     troubles.append(f"{repository}:{tag}: {error}")
                 else:
@@ -123,10 +127,18 @@ class Registry:
                 if len(troubles) > _TROUBLES:
                     break
         finally:
-            self._close()
+            self.close()
         return asked, gone, troubles[0] if troubles else ""
 
-    def _close(self) -> None:
+    def pull(self, repository: str, kind: str, digest: str) -> str:
+        """Pull one of the `manifests` or `blobs` by its digest; returns what is wrong with the answer, or nothing."""
+        status, found = self._ask("GET", f"/v2/{repository}/{kind}/{digest}", digest.partition(":")[0])
+        if status != 200:
+            return f"the registry answers {status}"
+        return "" if found == digest else f"the registry sends {found}"
+
+    def close(self) -> None:
+        """Let go of the connection."""
         if self._connection:
             self._connection.close()
         self._connection = None

@@ -27,6 +27,7 @@ from drydock_store.store import SMALL, Item, Locked, Store, StoreError
 
 try:
     import boto3
+    from boto3.s3.transfer import TransferConfig
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError, ClientError
 except ImportError as missing:
@@ -36,6 +37,7 @@ LEASE_SECONDS = 600
 _RENEW_SECONDS = 120
 _BATCH = 500
 _CHUNK = 1 << 20
+_PART = 8 << 20
 _GONE = {"404", "NoSuchKey", "NoSuchVersion", "NotFound"}
 # What makes a request depend on what is there. Python's library knows these of requests that change something since 2024, that of
 # Debian 12 does not; S3 reads them from headers.
@@ -88,13 +90,16 @@ class Bucket(Store):
         *,
         path_style_enabled: bool = False,
         unversioned_enabled: bool = False,
+        profile: str = "",
         threads: int = 16,
     ) -> None:
         self.name = f"s3://{bucket}/{prefix}".rstrip("/")
         self._bucket = bucket
         self._root = f"{prefix}/{ROOT}/" if prefix else f"{ROOT}/"
         self.shown = f"s3://{bucket}/{self._root.rstrip('/')}"
-        self._threads = threads
+        self.threads = threads
+        # Where S3 itself can copy from one to the other.
+        self._place = (endpoint, profile)
         self._unversioned_enabled = unversioned_enabled
         self._versioned = True
         self._batches = 0
@@ -102,7 +107,8 @@ class Bucket(Store):
         # Until when the lock is ours, by the clock that nobody sets.
         self._held_until = 0.0
         try:
-            self._client = boto3.client(
+            session = boto3.Session(profile_name=profile) if profile else boto3
+            self._client = session.client(
                 "s3",
                 region_name=region or None,
                 endpoint_url=endpoint or None,
@@ -153,8 +159,8 @@ class Bucket(Store):
     def _together(self, work: Callable[[One], Other], of: Iterable[One]) -> Iterator[Other]:
         """Do something with many, side by side; a few times as many as there are threads wait at most."""
         rest = iter(of)
-        with ThreadPoolExecutor(self._threads) as pool:
-            running: set[Future[Other]] = {pool.submit(work, one) for one in islice(rest, 4 * self._threads)}
+        with ThreadPoolExecutor(self.threads) as pool:
+            running: set[Future[Other]] = {pool.submit(work, one) for one in islice(rest, 4 * self.threads)}
             try:
                 while running:
                     done, running = wait(running, return_when=FIRST_COMPLETED)
@@ -279,7 +285,7 @@ class Bucket(Store):
 
     def files(self, under: str, *, foreign: bool = True) -> Iterator[Item]:  # noqa: ARG002
         # Where a page does not hold all of a folder, the folders in it are listed side by side.
-        with ThreadPoolExecutor(self._threads) as pool:
+        with ThreadPoolExecutor(self.threads) as pool:
             running = {pool.submit(self._listed, f"{self._key(under)}/", "")}
             try:
                 while running:
@@ -367,6 +373,47 @@ class Bucket(Store):
             raise FileNotFoundError(path) from error
         with self._sentences("get_object", {}), contextlib.closing(body):
             yield from iter(lambda: body.read(_CHUNK), b"")
+
+    # ----- what a copy writes ----------------------------------------------------------------------------------------
+
+    def blank(self) -> bool:
+        return not {BLOBS, REPOSITORIES} & set(self.top())
+
+    def open_to_fill(self) -> None:
+        # All that a copy needs is tried before it writes anything.
+        key = self._key(f"{OURS}/probe")
+        self._call("put_object", Key=key, Body=b"")
+        self._call("delete_object", Key=key)
+
+    def write(self, path: str, content: bytes, at: float) -> None:
+        self._call("put_object", Key=self._key(path), Body=content, Metadata={"written": str(at)})
+
+    def fill(self, path: str, chunks: Iterable[bytes], size: int, at: float) -> None:  # noqa: ARG002
+        # S3 takes 10,000 parts at most.
+        transfer = TransferConfig(use_threads=False, multipart_chunksize=max(_PART, -(-size // 9000)))
+        with self._sentences("put_object", {}):
+            self._client.upload_fileobj(_Stream(chunks), self._bucket, self._key(path), Config=transfer)
+
+    def adopt(self, source: Store, path: str) -> bool:
+        if not isinstance(source, Bucket) or source._place != self._place:
+            return False
+        origin = {"Bucket": source._bucket, "Key": source._key(path), **source.version_of(path)}
+        try:
+            with self._sentences("copy", {}):
+                self._client.copy(origin, self._bucket, self._key(path), SourceClient=source._client)
+        except ClientError:
+            return False
+        return True
+
+    def version_of(self, path: str) -> dict[str, str]:  # noqa: ARG002
+        """Return which version of an object is meant: the newest."""
+        return {}
+
+    def barrier(self) -> None:
+        """What S3 has answered is there."""
+
+    def room(self) -> None:
+        """A bucket has no end."""
 
     # ----- the trash -------------------------------------------------------------------------------------------------
 
@@ -501,6 +548,24 @@ class Bucket(Store):
 
     def tidy(self, before: float) -> None:
         """A bucket has no folders."""
+
+
+class _Stream:
+    """Chunks, read as a file."""
+
+    def __init__(self, chunks: Iterable[bytes]) -> None:
+        self._chunks = iter(chunks)
+        self._rest = b""
+
+    def read(self, count: int = -1) -> bytes:
+        while count < 0 or len(self._rest) < count:
+            chunk = next(self._chunks, b"")
+            if not chunk:
+                break
+            self._rest += chunk
+        end = len(self._rest) if count < 0 else count
+        found, self._rest = self._rest[:end], self._rest[end:]
+        return found
 
 
 def _seconds(entry: dict[str, Any]) -> float:

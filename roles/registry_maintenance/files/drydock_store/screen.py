@@ -21,6 +21,7 @@ def shown(result: dict[str, Any]) -> str:
         "delete": _removal,
         "collect": _collect,
         "undo": _undo,
+        "copy": _copy,
     }[result["command"]](result)
     return "\n".join(lines)
 
@@ -90,6 +91,9 @@ def _check(result: dict[str, Any]) -> list[str]:
     read = f", {size(checked['bytes'])} read" if checked["bytes"] else ""
     lines = [defect["sentence"] for defect in result["defects"]]
     found = f"{len(lines)} defects" if lines else "No defects"
+    pulled = result.get("pulled")
+    if pulled:
+        lines.append(f"{pulled['images']} tags were pulled from the registry, in {pulled['parts']} parts.")
     return [
         *lines,
         f"{found}. Checked: {checked['blobs']} blobs, {checked['links']} links, {checked['manifests']} manifests{read}.",
@@ -151,6 +155,29 @@ def _undo(result: dict[str, Any]) -> list[str]:
     lines: Iterable[str] = (f"{one['path']} stays away: {one['reason']}." for one in result["skipped"])
     came = "came back" if result["applied"] else "would come back: add --apply to do it"
     return [*lines, f"{result['files']} files ({size(result['size'])}) of {len(result['runs'])} runs {came}."]
+
+
+def _copy(result: dict[str, Any]) -> list[str]:
+    applied, removed = result["applied"], result["removed"]
+    went = "went into its trash" if applied else "would go from it"
+    lines = [f"tag {one}" for one in result["tags"][:_LINES]]
+    lines += _more(len(result["tags"]))
+    lines += [f"tag {one} {went}" for one in removed["tags"][:_LINES]]
+    lines += _more(len(removed["tags"]))
+    copied = result["copied"]
+    unread = f", {copied['unread']} of them without reading them" if copied["unread"] else ""
+    lines.append(
+        f"{result['source']} to {result['target']}: {copied['blobs']} blobs ({size(result['size'])}{unread}), {copied['links']} links and "
+        f"{len(result['tags'])} tags {'were' if applied else 'would be'} written."
+    )
+    if removed["tags"] or removed["images"] or removed["blobs"]:
+        lines.append(
+            f"{len(removed['tags'])} tags, {removed['images']} images and {removed['blobs']} blobs ({size(removed['size'])}) that the "
+            f"source does not have {went}."
+        )
+    if not applied:
+        lines.append("Nothing was changed: add --apply to do it.")
+    return lines
 
 
 def _more(count: int) -> list[str]:

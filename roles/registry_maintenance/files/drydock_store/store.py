@@ -42,6 +42,11 @@ def iso(at: float) -> str:
     return f"{datetime.fromtimestamp(at, timezone.utc):%Y-%m-%dT%H:%M:%SZ}"
 
 
+def time_of(text: str) -> float:
+    """Read a time as `iso` writes it."""
+    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc).timestamp()
+
+
 class Store(ABC):
     """A storage. All paths are relative to `docker/registry/v2`."""
 
@@ -93,6 +98,41 @@ class Store(ABC):
     @abstractmethod
     def chunks(self, path: str) -> Iterator[bytes]:
         """Yield the content of a large file; raises FileNotFoundError where it is gone."""
+
+    # ----- what a copy writes ----------------------------------------------------------------------------------------
+
+    # How many files are written side by side.
+    threads = 1
+    # Whether this is what a storage was, and not what it is.
+    past = False
+
+    @abstractmethod
+    def blank(self) -> bool:
+        """Tell whether there is no image yet, or raise StoreError where that cannot be seen."""
+
+    @abstractmethod
+    def open_to_fill(self) -> None:
+        """Check that files can be written, into a place that may be empty, or raise StoreError. What a killed copy left half is removed."""
+
+    @abstractmethod
+    def write(self, path: str, content: bytes, at: float) -> None:
+        """Write a small file, all of it or nothing, as one that was pushed at a time."""
+
+    @abstractmethod
+    def fill(self, path: str, chunks: Iterable[bytes], size: int, at: float) -> None:
+        """Write a large file, all of it or, where the chunks raise an error, nothing."""
+
+    @abstractmethod
+    def adopt(self, source: Store, path: str) -> bool:
+        """Take a blob over from another storage without reading it. False where that cannot be done."""
+
+    @abstractmethod
+    def barrier(self) -> None:
+        """Wait until what was written is there for good, before something is written that leads to it."""
+
+    @abstractmethod
+    def room(self) -> Optional[int]:
+        """Return how many bytes can be written, or None where that does not count."""
 
     # ----- the trash -------------------------------------------------------------------------------------------------
 
