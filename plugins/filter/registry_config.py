@@ -52,6 +52,13 @@ def registry_config_connections(config: Mapping[str, Any]) -> list[str]:
     return connections(config)
 
 
+def registry_root_type(config: Mapping[str, Any], version: object) -> str:
+    """Return the media type of a registry's answer to `GET /v2/`."""
+    from ansible_collections.drydock.registry.plugins.module_utils._registry_config import root_type
+
+    return root_type(config, version)
+
+
 class FilterModule:
     """Filters for the registry's configuration."""
 
@@ -60,4 +67,5 @@ class FilterModule:
             "registry_config": registry_config,
             "registry_config_connections": registry_config_connections,
             "registry_config_problems": registry_config_problems,
+            "registry_root_type": registry_root_type,
         }

@@ -1101,6 +1101,13 @@ def connections(config: Mapping[str, Any]) -> list[str]:
     return [path for path in sorted([*drivers, *_CONNECTS]) if _find(config, path)[1] is not None]
 
 
+def root_type(config: Mapping[str, Any], version: object) -> str:
+    """Return the media type of the answer to `GET /v2/`; empty where a configuration has that answer say more."""
+    if _find(config, "http.headers")[1]:
+        return ""
+    return "application/json" if str(version).startswith("3") else "application/json; charset=utf-8"
+
+
 def _problems_of(config: Mapping[str, Any], version: str, overrides: Mapping[str, Any]) -> list[Problem]:
     owned = list(_owned_rules(config, overrides))
     found = [*owned, *_check(config, ROOT, "", version), *_cross_rules(config, version)]

@@ -1203,6 +1203,7 @@ class TestPlatform:
                     "secret_key": secret_key,
                     "object_acl": "bucket-owner-full-control",
                 },
+                "registry_server_config": {"http": {"headers": {"X-Own": ["yes"]}}},
             }
 
     @staticmethod
@@ -1339,7 +1340,9 @@ class TestPlatform:
         with running(enforced, definition, network, ADDRESS):
             assert get(ADDRESS, "/v2/")[0] == 401
             assert get(ADDRESS, "/v2/", "admin", "a wrong one")[0] == 401
-            assert get(ADDRESS, "/v2/", "admin", password)[0] == 200
+            # The registry's own answer, since it has a header of its own.
+            status, headers = get(ADDRESS, "/v2/", "admin", password)
+            assert (status, headers["x-own"]) == (200, "yes")
 
     def test_the_teardown_leaves_nothing(
         self, enforced: Account, deployer: Account, settings: dict[str, Any], theirs: tuple[Theirs, list[Any]]

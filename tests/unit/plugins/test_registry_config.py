@@ -843,6 +843,29 @@ def test_what_needs_a_network(overrides: dict[str, Any], paths: list[str]) -> No
     assert FILTERS["registry_config_connections"](overrides) == paths
 
 
+@pytest.mark.parametrize(
+    ("config", "version", "answered"),
+    [
+        ({}, "2.8", "application/json; charset=utf-8"),
+        ({}, "2.8.2+ds1", "application/json; charset=utf-8"),
+        ({}, "3", "application/json"),
+        ({}, 3, "application/json"),
+        ({}, "3.1.1", "application/json"),
+        # Until the image is known.
+        ({}, "auto", "application/json; charset=utf-8"),
+        ({"http": {"headers": {}, "http2": {"disabled": True}}}, "3", "application/json"),
+        ({"http": None}, "3", "application/json"),
+        ({"http": {"headers": {"X-Own": ["yes"]}}}, "2.8", ""),
+        ({"http": {"headers": {"X-Own": ["yes"]}}}, "3.1.1", ""),
+        # What is no configuration is refused elsewhere.
+        ({"http": "x"}, "3", "application/json"),
+        ("x", "3", "application/json"),
+    ],
+)
+def test_what_the_root_of_the_api_says(config: Any, version: object, answered: str) -> None:
+    assert FILTERS["registry_root_type"](config, version) == answered
+
+
 def test_no_value_gets_into_a_sentence() -> None:
     hidden = "hunter2hunter2"
     overrides = {
