@@ -477,6 +477,7 @@ def test_killed(ca: Ca, moment: str, step: dict[str, Any]) -> None:
     while not set(ca.directory.glob(moment)) - there:
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
+        time.sleep(0.005)
     kill_controller(process.pid)
     process.communicate()
 

@@ -12,10 +12,10 @@ import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from deployment import ADDRESS, REGISTRIES, Deployment, deployed_hosts, digest
+from into_host import into
 
 IMAGE = f"{ADDRESS}/team/app:1"
 
@@ -48,25 +48,10 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lifecycle]:
 @pytest.fixture(scope="module")
 def older(deployment: Lifecycle) -> Path:
     """Debian 12's registry as a tar file of `docker save`."""
-    builder = deployment.names["builder.test"]
-    archive = deployment.folder / "registry.tar"
-    recipe = {
-        "name": "drydock-test/registry",
-        "packages": ["docker-registry"],
-        "programs": ["/usr/bin/docker-registry"],
-        "links": {"/usr/bin/registry": "docker-registry"},
-        "entrypoint": "registry",
-        "path": "/srv/registry.tar",
-    }
-    steps: dict[str, dict[str, Any]] = {
-        "ansible.builtin.apt": {"update_cache": True},
-        "drydock.registry.debian_image": recipe,
-    }
-    for module, values in steps.items():
-        with deployment.ansible("ansible", "builder.test", "-m", module, "-a", json.dumps(values)) as process:
-            stdout, stderr = process.communicate(timeout=600)
-        assert process.returncode == 0, f"{stdout}\n{stderr}"
-    subprocess.run(["docker", "cp", f"{builder}:/srv/registry.tar", archive], capture_output=True, check=True)
+    host, archive = deployment.names["older.test"], deployment.folder / "registry.tar"
+    save = f"docker save --output /srv/registry.tar $(docker inspect --format '{{{{.Config.Image}}}}' {REGISTRIES[0]})"
+    subprocess.run([*into(host), "sh", "-c", save], capture_output=True, check=True)
+    subprocess.run(["docker", "cp", f"{host}:/srv/registry.tar", archive], capture_output=True, check=True)
     return archive
 
 
@@ -110,22 +95,6 @@ def test_changed_added_and_removed_users_touch_nothing_else(deployment: Lifecycl
     assert deployment.containers() == before
     # As the user who logged in last.
     assert deployment.pull() == pushed
-
-
-def test_renewed_certificate_is_served_without_a_restart(deployment: Lifecycle) -> None:
-    before, served = deployment.containers(), deployment.certificate()
-    authority = deployment.host("cat", "/etc/drydock/tls/ca.crt").stdout
-    # The present one has 90 days left and so is due.
-    deployment.settings |= {"registry_tls_valid_days": 120, "registry_tls_renew_before_days": 100}
-    done = deployment.play("configure.yml", "--tags=tls,proxy")
-
-    assert done.roles() == {"registry_tls", "registry_proxy"}
-    renewed = deployment.certificate()
-    assert renewed["serial"] != served["serial"]
-    assert renewed["issuer"] == served["issuer"]
-    assert deployment.host("cat", "/etc/drydock/tls/ca.crt").stdout == authority
-    assert deployment.status("/v2/", user="stays") == 200
-    assert deployment.containers() == before
 
 
 def test_lost_reload_is_made_up_for(deployment: Lifecycle) -> None:
@@ -184,7 +153,6 @@ def test_downgrade_and_upgrade_keep_the_images(deployment: Lifecycle, pushed: st
     deployment.play("configure.yml", "--tags=server")
     assert {text.partition("+")[0] for text in version(deployment)} == {"2.8.2"}
     assert deployment.pull() == pushed
-    assert deployment.play("configure.yml", "--tags=server").changed == []
 
     for key in archive:
         del deployment.settings[key]
