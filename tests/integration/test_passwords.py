@@ -409,7 +409,6 @@ def test_passwords_are_checked_while_the_password_server_is_away(site: Guarded) 
     site.forget()
     assert (site.log_in("alice"), site.log_in("alice", "wrong")) == (200, 401)
     assert "apply | Run the server that checks passwords" in " ".join(site.deploy("--tags=proxy").changed)
-    assert site.deploy("--tags=proxy").changed == []
     assert site.checks(lambda: site.log_in("jörg")) == 1
 
 

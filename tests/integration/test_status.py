@@ -71,7 +71,7 @@ def look(deployment: Deployment, *options: str) -> Status:
 def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     """A registry, and one client with a certificate."""
     with deployed_hosts(Deployment("status", tmp_path_factory.mktemp("status"), "debian12-deployed")) as made:
-        made.play("configure.yml")
+        made.play("configure.yml", "--tags=users,proxy")
         made.play("client_certificates.yml", "--extra-vars=drydock_client_issue=ci")
         yield made
 
