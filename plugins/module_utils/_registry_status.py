@@ -35,6 +35,9 @@ WARN_FRACTION = 0.25
 WARN_AT_MOST = datetime.timedelta(days=30)
 # Below these, in percent, the disk is nearly full and as good as full, where nothing more is reserved.
 LOW_PERCENT, FULL_PERCENT = 10.0, 2.0
+# A backup is made every day, and tried every month.
+BACKUP_IS_OLD, BACKUP_IS_TOO_OLD = datetime.timedelta(days=2), datetime.timedelta(days=7)
+DRILL_IS_OLD = datetime.timedelta(days=62)
 # A run takes a while from the host's clock to this one's.
 CLOCK_TOLERANCE = datetime.timedelta(minutes=5)
 RESTARTED_RECENTLY = datetime.timedelta(hours=1)
@@ -109,6 +112,7 @@ class Report:
             "containers": [],
             "storage": None,
             "maintenance": None,
+            "backup": None,
             **parts,
         }
 
@@ -698,6 +702,39 @@ def _maintenance(report: Report, found: Mapping[str, Any]) -> dict[str, Any] | N
     }
 
 
+def _backup(report: Report, found: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The last backup and the last drill."""
+    seen = found["backup"]
+    if not seen:
+        return None
+    last, drill, failed = seen["backup"], seen["drill"], seen["failed"]
+    made = parsed((last or {}).get("time"))
+    if made is None:
+        report.critical("backup", f"{report.host} was never backed up: run playbooks/backup.yml.")
+    else:
+        age = report.now - made
+        sentence = f"The last backup of {report.host} is {span(age)} old: `journalctl --unit drydock-backup` on the host says why."
+        if age > BACKUP_IS_TOO_OLD:
+            report.critical("backup", sentence)
+        elif age > BACKUP_IS_OLD:
+            report.warning("backup", sentence)
+    if failed:
+        report.warning(
+            "backup", f"The last attempt to back {report.host} up or to try its backup failed: {failed.get('error')}"
+        )
+    for problem in (last or {}).get("problems") or ():
+        report.warning("backup", f"The last backup of {report.host}: {problem}")
+    for problem in (drill or {}).get("problems") or ():
+        report.critical("backup", f"The last drill of {report.host}, of its backup of {drill['of']}: {problem}")
+    tried = parsed((drill or {}).get("time"))
+    if tried and report.now - tried > DRILL_IS_OLD:
+        report.warning(
+            "backup",
+            f"The backups of {report.host} were last tried {span(report.now - tried)} ago: run playbooks/restore_drill.yml.",
+        )
+    return dict(seen)
+
+
 # ---- the whole -----------------------------------------------------------------------------------------------------
 
 
@@ -745,4 +782,5 @@ def report(
         containers=_containers(made, found),
         storage=_storage(made, found),
         maintenance=_maintenance(made, found),
+        backup=_backup(made, found),
     )

@@ -426,6 +426,16 @@ def read_figures(path: str) -> tuple[str, str, Optional[dict[str, Any]]]:
         return "", "", None
 
 
+def read_backup(path: str) -> dict[str, Any]:
+    """What the host's backups have noted; each part is None where there is none."""
+    text, problem = _read(path)
+    try:
+        noted = json.loads(text) if not problem else {}
+        return {key: dict(noted[key]) if noted.get(key) else None for key in ("backup", "drill", "failed")}
+    except (ValueError, AttributeError, TypeError):
+        return {"backup": None, "drill": None, "failed": None}
+
+
 # ---- what nginx has loaded -----------------------------------------------------------------------------------------
 
 

@@ -196,6 +196,16 @@ def _maintenance(report: Mapping[str, Any], width: int) -> list[str]:
     return textwrap.wrap(text, width, break_on_hyphens=False)
 
 
+def _backup(report: Mapping[str, Any], width: int) -> list[str]:
+    found = report["backup"]
+    if not found or not found["backup"]:
+        return []
+    last, drill = found["backup"], found["drill"]
+    tried = f"last tried {_when(drill['time'])}" if drill else "not tried yet"
+    text = f"Backup: {_when(last['time'])}, {size(last['size'])}, of which {size(last['added'])} were new; {tried}."
+    return textwrap.wrap(text, width, break_on_hyphens=False)
+
+
 def screen(report: Mapping[str, Any], width: int = WIDTH) -> list[str]:
     """The lines of the screen."""
     now = parsed(report["checked"]) or datetime.datetime.now(datetime.timezone.utc)
@@ -208,6 +218,7 @@ def screen(report: Mapping[str, Any], width: int = WIDTH) -> list[str]:
             *_built(report, width),
             *_storage(report, width),
             *_maintenance(report, width),
+            *_backup(report, width),
         ],
     ]
     lines: list[str] = []

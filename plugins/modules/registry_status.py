@@ -84,6 +84,9 @@ options:
   maintenance_report:
     description: The file with the last report on the storage, in JSON. When it is not set, none is read.
     type: path
+  backup_report:
+    description: The file in which the host's backups note what they did, in JSON. When it is not set, none is read.
+    type: path
   reload_program:
     description:
       - The program that makes nginx take what lies on the disk. With C(--check) it tells whether nginx has.
@@ -307,6 +310,19 @@ found:
         totals:
           description: Its totals; V(none) where there is no report.
           type: dict
+    backup:
+      description: What the host's backups have noted; V(none) when O(backup_report) is not set.
+      type: dict
+      contains:
+        backup:
+          description: The last backup, with its C(time), C(size), C(added) and C(problems); V(none) where there is none.
+          type: dict
+        drill:
+          description: The last time that a backup was fetched and read, with its C(time) and C(problems); V(none) where there is none.
+          type: dict
+        failed:
+          description: The last attempt that failed since, with its C(time), C(command) and C(error); V(none) where none did.
+          type: dict
     storage:
       description: The folder of the images; V(none) when O(storage_directory) is not set.
       type: dict
@@ -358,6 +374,7 @@ from ansible_collections.drydock.registry.plugins.module_utils._registry_status_
     ask_socket,
     has_systemd,
     is_read_only,
+    read_backup,
     read_containers,
     read_figures,
     read_loaded,
@@ -444,6 +461,7 @@ def find(params: dict[str, Any], run: Runner, *, dry: bool) -> dict[str, Any]:
             "timer": timer,
             "watch": watch,
             "maintenance": maintenance(params, run),
+            "backup": read_backup(params["backup_report"]) if params["backup_report"] else None,
             "storage": measured.result() if measured else None,
         }
 
@@ -473,6 +491,7 @@ def main() -> None:
             "watch": {"type": "str", "default": ""},
             "maintenance_timer": {"type": "str", "default": ""},
             "maintenance_report": {"type": "path"},
+            "backup_report": {"type": "path"},
             "reload_program": {"type": "path"},
             "timeout": {"type": "int", "default": 10},
         },

@@ -114,6 +114,7 @@ def healthy(leaf: Pair | None = None) -> Found:
         "timer": None,
         "watch": "active",
         "maintenance": None,
+        "backup": None,
         "storage": {
             "directory": "/var/lib/drydock/registry",
             "problem": "",
@@ -710,6 +711,62 @@ def test_the_timer_of_the_storage_has_sentences_of_its_own() -> None:
     assert "`journalctl --unit drydock-storage.service`" in message(made)
     found["maintenance"]["timer"] = timer(name="drydock-storage.timer", problem="does not exist")
     assert "does not exist, so nothing keeps the storage in order" in message(judge(found))
+
+
+BACKUP = {"time": "2029-12-31T01:47:00Z", "size": 2048, "added": 1024, "problems": []}
+DRILL = {"time": "2029-12-02T05:23:00Z", "of": "2029-12-02T01:47:00Z", "problems": []}
+
+
+def noted(**parts: Any) -> dict[str, Any]:
+    found = healthy()
+    found["backup"] = {"backup": BACKUP, "drill": DRILL, "failed": None, **parts}
+    return found
+
+
+def days_before(days: float) -> str:
+    return core.moment(NOW - datetime.timedelta(days=days))
+
+
+@pytest.mark.parametrize(
+    ("parts", "level", "words"),
+    [
+        ({"backup": None}, "critical", "registry-1 was never backed up: run playbooks/backup.yml."),
+        ({"backup": {**BACKUP, "time": days_before(3)}}, "warning", "The last backup of registry-1 is 3 days old"),
+        ({"backup": {**BACKUP, "time": days_before(8)}}, "critical", "The last backup of registry-1 is 8 days old"),
+        (
+            {"backup": {**BACKUP, "time": days_before(1), "problems": ["Something."]}},
+            "warning",
+            "The last backup of registry-1: Something.",
+        ),
+        ({"failed": {"time": "", "command": "run", "error": "It is full."}}, "warning", "failed: It is full."),
+        (
+            {"drill": {**DRILL, "time": days_before(9), "problems": ["A layer."]}},
+            "critical",
+            "its backup of 2029-12-02T01:47:00Z: A layer.",
+        ),
+        (
+            {"drill": {**DRILL, "time": days_before(70)}},
+            "warning",
+            "were last tried 70 days ago: run playbooks/restore_drill.yml.",
+        ),
+    ],
+)
+def test_backups_that_are_old_or_failed(parts: dict[str, Any], level: str, words: str) -> None:
+    fresh = {"backup": {**BACKUP, "time": days_before(1)}, "drill": {**DRILL, "time": days_before(20)}}
+    made = judge(noted(**{**fresh, **parts}))
+    assert problems(made) == [(level, "backup")]
+    assert words in message(made)
+
+
+@pytest.mark.parametrize(
+    ("drill", "words"), [(None, "not tried yet"), ({**DRILL, "time": days_before(20)}, "last tried 20")]
+)
+def test_a_backup_that_is_well_is_a_line(drill: dict[str, Any] | None, words: str) -> None:
+    made = judge(noted(backup={**BACKUP, "time": days_before(1)}, drill=drill))
+    assert made["status"] == "ok"
+    shown = " ".join(screen(made))
+    assert "2.0 KiB, of which 1.0 KiB were new" in shown
+    assert words in shown
 
 
 # ---- hosts that tell little or nothing ----

@@ -394,6 +394,27 @@ def test_figures_of_the_last_report(tmp_path: Path, text: str | None, figures: t
 
 
 @pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        (
+            '{"backup": {"time": "2030-01-01T03:20:00Z"}, "failed": null}',
+            ({"time": "2030-01-01T03:20:00Z"}, None, None),
+        ),
+        ('{"drill": {"time": "x"}, "failed": {"error": "y"}}', (None, {"time": "x"}, {"error": "y"})),
+        ("[]", (None, None, None)),
+        ('{"backup": 7}', (None, None, None)),
+        ("half of a f", (None, None, None)),
+        (None, (None, None, None)),
+    ],
+)
+def test_what_backups_have_noted(tmp_path: Path, text: str | None, parts: tuple[Any, Any, Any]) -> None:
+    path = tmp_path / "report.json"
+    if text is not None:
+        path.write_text(text, encoding="utf-8")
+    assert host.read_backup(str(path)) == dict(zip(("backup", "drill", "failed"), parts))
+
+
+@pytest.mark.parametrize(
     ("flags", "read_only"), [(0, False), (os.ST_RDONLY, True), (os.ST_RDONLY | os.ST_NOSUID, True)]
 )
 def test_a_file_system_that_is_read_only(

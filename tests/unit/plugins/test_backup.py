@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Settings of the backup: one sentence for each mistake, and none that shows a password."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible_collections.drydock.registry.plugins.module_utils._backup import backup_problems
+
+SETTINGS: dict[str, Any] = {
+    "host": "registry1",
+    "systemd": True,
+    "repository": "/mnt/backup",
+    "password": "long enough",
+    "keep": {"daily": 7},
+    "limit_mib": 0,
+    "time": "01:47",
+    "provider": "filesystem",
+    "folder": "/srv/images",
+    "frozen": "/srv/images/frozen",
+    "paths": ["/etc/drydock"],
+}
+
+
+@pytest.mark.parametrize(
+    "repository", ["/mnt/backup", "s3:https://s3.amazonaws.com/b", "sftp:a@b:/c", "rest:https://u:p@h/"]
+)
+def test_settings_that_work_have_no_problem(repository: str) -> None:
+    assert backup_problems({**SETTINGS, "repository": repository, "keep": None}) == []
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        ({"repository": ""}, "registry_backup_repository is empty"),
+        ({"repository": "https://user:hidden@host"}, "registry_backup_repository begins with neither"),
+        ({"systemd": False}, "registry1 has no systemd"),
+        ({"password": ""}, "registry_backup_password is empty"),
+        ({"password": "hidden\nhidden"}, "registry_backup_password has several lines"),
+        ({"keep": {"daily": 0}}, "registry_backup_keep has daily: 0"),
+        ({"limit_mib": -1}, "registry_backup_limit_mib is -1"),
+        ({"time": "25:00"}, "registry_backup_time is 25:00"),
+        ({"paths": ["etc"]}, "registry_backup_paths has etc"),
+        ({"frozen": "frozen"}, "registry_backup_frozen_directory is frozen: write an absolute path"),
+        ({"frozen": "/srv/images/docker/registry"}, "where registries keep their images"),
+        ({"frozen": "/srv/images/"}, "where registries keep their images"),
+    ],
+)
+def test_each_mistake_has_its_sentence(wrong: dict[str, Any], sentence: str) -> None:
+    problems = backup_problems({**SETTINGS, **wrong})
+    assert len(problems) == 1
+    assert sentence in problems[0]
+    assert "hidden" not in problems[0]
+
+
+def test_a_bucket_is_not_frozen() -> None:
+    assert backup_problems({**SETTINGS, "provider": "s3", "frozen": ""}) == []
