@@ -8,6 +8,7 @@ import http.client
 import json
 import os
 import random
+import shutil
 import socket
 import struct
 import subprocess
@@ -19,6 +20,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -26,16 +28,24 @@ from urllib.parse import urlsplit
 import pytest
 from aws_account import aws_account
 from drydock_store import commands
-from drydock_store.layout import blob_path
+from drydock_store.layout import ROOT, blob_path, tag_path
 from drydock_store.registry import ACCEPT
-from drydock_store.store import StoreError
+from drydock_store.store import Locked, StoreError
 
 from tests.bench.storage import upstream
+from tests.unit.backup.test_backup import Host
 from tests.unit.store.model import OCI, digest_of, image
 from tests.unit.store.places import DAY, Place, bucket, folder
 from tests.unit.store.test_runs import PACKAGE, Killed, killed_at
 
 CONFIG = b"{}"
+# Nothing is spared for long.
+AT_ONCE: dict[str, Any] = {
+    "link_age_seconds": 0,
+    "blob_wait_seconds": 0,
+    "second_look_seconds": 0,
+    "retention": [{"repositories": ["**"], "untagged_after_days": 0}],
+}
 
 
 @pytest.fixture(scope="module")
@@ -196,10 +206,16 @@ def test_a_miss_of_the_registry_undoes_the_run(tmp_path: Path, program: str) -> 
     other = folder(tmp_path / "two")
     with serving(program, place, tmp_path) as port:
         with_garbage(place, Client(port))
+        place.document["registry"] = {"url": f"http://127.0.0.1:{port}"}
+        result, status = commands.check_store(place.store(), place.memory(), place.settings, pulls=9)
+        assert (result["pulled"], result["defects"], status) == ({"images": 1, "parts": 3}, [], commands.FINE)
     # A registry that has another storage does not have these images.
     with serving(program, other, tmp_path) as port:
         place.document["registry"] = {"url": f"http://127.0.0.1:{port}"}
         before = place.images()
+        result, status = commands.check_store(place.store(), place.memory(), place.settings, pulls=9)
+        assert (len(result["defects"]), status) == (3, commands.FOUND)
+        assert result["defects"][0]["sentence"].startswith("app:kept cannot be pulled: the registry answers 404")
         result, status = place.collect()
     assert status == commands.FOUND
     assert result["undone"]
@@ -249,6 +265,8 @@ class Soak:
         self.counts: Counter[str] = Counter()
         # What was answered 201, and not deleted since.
         self.answered: dict[str, dict[str, bytes]] = {name: {} for name in names}
+        # What was answered 201, and is never deleted.
+        self.kept: dict[str, bytes] = {}
         self.over = threading.Event()
         self._port = port
 
@@ -275,6 +293,17 @@ class Soak:
             else:
                 self._push(client, name, tag, layer)
 
+    def keep(self, name: str) -> None:
+        """Push images that stay: each with a layer of its own, and one that another client takes and deletes."""
+        client = Client(self._port)
+        number = 0
+        while not self.over.is_set():
+            number += 1
+            layers = (f"{name} {number}".encode(), f"layer {number % 3}".encode())
+            assert client.push(name, f"t{number}", *layers)
+            self.kept[f"t{number}"] = image(*layers)
+            self.over.wait(0.05)
+
     def _delete(self, client: Client, name: str, digest: str) -> None:
         # Another answer may have been given when it was done already.
         gone = [tag for tag, layer in self.answered[name].items() if digest_of(image(layer)) == digest]
@@ -295,20 +324,13 @@ class Soak:
 @pytest.fixture(params=["folder", "bucket"])
 def soaked(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     """Provide a storage of which nothing is spared for long."""
-    rules = [{"repositories": ["**"], "untagged_after_days": 0}]
-    at_once: dict[str, Any] = {
-        "link_age_seconds": 0,
-        "blob_wait_seconds": 0,
-        "second_look_seconds": 0,
-        "retention": rules,
-    }
     if request.param == "folder":
-        yield folder(tmp_path, **at_once)
+        yield folder(tmp_path, **AT_ONCE)
         return
     with aws_account() as account:
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
             monkeypatch.setenv(name, "test")
-        yield bucket(tmp_path, endpoint=account.endpoint, **at_once)
+        yield bucket(tmp_path, endpoint=account.endpoint, **AT_ONCE)
 
 
 def test_pushes_and_collections_that_are_killed(tmp_path: Path, program: str, soaked: Place) -> None:
@@ -348,3 +370,70 @@ def test_pushes_and_collections_that_are_killed(tmp_path: Path, program: str, so
         assert {path for path in place.images() if path.startswith("blobs/")} == set(map(blob_path, needed))
         assert place.check(digests=True) == []
     assert min(soak.counts[what] for what in ("push", "mount", "delete", "pull")) > 0
+
+
+def copied_by_name(place: Place, target: Path, soak: Soak) -> None:
+    """Copy as programs do that go by names, blobs before repositories, and take as long for the first as for some pushes."""
+    root = Path(place.document["storage"]["folder"], ROOT)
+    shutil.copytree(root / "blobs", target / ROOT / "blobs")
+    pushed = len(soak.kept)
+    while len(soak.kept) < pushed + 3:
+        time.sleep(0.01)
+    shutil.copytree(root / "repositories", target / ROOT / "repositories", ignore=shutil.ignore_patterns("_uploads"))
+
+
+def wrong_in(place: Place, copied: Path, kept: dict[str, bytes]) -> list[str]:
+    """Return the defects of a copy, and which of some images it does not have."""
+    read = replace(place, document={**place.document, "storage": {"folder": str(copied)}})
+    store = read.store()
+    defects = [one["sentence"] for one in read.check(digests=True)]
+    store.open()
+    links = {tag: (store.read(tag_path("kept", tag)) or b"").decode() for tag in kept}
+    return defects + [
+        f"kept:{tag} is {links[tag]}" for tag, manifest in kept.items() if links[tag] != digest_of(manifest)
+    ]
+
+
+def test_backups_while_clients_push_mount_and_delete(
+    tmp_path: Path, program: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some backups, or as many as SOAK_BACKUPS says: each has all that was pushed before it began, and is whole. One by names is not."""
+    monkeypatch.setenv("PYTHONPATH", str(PACKAGE))
+    host = Host(tmp_path, **AT_ONCE)
+    host.settings["keep"] = None
+    copies = tmp_path / "copies"
+    wrong: list[str] = []
+    began = time.monotonic()
+
+    def collecting(soak: Soak) -> None:
+        while not soak.over.is_set():
+            with suppress(Locked):
+                slow_collection(host.place, chance)
+                soak.counts["collections"] += 1
+            # A backup waits for the end of one.
+            soak.over.wait(chance.uniform(1, 3))
+
+    chance = random.Random(17)  # noqa: S311
+    with serving(program, host.place, tmp_path) as port, ThreadPoolExecutor() as pool:
+        soak = Soak(port, ("app", "team/other"))
+        clients = [pool.submit(soak.work, name) for name in soak.answered]
+        clients += [pool.submit(soak.keep, "kept"), pool.submit(collecting, soak)]
+        try:
+            for number in range(int(os.environ.get("SOAK_BACKUPS", "2"))):
+                before = dict(soak.kept)
+                answer, status = host.run("run")
+                assert (answer["problems"], status) == ([], 0)
+                assert host.run("fetch", str(copies / str(number)))[1] == 0
+                frozen = copies / str(number) / host.settings["images"]["folder"].lstrip("/")
+                wrong += wrong_in(host.place, frozen, before)
+                shutil.rmtree(copies / str(number))
+            before = dict(soak.kept)
+            copied_by_name(host.place, copies / "by-name", soak)
+        finally:
+            soak.over.set()
+        for one in clients:
+            one.result()
+    print(f"{time.monotonic() - began:.0f} s: {dict(sorted(soak.counts.items()))}, {len(soak.kept)} kept")
+    assert wrong == []
+    assert wrong_in(host.place, copies / "by-name", before)
+    assert min(soak.counts[what] for what in ("push", "mount", "delete", "collections")) > 0
