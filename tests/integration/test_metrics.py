@@ -255,7 +255,7 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
             "registry_metrics_revocations": {"clients": LIST},
             "registry_metrics_largest_repositories": 2,
         }
-        made.play("configure.yml")
+        made.play("configure.yml", "--tags=users,proxy,metrics")
         made.host("install", "-D", "/etc/drydock/tls/ca.crt", f"/etc/docker/certs.d/{ADDRESS}/ca.crt")
         assert made.login("admin", "the-admin")
         for name, size in (("team/large", 300), ("team/middle", 200), ("team/small", 100)):
@@ -315,6 +315,7 @@ def test_counts_are_those_of_the_clients(deployment: Host) -> None:
         while not run.done():
             deployment.ask_often("/v2/team/large/manifests/1", 20, "reader:the-reader", at_once=2)
             asked += 20
+            time.sleep(0.2)
     assert "apply | Run nginx, which takes over from the one that runs" in " ".join(run.result().changed)
     deployment.ask_often("/v2/team/large/manifests/1", 20, "scraper:the-scraper")
     after = deployment.metrics()
