@@ -21,7 +21,8 @@ options:
       - The keys are V(domain), V(names), V(https_port), V(http_port), V(listen_address), V(trusted_networks),
         V(client_networks), V(cors_origins), V(keepalive_seconds), V(realm), V(client_certificates),
         V(client_ca_certificate), V(client_crl), V(reload_program), V(password_cache_seconds),
-        V(failed_logins_per_second), V(immutable_tags), V(quotas) and V(storage_report).
+        V(failed_logins_per_second), V(immutable_tags), V(quotas), V(storage_report),
+        V(mirrors) and V(blob_directory).
     type: dict
     required: true
   client_ca_may_come:

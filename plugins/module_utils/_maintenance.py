@@ -24,8 +24,14 @@ from ansible_collections.drydock.registry.plugins.module_utils._access import (
 )
 
 VARIABLE = "registry_maintenance_retention"
-KEEPS = ("keep_tags", "keep_newest", "keep_pushed_within_days", "keep_pulled_within_days")
-COUNTS = {"keep_newest": 1, "keep_pushed_within_days": 1, "keep_pulled_within_days": 1, "untagged_after_days": 0}
+KEEPS = ("keep_tags", "keep_newest", "keep_pushed_within_days", "keep_pulled_within_days", "keep_used_gib")
+COUNTS = {
+    "keep_newest": 1,
+    "keep_pushed_within_days": 1,
+    "keep_pulled_within_days": 1,
+    "keep_used_gib": 1,
+    "untagged_after_days": 0,
+}
 ORDERS = ("pushed", "semver", "date")
 KNOWN = ("repositories", "tags", *KEEPS, "order", "untagged_after_days")
 ALL_TAGS = "*"
@@ -234,6 +240,7 @@ def configuration(settings: Mapping[str, Any]) -> dict[str, Any]:
         "storage": _s3(settings) if settings["provider"] == "s3" else {"folder": str(settings["folder"])},
         "state_directory": str(settings["state_directory"]),
         "log_directory": str(settings["log_directory"] or ""),
+        "mirrors": [str(name) for name in settings["mirrors"]],
         "registry": settings["registry"] or None,
         "redis": {
             "address": str(redis["address"]),

@@ -426,6 +426,28 @@ def client_trust_problems(settings: Mapping[str, Any], now: datetime.datetime, *
     return [problem] if problem else []
 
 
+# ---- mirrors -------------------------------------------------------------------------------------------------------
+
+# nginx.conf has them as one word in quotes.
+_PLAIN = re.compile(r"[A-Za-z0-9._:/\[\]-]+")
+
+
+def _mirrors_problems(mirrors: Any, blob_directory: str) -> list[str]:
+    """What is wrong with the mirrors; what is no list of dictionaries, the argument specification refuses."""
+    problems = [
+        f"registry_proxy_mirrors has {text!r} in entry {number}: write names and addresses as they are in names of images."
+        for number, mirror in enumerate(mirrors, 1)
+        for text in (mirror["name"], mirror["url"], *mirror["hosts"], *mirror["names"])
+        if not _PLAIN.fullmatch(str(text))
+    ]
+    if mirrors and not blob_directory:
+        problems.append(
+            "registry_proxy_mirrors has mirrors, but registry_proxy_blob_directory is empty, and what they get is sent from that folder: "
+            "set it, or leave the mirrors out."
+        )
+    return problems
+
+
 # ---- settings as a whole -------------------------------------------------------------------------------------------
 
 
@@ -443,6 +465,7 @@ def settings_problems(
         *_password_problems(settings),
         *_immutable_tags_problems(settings["immutable_tags"]),
         *_quotas_problems(settings["quotas"], str(settings["storage_report"] or "")),
+        *_mirrors_problems(settings["mirrors"], str(settings["blob_directory"] or "")),
         *_log_problems(str(settings["log_directory"] or ""), int(settings["audit_days"])),
         *client_trust_problems(settings, now, may_come=client_ca_may_come),
     ]

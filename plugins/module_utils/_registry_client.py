@@ -230,6 +230,57 @@ def login_texts(address: str, username: str, password: str) -> dict[str, str]:
     return {"entry": json.dumps({"auth": encoded}), "helper": helper}
 
 
+# ----- mirrors ------------------------------------------------------------------------------------
+
+MIRROR_NAME = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*")
+MIRRORED = re.compile(r"[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?(?::[1-9][0-9]{0,4})?")
+DOCKER_HUB = "docker.io"
+
+
+def mirror_texts(mirrors: Sequence[Mapping[str, Any]], address: str) -> dict[str, str]:
+    """Write mirrors as the script has them: a line for each, and where Docker finds the one of Docker Hub, or nothing."""
+    hub = next((one for one in mirrors if one["registry"] == DOCKER_HUB), None)
+    return {
+        "lines": "\n".join(f"{one['registry']} {one.get('name') or ''}".strip() for one in mirrors),
+        "docker": str(hub.get("host") or ("" if hub.get("name") else address)) if hub else "",
+    }
+
+
+def mirror_problems(mirrors: object) -> list[str]:
+    """Say what is wrong with the mirrors."""
+    variable = "registry_client_mirrors"
+    if not isinstance(mirrors, Sequence) or isinstance(mirrors, (str, bytes)):
+        return [f"{variable} is not a list: write each mirror as an entry that begins with `- registry:`."]
+    problems = []
+    seen: set[str] = set()
+    for number, one in enumerate(mirrors, 1):
+        if not isinstance(one, Mapping):
+            problems.append(f"Entry {number} in {variable} is not a dictionary: write `registry:` and `name:`.")
+            continue
+        registry, name, host = (one.get(key) or "" for key in ("registry", "name", "host"))
+        if not isinstance(registry, str) or not MIRRORED.fullmatch(registry):
+            problems.append(
+                f"Entry {number} in {variable} has the registry {registry!r}: write it as names of images begin, such as docker.io."
+            )
+        elif registry in seen:
+            problems.append(f"{variable} has {registry} twice: leave one of them out.")
+        seen.add(str(registry))
+        if name and (not isinstance(name, str) or not MIRROR_NAME.fullmatch(name)):
+            problems.append(
+                f"Entry {number} in {variable} has the name {name!r}: write what names of its images begin with here, such as hub."
+            )
+        if host and registry != DOCKER_HUB:
+            problems.append(
+                f"Entry {number} in {variable} has a host, which is for docker.io alone, since Docker knows mirrors of no other registry: "
+                "leave it out."
+            )
+        elif host and address_problem(host):
+            problems.append(
+                f"Entry {number} in {variable} has the host {host!r}: write a host name in small letters, with its port unless that is 443."
+            )
+    return problems
+
+
 # ----- all settings -------------------------------------------------------------------------------
 
 
@@ -266,6 +317,7 @@ def client_problems(settings: Mapping[str, Any], now: datetime.datetime) -> list
     problems = [problem for problem in [address_problem(settings.get("address"))] if problem]
     problems += runtime_problems(settings.get("runtimes", []))
     problems += list_problems("registry_client_users", settings.get("users", []), USER, "[root, deploy]")
+    problems += mirror_problems(settings.get("mirrors", []))
     problems += login_problems(settings.get("username", ""), settings.get("password", ""), directory)
     library = library_problem()
     if library:

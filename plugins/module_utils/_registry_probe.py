@@ -18,7 +18,7 @@ import re
 import secrets
 import tarfile
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
@@ -231,6 +231,10 @@ HINTS: Mapping[str, str] = {
         "the proxy passes a wrong Host or X-Forwarded-Proto header, "
         "or http.host in the registry's configuration is wrong"
     ),
+    "mirror": (
+        "what asks other registries does not answer; `journalctl -u drydock-mirror` on the registry's host says why, and a run of "
+        "site.yml starts it"
+    ),
     "push": "look at the registry's log, its storage and the proxy's limits for bodies",
     "pull": "what was pushed does not come back; look at the registry's log and at its storage",
     "delete_disabled": "deleting is switched off in the registry; switch it on or set delete_enabled to false",
@@ -250,6 +254,8 @@ class Probe:
     client_certificates: str = "off"
     anonymous_pull: bool = False
     repository: str = "drydock/probe"
+    # The first parts of names of other registries' images.
+    mirrors: Sequence[str] = ()
     timeout: float = 60.0
     # How long a name may fail to resolve.
     name_timeout: float = _NAME_SECONDS
@@ -289,6 +295,7 @@ class Probe:
         self._wait()
         self._refusals(reading_only=False)
         self._login()
+        self._mirrored()
         try:
             if self.delete_enabled:
                 self._round_trip()
@@ -393,6 +400,12 @@ class Probe:
             got == "registry/2.0",
             "api",
         )
+
+    def _mirrored(self) -> None:
+        # An image that each mirror has by itself, so no other registry is asked.
+        for mirror in self.mirrors:
+            request = Request("GET", f"/v2/{mirror}/drydock/mirror/check/manifests/1", self._auth)
+            self._expect(f"pull of {mirror}/drydock/mirror/check:1", 200, request, hint="mirror")
 
     def _round_trip(self) -> None:
         nonce = secrets.token_bytes(16)

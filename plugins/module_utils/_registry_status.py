@@ -41,6 +41,8 @@ DRILL_IS_OLD = datetime.timedelta(days=62)
 # A run takes a while from the host's clock to this one's.
 CLOCK_TOLERANCE = datetime.timedelta(minutes=5)
 RESTARTED_RECENTLY = datetime.timedelta(hours=1)
+# So long ago, what was wrong with another registry may be over.
+PROBLEM_RECENTLY = datetime.timedelta(minutes=15)
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,7 @@ class Report:
             "storage": None,
             "maintenance": None,
             "backup": None,
+            "mirrors": [],
             **parts,
         }
 
@@ -735,6 +738,35 @@ def _backup(report: Report, found: Mapping[str, Any]) -> dict[str, Any] | None:
     return dict(seen)
 
 
+# ---- other registries ----------------------------------------------------------------------------------------------
+
+
+def _mirrors(report: Report, found: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The other registries whose images come through this one: what is left of their limits, and what was wrong lately."""
+    if found["mirror"] not in {"", "active", "activating"}:
+        report.critical(
+            "mirror",
+            f"drydock-mirror on {report.host} is {found['mirror']}, so nothing comes from other registries: `journalctl -u drydock-mirror` "
+            "there says why, and playbooks/site.yml starts it.",
+        )
+    entries = []
+    for one in found["mirrors"]:
+        told, problem = parsed(one["told"]), parsed(one["problem_time"])
+        counts = bool(told and told + datetime.timedelta(seconds=one["window_seconds"]) > report.now)
+        limit, left = (one["limit"], one["remaining"]) if counts else (None, None)
+        if limit and left is not None and 100 * left < LOW_PERCENT * limit:
+            report.warning(
+                f"mirror {one['name']}",
+                f"{one['name']} allows {left} more of {limit} pulls to {report.host}; what is not kept there is refused after that: log in "
+                "to it (registry_mirror_upstreams), or get images ahead of time (registry_mirror_prefetch).",
+            )
+        lately = bool(problem and report.now - problem < PROBLEM_RECENTLY)
+        if lately:
+            report.warning(f"mirror {one['name']}", f"On {report.host}, {one['problem'].rstrip('.')}.")
+        entries.append({"name": one["name"], "limit": limit, "left": left, "problem": one["problem"] if lately else ""})
+    return entries
+
+
 # ---- the whole -----------------------------------------------------------------------------------------------------
 
 
@@ -783,4 +815,5 @@ def report(
         storage=_storage(made, found),
         maintenance=_maintenance(made, found),
         backup=_backup(made, found),
+        mirrors=_mirrors(made, found),
     )

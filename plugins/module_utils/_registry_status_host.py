@@ -124,6 +124,20 @@ class Storage(TypedDict):
     read_only: bool
 
 
+class Mirror(TypedDict):
+    """Another registry whose images come through this one."""
+
+    name: str
+    # How many pulls it allows in its window, and how many are left; nothing where it does not say.
+    limit: Optional[int]
+    remaining: Optional[int]
+    window_seconds: int
+    told: str
+    # What was wrong last.
+    problem: str
+    problem_time: str
+
+
 class Maintenance(TypedDict):
     """The timer that keeps the storage in order, and the figures of its last report."""
 
@@ -434,6 +448,30 @@ def read_backup(path: str) -> dict[str, Any]:
         return {key: dict(noted[key]) if noted.get(key) else None for key in ("backup", "drill", "failed")}
     except (ValueError, AttributeError, TypeError):
         return {"backup": None, "drill": None, "failed": None}
+
+
+# ---- other registries ----------------------------------------------------------------------------------------------
+
+
+def read_mirrors(path: str) -> list[Mirror]:
+    """What other registries have said of their limits, and what was wrong with them last; empty where nothing was written."""
+    text, problem = _read(path)
+    try:
+        found = json.loads(text) if not problem else {}
+        return [
+            Mirror(
+                name=str(name),
+                limit=one.get("limit"),
+                remaining=one.get("remaining"),
+                window_seconds=int(one.get("window_seconds", 0)),
+                told=utc(one["limit_at"]) if "limit_at" in one else "",
+                problem=str(one.get("problem", "")),
+                problem_time=utc(one["problem_at"]) if "problem_at" in one else "",
+            )
+            for name, one in sorted(found.items())
+        ]
+    except (ValueError, TypeError, AttributeError):
+        return []
 
 
 # ---- what nginx has loaded -----------------------------------------------------------------------------------------

@@ -206,6 +206,14 @@ def _backup(report: Mapping[str, Any], width: int) -> list[str]:
     return textwrap.wrap(text, width, break_on_hyphens=False)
 
 
+def _mirrors(report: Mapping[str, Any], width: int) -> list[str]:
+    told = [
+        one["name"] if one["left"] is None else f"{one['name']} ({one['left']} of {one['limit']} pulls left)"
+        for one in report["mirrors"]
+    ]
+    return textwrap.wrap(f"Mirrors: {', '.join(told)}.", width, break_on_hyphens=False) if told else []
+
+
 def screen(report: Mapping[str, Any], width: int = WIDTH) -> list[str]:
     """The lines of the screen."""
     now = parsed(report["checked"]) or datetime.datetime.now(datetime.timezone.utc)
@@ -219,6 +227,7 @@ def screen(report: Mapping[str, Any], width: int = WIDTH) -> list[str]:
             *_storage(report, width),
             *_maintenance(report, width),
             *_backup(report, width),
+            *_mirrors(report, width),
         ],
     ]
     lines: list[str] = []

@@ -81,6 +81,13 @@ options:
       - Where the storage is a file system, the registry leaves empty folders, and so its name in the catalog.
     type: str
     default: drydock/probe
+  mirrors:
+    description:
+      - The first parts of names of images that come from other registries. Each is asked for an image that it has by itself.
+      - O(username) has to be allowed to pull from them. With O(push_enabled=false) none is asked.
+    type: list
+    elements: str
+    default: []
   push_enabled:
     description:
       - Whether O(username) may push and delete.
@@ -386,6 +393,7 @@ def run(module: AnsibleModule) -> None:
         client_certificates=params["client_certificates"],
         anonymous_pull=params["anonymous_pull_enabled"],
         repository=params["repository"],
+        mirrors=params["mirrors"],
         timeout=float(params["timeout"]),
         login_enabled=params["login_enabled"],
         delete_enabled=params["delete_enabled"],
@@ -439,6 +447,7 @@ def main() -> None:
                 "ca_certificate": {"type": "str"},
                 "connect_to": {"type": "str", "default": ""},
                 "repository": {"type": "str", "default": "drydock/probe"},
+                "mirrors": {"type": "list", "elements": "str", "default": []},
                 "push_enabled": {"type": "bool", "default": True},
                 "delete_enabled": {"type": "bool", "default": True},
                 "timeout": {"type": "int", "default": 60},

@@ -77,6 +77,13 @@ options:
     description: The systemd service that watches the registries. When it is empty, none is asked for.
     type: str
     default: ""
+  mirror:
+    description: The systemd service that asks other registries. When it is empty, none is asked for.
+    type: str
+    default: ""
+  mirror_state:
+    description: The file in which it writes what other registries say of their limits. When it is not set, none is read.
+    type: path
   maintenance_timer:
     description: The systemd timer that keeps the storage in order. When it is empty, none is asked for.
     type: str
@@ -257,6 +264,16 @@ found:
       description: The state of O(watch), empty where it was not asked for.
       type: str
       sample: active
+    mirror:
+      description: The state of O(mirror), empty where it was not asked for.
+      type: str
+      sample: active
+    mirrors:
+      description:
+        - What other registries have said, each with C(name), C(limit), C(remaining), C(window_seconds), C(told), C(problem) and
+          C(problem_time).
+      type: list
+      elements: dict
     timer:
       description: The timer of the renewal; V(none) when O(timer) is empty, or systemd is not the host's service manager.
       type: dict
@@ -378,6 +395,7 @@ from ansible_collections.drydock.registry.plugins.module_utils._registry_status_
     read_containers,
     read_figures,
     read_loaded,
+    read_mirrors,
     read_pem,
     read_service,
     read_storage,
@@ -460,6 +478,8 @@ def find(params: dict[str, Any], run: Runner, *, dry: bool) -> dict[str, Any]:
             "engine": engine,
             "timer": timer,
             "watch": watch,
+            "mirror": read_service(params["mirror"], run) if params["mirror"] and has_systemd() else "",
+            "mirrors": read_mirrors(params["mirror_state"]) if params["mirror_state"] else [],
             "maintenance": maintenance(params, run),
             "backup": read_backup(params["backup_report"]) if params["backup_report"] else None,
             "storage": measured.result() if measured else None,
@@ -489,6 +509,8 @@ def main() -> None:
             "storage_seconds": {"type": "float", "default": 3},
             "timer": {"type": "str", "default": ""},
             "watch": {"type": "str", "default": ""},
+            "mirror": {"type": "str", "default": ""},
+            "mirror_state": {"type": "path"},
             "maintenance_timer": {"type": "str", "default": ""},
             "maintenance_report": {"type": "path"},
             "backup_report": {"type": "path"},

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Layers and manifests that nginx sends itself: as the registry would send them, to those who may have them, and only where it would.
 
-The registry's own answers are asked for beside nginx, through its socket.
+The registry's own answers are asked for beside nginx, through its socket. What is another registry's comes through this one, and is
+then sent in the same way; a registry on the same host stands for the other.
 """
 
 from __future__ import annotations
@@ -10,10 +11,13 @@ import base64
 import hashlib
 import itertools
 import json
+import os
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -79,6 +83,66 @@ for number, one in enumerate(given["requests"]):
     registry = [] if one["method"] == "PUT" else ask(connections[0], one, [])
     said.append([registry, ask(connections[1], one, more)])
 print(json.dumps(said))
+"""
+
+# What the host is told besides what its image has.
+TOLD = "--tags=tls,users,mirror,proxy,maintenance"
+
+# Another registry, which counts what it is asked: what stands before it, and it itself.
+ELSEWHERE = "127.0.0.1:5001"
+BEHIND = "127.0.0.1:5002"
+ASKED = "/srv/elsewhere"
+FRONT = """
+import http.client, http.server, pathlib, time
+here = pathlib.Path("/srv/elsewhere")
+class Front(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def do_GET(self):
+        with (here / "asked").open("a") as asked:
+            print(self.command, self.path, file=asked)
+        counts = self.command == "GET" and "/manifests/" in self.path
+        left = int((here / "left").read_text()) - counts
+        if counts and left >= 0:
+            (here / "left").write_text(str(left))
+        registry = http.client.HTTPConnection("127.0.0.1", 5002)
+        registry.request(self.command, self.path, headers={"Accept": self.headers.get("Accept") or "*/*"})
+        answer = registry.getresponse()
+        body = answer.read()
+        self.send_response(429 if left < 0 else answer.status)
+        for name in ("Content-Type", "Docker-Content-Digest"):
+            if name in answer.headers:
+                self.send_header(name, answer.headers[name])
+        self.send_header("Content-Length", answer.headers["Content-Length"] or str(len(body)))
+        self.send_header("Retry-After", "1")
+        self.send_header("RateLimit-Limit", "100;w=21600")
+        self.send_header("RateLimit-Remaining", f"{max(left, 0)};w=21600")
+        self.end_headers()
+        half = len(body) // 2
+        self.wfile.write(body[:half])
+        while "/blobs/" in self.path and (here / "gate").exists():
+            time.sleep(0.05)
+        self.wfile.write(body[half:])
+    do_HEAD = do_GET
+    def log_message(self, *words):
+        pass
+http.server.ThreadingHTTPServer(("127.0.0.1", 5001), Front).serve_forever()
+"""
+ANOTHER = """
+mkdir -p /srv/elsewhere
+echo 100 > /srv/elsewhere/left
+cat > /srv/elsewhere/config.yml <<END
+version: "0.1"
+storage: {inmemory: {}, delete: {enabled: true}}
+http: {addr: "127.0.0.1:5002"}
+END
+image=$(docker inspect --format '{{.Config.Image}}' drydock-registry-a)
+docker run --detach --name elsewhere --network host --volume /srv/elsewhere:/srv/elsewhere:ro --entrypoint registry "$image" \
+    serve /srv/elsewhere/config.yml
+until curl --silent --fail http://127.0.0.1:5002/v2/; do sleep 0.2; done
+"""
+ANSWERS = """
+systemd-run --quiet --collect --unit=elsewhere python3 /srv/elsewhere/front.py
+until curl --silent --fail http://127.0.0.1:5001/v2/; do sleep 0.1; done
 """
 
 # Puts a file of the storage there, whatever was there before.
@@ -209,8 +273,18 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Blobs]:
         {"name": "admin", "password": made.passwords["admin"], "access": "admin"},
         {"name": "other", "password": made.passwords["other"], "repositories": ["theirs/**"]},
     ]
+    # Each pull of a tag asks what it means.
+    made.settings["registry_mirror_upstreams"] = [
+        {"name": "there", "registry": ELSEWHERE, "url": f"http://{ELSEWHERE}", "fresh_seconds": 0},
+        # It stands for Docker Hub as well, from which everybody may pull.
+        {"name": "hub", "registry": "docker.io", "url": f"http://{ELSEWHERE}", "names": [f"hub.{ADDRESS}"]},
+    ]
+    made.settings["registry_auth_anonymous_pull_enabled"] = True
+    made.settings["registry_auth_anonymous_repositories"] = ["hub/**"]
     with deployed_hosts(made):
-        made.play("configure.yml", "--tags=users")
+        # By its address, clients on this machine reach it.
+        made.settings["registry_tls_names"] = [made.ip, f"hub.{ADDRESS}"]
+        made.play("configure.yml", TOLD)
         yield made
 
 
@@ -720,6 +794,265 @@ def test_an_image_is_pulled(deployment: Blobs) -> None:
     deployment.host("docker", "pull", image)
 
 
+# ---- images of other registries
+
+
+@pytest.fixture(scope="module")
+def theirs(deployment: Blobs) -> str:
+    """An image of another registry; its name there, without the registry."""
+    deployment.host("install", "-D", "/etc/drydock/tls/ca.crt", f"/etc/docker/certs.d/{ADDRESS}/ca.crt")
+    assert deployment.login("admin", deployment.passwords["admin"])
+    deployment.host("sh", "-ec", ANOTHER)
+    deployment.host("sh", "-c", f"cat > {ASKED}/front.py", stdin=FRONT)
+    deployment.host("sh", "-ec", ANSWERS)
+    push_there(deployment, "lib/app:1")
+    return "lib/app"
+
+
+def push_there(deployment: Blobs, name: str) -> tuple[str, str]:
+    """Push a new image to the other registry; return its digest and that of its layer."""
+    image = f"{BEHIND}/{name}"
+    made = f"head -c 3M /dev/urandom > /srv/random; tar -C /srv -c random | docker import - {image}"
+    deployment.host("sh", "-c", made)
+    deployment.host("docker", "push", image)
+    deployment.host("docker", "rmi", image)
+    accept = ("--silent", "--header", f"Accept: {DOCKER}, {OCI}")
+    repository, _, tag = name.partition(":")
+    said = deployment.host("curl", *accept, f"http://{BEHIND}/v2/{repository}/manifests/{tag}").stdout
+    return "sha256:" + hashlib.sha256(said.encode()).hexdigest(), json.loads(said)["layers"][0]["digest"]
+
+
+def asked_there(deployment: Blobs) -> list[str]:
+    """Return what the other registry was asked since the last time."""
+    return deployment.host("sh", "-c", f"cd {ASKED}; touch asked; cat asked; : > asked").stdout.splitlines()
+
+
+def got_there(deployment: Blobs) -> list[str]:
+    return [line for line in asked_there(deployment) if line.startswith("GET ")]
+
+
+def curl_layer(deployment: Blobs, path: str) -> tuple[str, ...]:
+    """Return a command that gets a layer as a client does, and fails unless all of it comes."""
+    login = f"admin:{deployment.passwords['admin']}"
+    return (
+        "curl",
+        "--silent",
+        "--fail",
+        "--cacert",
+        "/etc/drydock/tls/ca.crt",
+        "--user",
+        login,
+        f"https://{ADDRESS}{path}",
+    )
+
+
+def test_an_image_of_another_registry_is_asked_for_once(deployment: Blobs, theirs: str) -> None:
+    asked_there(deployment)
+    image = f"{ADDRESS}/there/{theirs}:1"
+    deployment.host("docker", "pull", image)
+    first = got_there(deployment)
+    # The manifest, the configuration and the layer.
+    assert len(first) == len(set(first)) == 3
+    deployment.host("docker", "rmi", image)
+    deployment.host("docker", "pull", image)
+    assert set(asked_there(deployment)) == {f"HEAD /v2/{theirs}/manifests/1"}
+    accept = ("--header", f"Accept: {DOCKER}, {OCI}")
+    for path in sorted(line.partition(" ")[2].replace("/v2/", "/v2/there/") for line in first)[:2]:
+        assert deployment.sent_by_nginx(path, *accept)
+        # The registry finds what is kept as well.
+        assert comparable(deployment.registry(path, *accept)) == comparable(deployment.nginx(path, *accept))
+
+
+def test_another_registry_is_meant_by_a_parameter_or_a_name(deployment: Blobs, theirs: str) -> None:
+    accept = ("--header", f"Accept: {DOCKER}, {OCI}")
+    digest, layer = push_there(deployment, "lib/named:1")
+    for path in (f"manifests/{digest}", "manifests/1", f"blobs/{layer}"):
+        whole = deployment.nginx(f"/v2/there/lib/named/{path}", *accept)
+        meant = deployment.nginx(f"/v2/lib/named/{path}?ns={ELSEWHERE.replace(':', '%3A')}", *accept)
+        named = deployment.nginx(f"/v2/lib/named/{path}", *accept, "--header", f"Host: hub.{ADDRESS}", user="")
+        assert whole.status == 200
+        assert whole.sha256 == meant.sha256 == named.sha256
+    assert deployment.nginx(f"/v2/{theirs}/manifests/1", *accept).status == 404
+    assert deployment.nginx("/v2/", "--header", f"Host: hub.{ADDRESS}", user="").status == 200
+    assert deployment.nginx("/v2/", user="").status == 401
+
+
+def test_who_may_not_have_another_registrys_image_gets_nothing(deployment: Blobs, theirs: str) -> None:
+    digest, layer = push_there(deployment, "lib/private:1")
+    deployment.host("docker", "pull", f"{ADDRESS}/there/lib/private:1")
+    for path in ("manifests/1", f"manifests/{digest}", f"blobs/{layer}", "tags/list"):
+        assert deployment.nginx(f"/v2/there/lib/private/{path}").status == 200
+        assert deployment.nginx(f"/v2/there/lib/private/{path}", user="other").status == 403
+        meant = f"/v2/lib/private/{path}?ns={ELSEWHERE.replace(':', '%3A')}"
+        assert deployment.nginx(meant, user="other").status == 403
+        assert deployment.nginx(f"/v2/there/lib/private/{path}", user="").status == 401
+        # Nor by a name of another repository, whatever its layers are.
+        assert deployment.nginx(f"/v2/theirs/app/{path}", user="other").status == 404
+    assert deployment.nginx(f"/v2/there/{theirs}/blobs/uploads/", "--request", "POST").status == 403
+
+
+@pytest.mark.usefixtures("theirs")
+def test_fifty_clients_that_want_the_same_at_once(deployment: Blobs) -> None:
+    _digest, layer = push_there(deployment, "lib/many:1")
+    asked_there(deployment)
+    path = f"/v2/there/lib/many/blobs/{layer}"
+    deployment.host("touch", f"{ASKED}/gate")
+    many = 'seq 50 | xargs -P 50 -I {} sh -c \'"$@" | sha256sum\' {} "$@"'
+    with ThreadPoolExecutor(1) as pool:
+        pulled = pool.submit(deployment.host, "sh", "-c", many, "sh", *curl_layer(deployment, path))
+        deployment.until(lambda: deployment.host("cat", f"{ASKED}/asked", check=False).stdout)
+        deployment.host("rm", f"{ASKED}/gate")
+        sums = pulled.result().stdout.splitlines()
+    assert [line.split()[0] for line in sums] == [layer.partition(":")[2]] * 50
+    assert asked_there(deployment) == [f"GET /v2/lib/many/blobs/{layer}"]
+
+
+@pytest.mark.usefixtures("theirs")
+def test_what_a_killed_program_was_about_to_keep_is_never_sent(deployment: Blobs) -> None:
+    _digest, layer = push_there(deployment, "lib/killed:1")
+    path = f"/v2/there/lib/killed/blobs/{layer}"
+    spool = "/var/lib/drydock/registry/drydock-mirror"
+    deployment.host("touch", f"{ASKED}/gate")
+    with ThreadPoolExecutor(1) as pool:
+        pulled = pool.submit(deployment.host, *curl_layer(deployment, path), "--output", "/srv/part", check=False)
+        deployment.until(lambda: deployment.host("sh", "-c", "test ! -s /srv/part || echo yes").stdout)
+        deployment.host("systemctl", "kill", "--signal=KILL", "drydock-mirror.service")
+        assert pulled.result().returncode != 0
+    assert int(deployment.host("stat", "--format=%s", "/srv/part").stdout) < 3 * 2**20
+    value = layer.partition(":")[2]
+    assert deployment.host("ls", f"{STORAGE}/blobs/sha256/{value[:2]}/{value}", check=False).returncode != 0
+    deployment.host("rm", f"{ASKED}/gate")
+    deployment.host("docker", "pull", f"{ADDRESS}/there/lib/killed:1")
+    assert deployment.sent_by_nginx(path)
+    assert deployment.host("ls", spool).stdout == ""
+
+
+@pytest.mark.usefixtures("theirs")
+def test_a_tag_that_moved_arrives_in_time(deployment: Blobs) -> None:
+    accept = ("--header", f"Accept: {DOCKER}, {OCI}")
+
+    def told(mirror: str) -> str:
+        return deployment.nginx(f"/v2/{mirror}/lib/moves/manifests/1", *accept).headers["docker-content-digest"]
+
+    first, _layer = push_there(deployment, "lib/moves:1")
+    assert (told("there"), told("hub")) == (first, first)
+    second, _layer = push_there(deployment, "lib/moves:1")
+    # One is asked each time, and the other for its five minutes no more.
+    assert (told("there"), told("hub")) == (second, first)
+
+
+def test_what_is_kept_is_pulled_when_the_other_registry_has_counted_enough(deployment: Blobs, theirs: str) -> None:
+    image = f"{ADDRESS}/there/{theirs}:1"
+    push_there(deployment, "lib/counted:1")
+    deployment.host("docker", "pull", image)
+    deployment.host("sh", "-c", f"echo 0 > {ASKED}/left")
+    try:
+        deployment.host("docker", "rmi", image)
+        deployment.host("docker", "pull", image)
+        refused = deployment.host("docker", "pull", f"{ADDRESS}/there/lib/counted:1", check=False)
+        assert "has counted too many pulls, and this is not kept here yet" in refused.stderr
+        state = json.loads(deployment.host("cat", "/var/lib/drydock/mirror/state.json").stdout)["there"]
+        assert (state["limit"], state["remaining"]) == (100, 0)
+    finally:
+        deployment.host("sh", "-c", f"echo 100 > {ASKED}/left")
+    deployment.until(lambda: deployment.host("docker", "pull", f"{ADDRESS}/there/lib/counted:1", check=False).stdout)
+
+
+def test_clients_find_the_mirrors_by_the_names_that_images_have_elsewhere(deployment: Blobs, theirs: str) -> None:
+    script = deployment.folder / "client.sh"
+    given = {
+        "registry_client_address": ADDRESS,
+        "registry_client_server_ca": deployment.host("cat", "/etc/drydock/tls/ca.crt").stdout,
+        "registry_client_runtimes": ["docker", "containerd", "podman"],
+        "registry_client_mirrors": [
+            {"registry": "docker.io", "name": "hub", "host": f"hub.{ADDRESS}"},
+            {"registry": ELSEWHERE, "name": "there"},
+        ],
+        "registry_client_script_path": str(script),
+    }
+    deployment.play("client_script.yml", f"--extra-vars={json.dumps(given)}")
+    deployment.host("sh", "-s", stdin=script.read_text(encoding="utf-8"))
+    own = ("hub.registry.test", ADDRESS)
+    deployment.host("sh", "-c", f"echo 127.0.0.1 {' '.join(own)} >> /etc/hosts")
+    deployment.host("docker", "logout", ADDRESS)
+    asked_there(deployment)
+    try:
+        login = ("--user", f"admin:{deployment.passwords['admin']}")
+        containerd = ("ctr", "images", "pull", "--hosts-dir", "/etc/containerd/certs.d", *login)
+        deployment.host(*containerd, f"{ELSEWHERE}/{theirs}:1")
+        # Whoever gets this comes through a mirror.
+        proof = "docker.io/drydock/mirror/check:1"
+        deployment.host(*containerd, proof)
+        deployment.host("docker", "pull", proof)
+        deployment.host("docker", "pull", f"docker.io/{theirs}:1")
+        podman_pulls(deployment, proof)
+    finally:
+        deployment.host("sh", "-s", "--", "--remove", stdin=script.read_text(encoding="utf-8"))
+        assert deployment.login("admin", deployment.passwords["admin"])
+    assert not [line for line in asked_there(deployment) if "/drydock/mirror/" in line]
+
+
+def podman_pulls(deployment: Blobs, image: str) -> None:
+    """Pull with podman on this machine, as the host's settings say, by the host's address."""
+    configured = deployment.host("cat", "/etc/containers/registries.conf.d/50-drydock-mirror.conf").stdout
+    # podman takes no path of over 50 characters for its sockets.
+    with tempfile.TemporaryDirectory(prefix="drydock-") as short:
+        folder = Path(short)
+        (folder / "registries.conf").write_text(configured.replace(ADDRESS, deployment.ip), encoding="ascii")
+        (folder / "certificates").mkdir()
+        ca = deployment.host("cat", "/etc/drydock/tls/ca.crt").stdout
+        (folder / "certificates/ca.crt").write_text(ca, encoding="ascii")
+        podman = ("podman", f"--root={short}/root", f"--runroot={short}/run", "--storage-driver=vfs")
+        environment = {**os.environ, "CONTAINERS_REGISTRIES_CONF": f"{short}/registries.conf"}
+        for command in (("pull", f"--cert-dir={short}/certificates", image), ("rmi", "--all", "--force")):
+            done = subprocess.run([*podman, *command], env=environment, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stderr
+
+
+def test_the_program_that_asks_other_registries_is_replaced_unnoticed(deployment: Blobs, theirs: str) -> None:
+    restart = "for _ in 1 2 3; do systemctl restart drydock-mirror; done"
+    with ThreadPoolExecutor(1) as pool:
+        restarted = pool.submit(deployment.host, "sh", "-ec", restart)
+        statuses = set()
+        while not restarted.done():
+            statuses.add(
+                deployment.nginx(f"/v2/there/{theirs}/manifests/1", "--header", f"Accept: {DOCKER}, {OCI}").status
+            )
+        restarted.result()
+    assert statuses == {200}
+
+
+@pytest.mark.usefixtures("theirs")
+def test_images_are_got_ahead_of_time(deployment: Blobs) -> None:
+    _digest, layer = push_there(deployment, "lib/ahead:1")
+    deployment.settings["registry_mirror_prefetch"] = ["there/lib/ahead:1"]
+    changed = deployment.play("configure.yml", "--tags", "mirror").roles()
+    assert changed == {"registry_mirror"}
+    assert deployment.host("systemctl", "is-active", "drydock-mirror-prefetch.timer").stdout == "active\n"
+    deployment.host("systemctl", "start", "drydock-mirror-prefetch.service")
+    asked_there(deployment)
+    assert deployment.sent_by_nginx(f"/v2/there/lib/ahead/blobs/{layer}")
+    assert asked_there(deployment) == []
+
+
+@pytest.mark.usefixtures("theirs")
+def test_a_second_run_with_mirrors_changes_nothing(deployment: Blobs) -> None:
+    assert deployment.play("configure.yml", TOLD).changed == []
+
+
+def test_what_is_kept_is_pulled_while_the_other_registry_is_away(deployment: Blobs, theirs: str) -> None:
+    image = f"{ADDRESS}/there/{theirs}:1"
+    deployment.host("docker", "pull", image)
+    deployment.host("systemctl", "stop", "elsewhere")
+    try:
+        deployment.host("docker", "rmi", image)
+        deployment.host("docker", "pull", image)
+        refused = deployment.host("docker", "pull", f"{ADDRESS}/there/{theirs}:2", check=False)
+        assert f"there: http://{ELSEWHERE} does not answer" in refused.stderr
+    finally:
+        deployment.host("sh", "-ec", ANSWERS)
+
+
 def test_nginx_sees_what_it_needs_and_writes_its_log(deployment: Blobs) -> None:
     mounts = json.loads(deployment.host("docker", "inspect", "--format={{json .Mounts}}", "drydock-proxy").stdout)
     assert {one["Source"] for one in mounts if one["RW"]} == {"/var/log/drydock"}
@@ -743,6 +1076,8 @@ def test_another_name_is_one_switch(deployment: Blobs) -> None:
     deployment.settings |= {
         "drydock_domain": "::1",
         "registry_tls_names": [ADDRESS],
+        # What is another registry's is sent by nginx, which sends nothing itself then.
+        "registry_mirror_upstreams": [],
         # What answers have is the registries' to say then.
         "registry_server_config": {"http": {"headers": {"X-Own": ["yes"]}}},
     }
@@ -765,3 +1100,16 @@ def test_with_headers_of_their_own_registries_send_all(deployment: Blobs, blob: 
         assert (answer.status, answer.headers["x-own"]) == (200, "yes")
     mounts = json.loads(deployment.host("docker", "inspect", "--format={{json .Mounts}}", "drydock-proxy").stdout)
     assert "/var/lib/drydock/registry" not in [one["Source"] for one in mounts]
+
+
+def test_nothing_of_mirrors_is_left_but_the_images(deployment: Blobs) -> None:
+    remove = "name=drydock.registry.registry_mirror tasks_from=remove"
+    with deployment.ansible(
+        "ansible", ADDRESS, "--become", "--module-name=include_role", f"--args={remove}"
+    ) as process:
+        assert process.communicate(timeout=300)[0], process.returncode
+    assert process.returncode == 0
+    left = deployment.host("find", "/etc", "/usr/local", "/var/lib/drydock", "-name", "*mirror*").stdout.splitlines()
+    assert sorted(left) == [f"/var/lib/drydock/registry/{name}" for name in ("drydock-mirror", "mirrors.json")]
+    assert deployment.host("systemctl", "list-units", "--all", "--plain", "--no-legend", "drydock-mirror*").stdout == ""
+    assert json.loads(deployment.host("cat", "/var/lib/drydock/registry/mirrors.json").stdout) == ["hub", "there"]

@@ -415,6 +415,16 @@ def faults(host: Host) -> list[Fault]:
             ),
             do(f"rm -r {failing}", "systemctl daemon-reload", "systemctl start drydock-storage.service", tell),
         ),
+        Fault(
+            {"RegistryMirrorLimit", "RegistryMirrorProblem"},
+            do(
+                "mkdir -p /var/lib/drydock/mirror",
+                """echo '{"hub": {"limit": 100, "remaining": 9, "window_seconds": 21600, "limit_at": '$(date +%s)',"""
+                """ "problem_at": '$(date +%s)'}}' > /var/lib/drydock/mirror/state.json""",
+                tell,
+            ),
+            do("rm -r /var/lib/drydock/mirror", tell),
+        ),
         Fault({"RegistryMetricsStale"}, do("docker stop drydock-metrics"), do("docker start drydock-metrics")),
         Fault({"RegistryUnreachable"}, do("docker stop drydock-proxy"), do("docker start drydock-proxy")),
     ]

@@ -192,8 +192,18 @@ def cases() -> dict[str, Case]:
                 "registry_server_s3": {"region": "eu-west-1"},
                 "registry_server_image_provider": "archive",
                 "registry_server_image_archive": "/nowhere/registry.tar",
+                "registry_mirror_upstreams": [
+                    {"name": "Hub", "registry": "docker.io"},
+                    {"name": "ghcr", "registry": "ghcr.io", "password": "hidden-in-messages"},
+                ],
             },
-            [("registry_server_s3.bucket",), ("registry_server_image_archive", "/nowhere/registry.tar")],
+            [
+                ("registry_server_s3.bucket",),
+                ("registry_server_image_archive", "/nowhere/registry.tar"),
+                ("Entry 1 in registry_mirror_upstreams", "'Hub'"),
+                ("Entry 2 in registry_mirror_upstreams", "a password alone"),
+                ("registry_mirror_upstreams", "in a bucket"),
+            ],
         ),
         "key-of-another": Case(
             {**provided(good, other["key"]), "registry_server_filesystem_directory": "/mnt/read-only/registry"},

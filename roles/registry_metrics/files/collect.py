@@ -27,8 +27,8 @@ ASK_SECONDS = 5
 # nginx writes to one file for five minutes. What counts has read the other one by then.
 TURN_SECONDS = 300
 SETTLED_SECONDS = 30
-# The folder of the log belongs to nginx: root neither empties what a link leads to nor waits for a pipe.
-EMPTY = os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK
+# In folders that belong to others, root neither goes where a link leads nor waits for a pipe.
+CAREFULLY = os.O_NOFOLLOW | os.O_NONBLOCK
 
 
 class Metric(NamedTuple):
@@ -218,9 +218,40 @@ def _values(totals: Mapping[str, Any], label: str, names: Iterable[str]) -> list
     return [({label: name}, float(totals[name])) for name in names if isinstance(totals.get(name), (int, float))]
 
 
+# ---- other registries
+
+
+def mirrors(text: str, now: float) -> list[Metric]:
+    """Tell what other registries have said of their limits, as long as it counts, and when one had no answer."""
+    try:
+        found = json.loads(text or "{}")
+    except ValueError:
+        found = {}
+    names = {name: one for name, one in found.items() if isinstance(one, dict)} if isinstance(found, dict) else {}
+    counted = {name: one for name, one in names.items() if one.get("limit_at", 0) + one.get("window_seconds", 0) > now}
+
+    def values(of: Mapping[str, Any], key: str) -> list[tuple[dict[str, str], float]]:
+        return [({"mirror": name}, float(one[key])) for name, one in sorted(of.items()) if key in one]
+
+    return [
+        Metric(
+            "drydock_mirror_limit", "How many pulls the other registry allows in its window.", values(counted, "limit")
+        ),
+        Metric(
+            "drydock_mirror_left", "How many of them were left when it was last asked.", values(counted, "remaining")
+        ),
+        Metric(
+            "drydock_mirror_problem_seconds",
+            "When the other registry last had no answer, or refused one.",
+            values(names, "problem_at"),
+        ),
+    ]
+
+
 def _text(path: str) -> str:
     try:
-        return Path(path).read_text(encoding="utf-8")
+        with open(path, encoding="utf-8", opener=lambda name, flags: os.open(name, flags | CAREFULLY)) as file:
+            return file.read()
     except (OSError, UnicodeDecodeError):
         return ""
 
@@ -234,7 +265,7 @@ def empty_counted(directory: Path, now: float) -> None:
     path = directory / ("second.log" if turn % 2 == 0 else "first.log")
     # Close to a change, the clocks of two programs may differ.
     if SETTLED_SECONDS <= since <= TURN_SECONDS - SETTLED_SECONDS and path.exists() and path.stat().st_size > 0:
-        os.close(os.open(path, EMPTY))
+        os.close(os.open(path, os.O_WRONLY | os.O_TRUNC | CAREFULLY))
 
 
 # ---- the files
@@ -269,6 +300,7 @@ def main(settings_path: str) -> None:
         *services(shown),
         *(file_system(settings["storage"]) if settings["storage"] else []),
         *report(reported),
+        *mirrors(_text(settings["mirrors"]), time.time()),
         single("drydock_collected_seconds", "When the host has told this.", time.time()),
     ]
     write(directory / "textfile/drydock.prom", rendered(metrics), 0o644, 0)

@@ -378,6 +378,39 @@ function lastPart(path) {
     return path.slice(path.lastIndexOf('/') + 1);
 }
 
+// ---- Images of other registries, each of which has a first part of names for itself
+
+// The mirror that a repository belongs to, or nothing; `mirrors` as the role's setting has them.
+function mirrorOf(mirrors, repository) {
+    const first = repository.split('/')[0];
+    return mirrors.find((one) => one.name === first);
+}
+
+/*
+ * The URI by which a repository has its whole name. A client may leave out the first part where it comes to a host name that stands
+ * for it, or says with containerd's parameter `ns` which registry it means. Everything else begins with what this returns.
+ */
+function wholeUri(uri, host, mirrors) {
+    const read = mirrors.length > 0 ? readPath(uri) : null;
+    if (!read || !read.repository) {
+        return uri;
+    }
+    const meant = decoded((readParameters(uri, ['ns']) || {}).ns);
+    const found = mirrors.find((one) => one.names.indexOf(host) >= 0) ||
+        mirrors.find((one) => one.hosts.indexOf(meant) >= 0 && mirrorOf([one], read.repository) === undefined);
+    return found ? '/v2/' + found.name + uri.slice('/v2'.length) : uri;
+}
+
+/*
+ * Whether a host name stands for a mirror of which everybody may pull something. Docker sends no password to a mirror, and goes past
+ * one that asks for it when it begins: so nobody is asked there.
+ */
+function isOpen(rules, host, mirrors) {
+    const mirror = mirrors.find((one) => one.names.indexOf(host) >= 0);
+    return !!mirror && !!rules && rules.anonymous !== null &&
+        anyOf(rules.anonymous.repositories, (pattern) => matches(pattern.split('/')[0], mirror.name));
+}
+
 // ---- What nginx sends itself
 
 const CONDITIONS = ['Range', 'If-Range', 'If-Match', 'If-None-Match', 'If-Modified-Since', 'If-Unmodified-Since'];
@@ -448,7 +481,7 @@ function isTagOf(condition, digest) {
 }
 
 // Which of nginx's own ways a request takes; none where a registry alone can answer. A body is not nginx's to read.
-function wayOf(asked, read, blob, turn) {
+function wayOf(asked, read, blob, turn, mirrored) {
     if (turn) {
         return 'turn';
     }
@@ -464,7 +497,9 @@ function wayOf(asked, read, blob, turn) {
     if (blob) {
         return isWhole(asked.conditions) ? 'whole' : 'part';
     }
-    return read.route.manifest && isPlain(asked) ? 'manifest' : '';
+    // A tag may have moved in the other registry. What has a digest is what it is, and is sent from here once it has come.
+    const kept = read.route.manifest && isPlain(asked) && !(mirrored && TAG.test(lastPart(read.path)));
+    return kept ? 'manifest' : mirrored ? 'mirror' : '';
 }
 
 // ---- The repositories of a user
@@ -516,14 +551,15 @@ function decide(asked, who) {
     if (who.refusal) {
         return refuse(403, 'DENIED', who.refusal);
     }
-    const read = readPath(asked.uri);
+    const uri = wholeUri(asked.uri, asked.host, asked.mirrors);
+    const read = readPath(uri);
     if (!read) {
         return refuse(404, 'UNSUPPORTED', 'the registry API has no such path');
     }
     if (!has(read.route.rights, asked.method)) {
         return refuse(405, 'UNSUPPORTED', 'the registry API has no such method for this path');
     }
-    const parameters = readParameters(asked.uri, read.route.parameters);
+    const parameters = readParameters(uri, read.route.parameters);
     if (!parameters) {
         return refuse(400, 'UNSUPPORTED', 'the query is malformed or names a parameter twice');
     }
@@ -531,8 +567,13 @@ function decide(asked, who) {
     const rules = asked.rulesEnabled ? checked(access_rules) : null;
     const may = (what, repository) =>
         who.anonymous ? anonymousMay(rules, what, repository) : userMay(rules, who.user, what, repository);
-    if (!may(right, read.repository)) {
+    const open = !!read.route.root && !!who.anonymous && isOpen(rules, asked.host, asked.mirrors);
+    if (!open && !may(right, read.repository)) {
         return refuse(403, 'DENIED', NOT_ALLOWED);
+    }
+    const mirror = mirrorOf(asked.mirrors, read.repository || '');
+    if (mirror && right === 'create') {
+        return refuse(403, 'DENIED', 'repositories below ' + mirror.name + '/ are those of ' + mirror.url + ': push to another name');
     }
     if (read.route.answer && !readPart(parameters)) {
         return refuse(400, 'UNSUPPORTED', 'n is a number from 1 to ' + LONGEST_PAGE + ', and last the name of a repository');
@@ -549,6 +590,7 @@ function decide(asked, who) {
         }
     }
     const blob = read.route.blob && asked.method !== 'DELETE' ? blobFiles(read) : null;
+    const mirrored = !!mirror && right === 'pull';
     const tag = read.route.manifest && asked.method === 'PUT' ? lastPart(read.path) : '';
     // What is pushed by its digest is what it is, and moves no tag.
     const tagged = TAG.test(tag);
@@ -563,7 +605,8 @@ function decide(asked, who) {
         error: '',
         uri: read.path + writeQuery(parameters),
         upload: !!read.route.upload,
-        way: wayOf(asked, read, blob, turn),
+        way: wayOf(asked, read, blob, turn, mirrored),
+        mirror: mirrored ? mirror.name : '',
         blob: blob,
         turn: turn ? read.repository + ':' + tag : '',
         moves: turn && !once,
@@ -659,6 +702,8 @@ function request(r) {
         method: variables.request_method,
         // As the client sent it: nginx's own reading is not the registry's.
         uri: variables.request_uri,
+        host: variables.host,
+        mirrors: variables.mirrors ? JSON.parse(variables.mirrors) : [],
         mode: variables.client_certificates,
         authorization: authorization,
         credentials: sent,
@@ -711,6 +756,7 @@ function judge(r) {
     variables.access_error = decision.error;
     variables.access_uri = decision.uri;
     variables.answer_way = decision.way || '';
+    variables.answer_mirror = decision.mirror || '';
     if (decision.blob) {
         variables.blob_link = decision.blob.link;
         variables.blob_data = decision.blob.data;
@@ -862,9 +908,9 @@ function readLink(path) {
 }
 
 /*
- * The answer to a request for a manifest, or null where it is the registry's. It is looked for where the registry would: the tag's link,
- * the repository's link to the manifest, and the manifest. All is read anew for each request, so what is deleted or moved is so at
- * once. What is sent has the digest by which it is called, whatever happens to the files meanwhile.
+ * The answer to a request for a manifest, or null where it is the registry's, or another's that is mirrored. It is looked for where the
+ * registry would: the tag's link, the repository's link to the manifest, and the manifest. All is read anew for each request, so what is
+ * deleted or moved is so at once. What is sent has the digest by which it is called, whatever happens to the files meanwhile.
  */
 function manifestOf(r) {
     const variables = r.variables;
@@ -897,7 +943,7 @@ function manifestOf(r) {
 function sendManifest(r) {
     const found = manifestOf(r);
     if (found === null) {
-        r.internalRedirect('@registry');
+        r.internalRedirect(r.variables.answer_mirror ? '@mirror' : '@registry');
     } else if (found.status === 304) {
         // `return` would tell of a body that there is not.
         r.status = found.status;

@@ -32,6 +32,7 @@ SETTINGS: dict[str, Any] = {
     "directory": "/etc/drydock/maintenance",
     "state_directory": "/var/lib/drydock/maintenance",
     "log_directory": "/var/log/drydock",
+    "mirrors": ["hub"],
     "registry": {"socket": "/run/registry-a.sock"},
     "redis": {},
     "redis_password_file": "/etc/drydock/maintenance/redis.password",
@@ -75,6 +76,10 @@ RULES: dict[str, tuple[Any, list[str]]] = {
     "pulled within no days": (
         [{**RULE, "keep_pulled_within_days": 0}],
         ["Rule 1 of registry_maintenance_retention has `keep_pulled_within_days: 0`: write a whole number from 1 on"],
+    ),
+    "no room for what was used": (
+        [{**RULE, "keep_used_gib": 0.5}],
+        ["Rule 1 of registry_maintenance_retention has `keep_used_gib: 0.5`: write a whole number from 1 on"],
     ),
     "a regular expression": (
         [{**RULE, "tags": ["^v[0-9]+$"]}],
@@ -248,6 +253,7 @@ def test_the_program_is_told_of_a_folder() -> None:
         "storage": {"folder": "/srv/images"},
         "state_directory": "/var/lib/drydock/maintenance",
         "log_directory": "/var/log/drydock",
+        "mirrors": ["hub"],
         "registry": {"socket": "/run/registry-a.sock"},
         "redis": None,
         "retention": [RULE],

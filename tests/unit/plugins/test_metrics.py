@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -136,6 +137,13 @@ def test_what_a_link_leads_to_is_not_emptied(collect: Any, tmp_path: Path) -> No
     assert (tmp_path / "shadow").read_text(encoding="utf-8") == "root"
 
 
+def test_root_reads_no_link_and_waits_for_no_pipe(collect: Any, tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("told", encoding="utf-8")
+    (tmp_path / "link").symlink_to("text")
+    os.mkfifo(tmp_path / "pipe")
+    assert [collect._text(str(tmp_path / name)) for name in ("text", "link", "pipe", "none")] == ["told", "", "", ""]
+
+
 def test_what_cannot_be_read_is_left_out(collect: Any, tmp_path: Path) -> None:
     (tmp_path / "text").write_text("no certificate", encoding="utf-8")
     files = {"gone": str(tmp_path / "gone"), "text": str(tmp_path / "text")}
@@ -153,3 +161,26 @@ def test_a_file_is_replaced_as_a_whole(collect: Any, tmp_path: Path) -> None:
     assert path.stat().st_ino != before
     assert path.stat().st_mode & 0o777 == 0o640
     assert [one.name for one in tmp_path.iterdir()] == ["x.prom"]
+
+
+@pytest.mark.parametrize(
+    ("state", "told"),
+    [
+        ("", []),
+        ("no JSON", []),
+        ("[]", []),
+        ('{"hub": {}, "odd": 1}', []),
+        (
+            '{"hub": {"limit": 100, "remaining": 76, "window_seconds": 60, "limit_at": 950}, "quay": {"problem_at": 7}}',
+            [
+                'drydock_mirror_limit{mirror="hub"} 100',
+                'drydock_mirror_left{mirror="hub"} 76',
+                'drydock_mirror_problem_seconds{mirror="quay"} 7',
+            ],
+        ),
+        # It counts anew meanwhile.
+        ('{"hub": {"limit": 100, "remaining": 76, "window_seconds": 60, "limit_at": 940}}', []),
+    ],
+)
+def test_limits_of_other_registries(collect: Any, state: str, told: list[str]) -> None:
+    assert lines(collect, collect.mirrors(state, 1000.0)) == told

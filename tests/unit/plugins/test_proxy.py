@@ -42,6 +42,15 @@ SETTINGS: dict[str, Any] = {
     "log_directory": "/var/log/drydock",
     "audit_days": 90,
     "immutable_tags": [{"repositories": ["**"], "tags": ["*"], "except_tags": ["latest", "dev-*"]}],
+    "mirrors": [
+        {
+            "name": "hub",
+            "url": "https://registry-1.docker.io",
+            "hosts": ["docker.io", "[2001:db8::1]:5000"],
+            "names": ["hub.example.com"],
+        }
+    ],
+    "blob_directory": "/var/lib/drydock/registry",
     "cors_origins": ["https://ui.example.com", "http://localhost:8080", "https://[2001:db8::1]:8443"],
 }
 
@@ -223,6 +232,15 @@ def test_good_settings_have_no_problems(settings: dict[str, Any]) -> None:
         ({"log_directory": "/log"}, ("registry_proxy_log_directory", "of its own")),
         ({"audit_days": 0}, ("registry_proxy_audit_days is 0", "from 1 on")),
         ({"storage_report": ""}, ("registry_proxy_quotas has quotas", "registry_maintenance", "ECS")),
+        ({"blob_directory": ""}, ("registry_proxy_mirrors has mirrors", "registry_proxy_blob_directory is empty")),
+        *(
+            (
+                {"mirrors": [{"name": "hub", "url": "https://a", "hosts": ["a"], "names": []}, {**good, **wrong}]},
+                ("registry_proxy_mirrors has", "entry 2", "as they are in names of images"),
+            )
+            for good in [{"name": "b", "url": "https://b", "hosts": ["b"], "names": ["b.example.com"]}]
+            for wrong in ({"name": "b'"}, {"url": "https://b/$host"}, {"hosts": ["b\\"]}, {"names": ["b c"]})
+        ),
         ({"failed_logins_per_second": 1001}, ("registry_proxy_failed_logins_per_second", "1000")),
     ],
 )

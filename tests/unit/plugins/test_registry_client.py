@@ -17,6 +17,8 @@ from ansible_collections.drydock.registry.plugins.module_utils._registry_client 
     address_problem,
     client_problems,
     login_texts,
+    mirror_problems,
+    mirror_texts,
 )
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -193,6 +195,99 @@ def test_a_login_in_both_forms() -> None:
 
 def test_no_user_no_login() -> None:
     assert login_texts("registry.example.com", "", "") == {"entry": "", "helper": ""}
+
+
+# ----- mirrors ------------------------------------------------------------------------------------
+
+HUB = {"registry": "docker.io", "name": "hub"}
+
+
+@pytest.mark.parametrize(
+    ("mirrors", "lines", "docker"),
+    [
+        ([], "", ""),
+        ([{"registry": "docker.io"}], "docker.io", "r:5443"),
+        # Docker knows no path.
+        ([HUB], "docker.io hub", ""),
+        ([{**HUB, "host": "hub.r:5443"}, {"registry": "a:5000", "name": "a"}], "docker.io hub\na:5000 a", "hub.r:5443"),
+        ([{"registry": "quay.io", "name": None, "host": None}], "quay.io", ""),
+    ],
+)
+def test_mirrors_as_the_script_has_them(mirrors: list[dict[str, Any]], lines: str, docker: str) -> None:
+    assert mirror_problems(mirrors) == []
+    assert mirror_texts(mirrors, "r:5443") == {"lines": lines, "docker": docker}
+
+
+@pytest.mark.parametrize(
+    ("mirrors", "words"),
+    [
+        ("docker.io", "registry_client_mirrors is not a list"),
+        (["docker.io"], "Entry 1 in registry_client_mirrors is not a dictionary"),
+        ([{"registry": "https://docker.io"}], "has the registry 'https://docker.io'"),
+        ([{"registry": "a b"}], "has the registry 'a b'"),
+        ([{}], "has the registry ''"),
+        ([HUB, HUB], "has docker.io twice"),
+        ([{**HUB, "name": "a/b"}], "has the name 'a/b'"),
+        ([{"registry": "quay.io", "host": "quay.r"}], "a host, which is for docker.io alone"),
+        ([{**HUB, "host": "https://hub.r"}], "has the host 'https://hub.r'"),
+    ],
+)
+def test_mirrors_that_lead_nowhere(mirrors: object, words: str) -> None:
+    (sentence,) = client_problems({**SETTINGS, "mirrors": mirrors}, NOW)
+    assert words in sentence
+
+
+def contents(kind: str, *mirrors: dict[str, Any]) -> str:
+    """Run the script's functions that say what is put where."""
+    functions = re.findall(
+        r"^(?:contents|list_pems|list_files|has_runtime)\(\) \{\n.*?^\}\n", SCRIPT, re.DOTALL | re.MULTILINE
+    )
+    texts = mirror_texts(mirrors, "r:5443")
+    variables = {
+        "address": "r:5443",
+        "runtimes": "docker containerd podman",
+        "users": "root",
+        "ca_certificate": "CA",
+        "certificate": "",
+        "system_trust": "false",
+        "mirrors": texts["lines"],
+        "docker_mirror": texts["docker"],
+        "containerd_hosts": "/c",
+        "podman_mirror": "/p.conf",
+        "newline": "\n",
+        "PATH": "/usr/bin:/bin",
+    }
+    script = "set -eu\n" + "".join(functions) + ('contents "$1"' if kind else "list_files")
+    done = subprocess.run(["sh", "-c", script, "sh", kind], capture_output=True, text=True, check=True, env=variables)
+    return done.stdout
+
+
+QUAY = {"registry": "quay.io:444", "name": "quay"}
+
+
+def test_what_each_tool_reads_of_mirrors() -> None:
+    assert contents("mirror_hosts=docker.io=hub", HUB) == (
+        'server = "https://registry-1.docker.io"\n\n[host."https://r:5443/v2/hub"]\n'
+        '  capabilities = ["pull", "resolve"]\n  override_path = true\n  ca = "/c/r:5443/ca.crt"\n'
+    )
+    assert contents("mirror_hosts=quay.io=", HUB) == (
+        'server = "https://quay.io"\n\n[host."https://r:5443"]\n'
+        '  capabilities = ["pull", "resolve"]\n  ca = "/c/r:5443/ca.crt"\n'
+    )
+    assert contents("mirror_podman", HUB, QUAY) == (
+        '[[registry]]\nprefix = "docker.io"\nlocation = "docker.io"\n\n[[registry.mirror]]\nlocation = "r:5443/hub"\n\n'
+        '[[registry]]\nprefix = "quay.io:444"\nlocation = "quay.io:444"\n\n[[registry.mirror]]\nlocation = "r:5443/quay"\n'
+    )
+
+
+def test_where_mirrors_are_written() -> None:
+    written = contents("", {**HUB, "host": "hub.r:5443"}, QUAY).splitlines()
+    assert set(written) - set(contents("").splitlines()) == {
+        "644 ca root /etc/docker/certs.d/hub.r:5443/ca.crt",
+        "644 mirror_podman root /p.conf",
+        "644 mirror_hosts=docker.io=hub root /c/docker.io/hosts.toml",
+        "644 mirror_hosts=quay.io:444=quay root /c/quay.io:444/hosts.toml",
+    }
 
 
 # ----- the script's JSON --------------------------------------------------------------------------

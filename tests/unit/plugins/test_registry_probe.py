@@ -137,6 +137,8 @@ class Handler(BaseHTTPRequestHandler):
         if path == "/v2/":
             api: dict[str, Any] = {} if "no api" in faults else {"Docker_Distribution_Api_Version": "registry/2.0"}
             self.answer(200, b"{}", **api)
+        elif path == "/v2/hub/drydock/mirror/check/manifests/1":
+            self.answer(503 if "no mirror" in faults else 200)
         elif f"500 {self.command}" in faults or f"500 {path.split('/')[4]}" in faults:
             self.answer(500)
         else:
@@ -341,6 +343,19 @@ def test_a_good_registry(fault: str) -> None:
     } <= set(names)
     assert [step for step in core.as_dicts(tried.steps) if not (step["got"] and step["expected"])] == []
     assert "right" not in json.dumps(core.as_dicts(tried.steps)).replace("right password", "")
+
+
+def test_mirrors_answer() -> None:
+    with serve() as server:
+        tried = probe(server, mirrors=["hub"])
+        tried.run()
+    assert "pull of hub/drydock/mirror/check:1" in {step.name for step in tried.steps}
+    with serve("no mirror") as server:
+        message, _tried = failure(server, mirrors=["hub"])
+        assert server.empty()
+    assert message.startswith(
+        "pull of hub/drydock/mirror/check:1 answered 503 instead of 200: what asks other registries does not"
+    )
 
 
 class Certified(registry_probe.UrlTransport):
@@ -577,6 +592,7 @@ class Module:
             "anonymous_pull_enabled": False,
             "connect_to": "",
             "repository": "drydock/probe",
+            "mirrors": [],
             "login_enabled": True,
             "push_enabled": True,
             "delete_enabled": True,

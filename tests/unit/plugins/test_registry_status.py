@@ -113,6 +113,8 @@ def healthy(leaf: Pair | None = None) -> Found:
         },
         "timer": None,
         "watch": "active",
+        "mirror": "",
+        "mirrors": [],
         "maintenance": None,
         "backup": None,
         "storage": {
@@ -767,6 +769,38 @@ def test_a_backup_that_is_well_is_a_line(drill: dict[str, Any] | None, words: st
     shown = " ".join(screen(made))
     assert "2.0 KiB, of which 1.0 KiB were new" in shown
     assert words in shown
+
+
+# ---- other registries ----
+
+
+def mirror(name: str = "hub", **different: Any) -> Found:
+    told = {"limit": 100, "remaining": 76, "window_seconds": 21600, "told": "2030-01-01T11:00:00Z"}
+    return {"name": name, **told, "problem": "", "problem_time": "", **different}
+
+
+@pytest.mark.parametrize(
+    ("state", "one", "expected", "words"),
+    [
+        ("active", mirror(), [], "Mirrors: hub (76 of 100 pulls left)."),
+        # It does not say, or counts anew meanwhile.
+        ("active", mirror("quay", limit=None, remaining=None), [], "Mirrors: quay."),
+        ("active", mirror(remaining=0, told="2030-01-01T05:00:00Z"), [], "Mirrors: hub."),
+        ("active", mirror(remaining=9), [("warning", "mirror hub")], "hub allows 9 more of 100 pulls to registry-1"),
+        (
+            "active",
+            mirror(problem="hub: https://a does not answer", problem_time="2030-01-01T11:50:00Z"),
+            [("warning", "mirror hub")],
+            "On registry-1, hub: https://a does not answer.",
+        ),
+        ("active", mirror(problem="hub: was away", problem_time="2030-01-01T11:00:00Z"), [], "Mirrors: hub (76"),
+        ("failed", mirror(), [("critical", "mirror")], "drydock-mirror on registry-1 is failed, so nothing comes from"),
+    ],
+)
+def test_other_registries(state: str, one: Found, expected: list[tuple[str, str]], words: str) -> None:
+    made = judge({**healthy(), "mirror": state, "mirrors": [one]})
+    assert problems(made) == expected
+    assert words in " ".join(line.strip() for line in screen(made))
 
 
 # ---- hosts that tell little or nothing ----

@@ -415,6 +415,26 @@ def test_what_backups_have_noted(tmp_path: Path, text: str | None, parts: tuple[
 
 
 @pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("", []),
+        ("{", []),
+        ("[1]", []),
+        ('{"quay": {}, "hub": {"limit": 100, "remaining": 76, "window_seconds": 60, "limit_at": 0}}', ["hub", "quay"]),
+    ],
+)
+def test_what_other_registries_said(tmp_path: Path, text: str, names: list[str]) -> None:
+    path = tmp_path / "state.json"
+    assert host.read_mirrors(str(path)) == []
+    path.write_text(text)
+    found = host.read_mirrors(str(path))
+    assert [one["name"] for one in found] == names
+    if found:
+        assert (found[0]["limit"], found[0]["remaining"], found[0]["told"]) == (100, 76, "1970-01-01T00:00:00Z")
+        assert (found[1]["limit"], found[1]["told"], found[1]["problem"]) == (None, "", "")
+
+
+@pytest.mark.parametrize(
     ("flags", "read_only"), [(0, False), (os.ST_RDONLY, True), (os.ST_RDONLY | os.ST_NOSUID, True)]
 )
 def test_a_file_system_that_is_read_only(

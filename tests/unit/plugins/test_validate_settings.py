@@ -256,7 +256,11 @@ def test_the_roles_of_a_host_before_any_look(tmp_path: Path) -> None:
     play = {
         "hosts": "all",
         "gather_facts": False,
-        "vars": {"drydock_domain": "registry.example.com", "drydock_credentials_directory": str(tmp_path)},
+        "vars": {
+            "drydock_domain": "registry.example.com",
+            "drydock_credentials_directory": str(tmp_path),
+            "registry_mirror_upstreams": [{"name": "hub", "registry": "docker.io"}],
+        },
         "tasks": [
             {
                 "drydock.registry.validate_settings": {
@@ -268,6 +272,7 @@ def test_the_roles_of_a_host_before_any_look(tmp_path: Path) -> None:
                         "registry_proxy",
                         "registry_maintenance",
                         "registry_metrics",
+                        "registry_mirror",
                     ]
                 },
                 "register": "found",

@@ -34,6 +34,7 @@ ON_HOSTS = (
     "registry_proxy",
     "registry_maintenance",
     "registry_metrics",
+    "registry_mirror",
 )
 LOADER = DataLoader()
 
@@ -67,6 +68,7 @@ def known() -> dict[str, Any]:
         "playbook_dir": "/nowhere",
         "ansible_facts": {"service_mgr": "systemd"},
         "registry_auth_users": [{"name": "ann"}],
+        "registry_mirror_upstreams": [{"name": "hub", "registry": "docker.io"}],
     }
     for role in ("common", *ON_HOSTS):
         for folder in ("defaults", "vars"):

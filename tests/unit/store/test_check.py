@@ -7,7 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from drydock_store import commands
+from drydock_store.inventory import look
 from drydock_store.layout import blob_path, layer_path, revision_path, tag_path
+from drydock_store.registry import Registry
 
 from tests.unit.store.model import Files, digest_of, done, image, index, push, push_index
 from tests.unit.store.places import DAY, Place, folder
@@ -137,3 +140,12 @@ def test_an_index_may_be_of_an_index(tmp_path: Path) -> None:
     [found] = place.check()
     assert {"deep:inner", "deep:outer", "multi:latest"} <= set(found["images"])
     assert platforms
+
+
+def test_images_of_other_registries_are_not_pulled(tmp_path: Path) -> None:
+    place = store_with_images(tmp_path)
+    nobody = Registry({"socket": "/nowhere"})
+    store = place.store()
+    store.open()
+    pulled, defects = commands._pull(look(store, place.memory()), nobody, 9, ("app", "lib", "multi"))
+    assert (pulled, defects) == ({"images": 0, "parts": 0}, [])

@@ -313,6 +313,16 @@ def test_what_is_damaged_is_left_out_and_named(folders: Pair) -> None:
     assert folders.copy(mirror=True)[0]["tags"] == ["app:1"]
 
 
+def test_what_nobody_has_pulled_of_another_registrys_image_is_no_loss(folders: Pair) -> None:
+    fill(folders.source.registry)
+    folders.source.driver.delete(blob_path(digest_of(b"amd64")))
+    folders.source.document["mirrors"] = ["app"]
+    folders.mirror()
+    # What is there is whole, and what is not whole comes again from there.
+    assert folders.target.registry.missing("app", "1") == ""
+    whole(folders.target)
+
+
 # ----- what is refused -----------------------------------------------------------------------------------------------
 
 

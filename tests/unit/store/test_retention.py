@@ -12,7 +12,7 @@ from drydock_store.config import config
 from drydock_store.inventory import Inventory, Tagged
 from drydock_store.manifests import Manifest
 from drydock_store.pulls import Pulls
-from drydock_store.retention import DAY, by_rules
+from drydock_store.retention import DAY, GIB, by_rules
 
 from tests.unit.store.model import digest_of, done, image, index, push, push_index
 from tests.unit.store.places import Place, folder
@@ -76,6 +76,38 @@ def test_rules(rules: list[dict[str, Any]], tags: dict[str, float], expected: st
 def test_an_image_with_several_tags_counts_once() -> None:
     images = {"1": "one", "1.0": "one", "2": "two", "3": "three"}
     assert going([{**TEAM, "keep_newest": 2}], {"1": 2, "1.0": 2, "2": 3, "3": 1}, images) == "2"
+
+
+@pytest.mark.parametrize(
+    ("gib", "pulled", "expected"),
+    [
+        (9, {}, ""),
+        # All repositories of the rule together, those that were used last, and what they share once.
+        (4, {}, ""),
+        (3, {}, "hub/a:1"),
+        (2, {}, "hub/a:1 hub/b:1"),
+        (1, {}, "hub/a:1 hub/a:2 hub/b:1"),
+        (3, {"hub/a": {"1": 2}}, "hub/b:1"),
+        (3, {"hub/a": {"a1": 2}}, "hub/b:1"),
+    ],
+)
+def test_what_was_used_last_stays_as_far_as_it_fits(
+    gib: int, pulled: dict[str, dict[str, float]], expected: str
+) -> None:
+    found = Inventory(NOW)
+    for name, tag, days in (("hub/a", "1", 9), ("hub/a", "2", 1), ("hub/b", "1", 5), ("other/a", "1", 99)):
+        digest = f"{name[-1]}{tag}" if name.startswith("hub") else "other"
+        repository = found.repository(name)
+        repository.tags[tag] = Tagged(digest, NOW - days * DAY)
+        repository.revisions[digest] = NOW - days * DAY
+        # Of each, 1 GiB is its own and 1 GiB is shared; the platform that nobody has pulled is not there.
+        found.manifests[digest] = Manifest(1, ("base", f"of {digest}", "missing"), (GIB, GIB, GIB), (), "")
+        found.blobs |= {"base": (GIB, 0.0), f"of {digest}": (GIB, 0.0)}
+    rules = [{"repositories": ["hub/**"], "keep_used_gib": gib}]
+    settings = config({"storage": {"folder": "/x"}, "state_directory": "/x", "retention": rules})
+    asked = {name: {one: (NOW - days * DAY, 1) for one, days in tags.items()} for name, tags in pulled.items()}
+    removal = by_rules(found, settings.retention, {}, Pulls(since=1, of=asked))
+    assert " ".join(f"{one.repository}:{one.tag}" for one in removal.tags) == expected
 
 
 def left(place: Place, repository: str) -> set[str]:

@@ -312,6 +312,8 @@ def test_symbolic_links_are_never_followed(tmp_path: Path) -> None:
             {"retention": [{"repositories": ["a"], "keep_pulled_within_days": 0}]},
             "keep_pulled_within_days is 0: write 1",
         ),
+        ({"retention": [{"repositories": ["a"], "keep_used_gib": 0}]}, "keep_used_gib is 0: write 1"),
+        ({"mirrors": "hub"}, "the configuration: mirrors is not a list."),
         ({"registry": {"url": "https://b:port"}}, "registry.url: https://b:port is no address such as https://"),
         ({"registry": {"socket": "/a", "url": "http://b"}}, "registry needs either `socket` or `url`."),
     ],

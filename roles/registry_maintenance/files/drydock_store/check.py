@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from drydock_store.inventory import Inventory, Repository, images_of, look
@@ -45,8 +45,13 @@ class Defect(NamedTuple):
 _PUSH = "push them again"
 
 
-def check(store: Store, memory: Memory, *, digests: bool, wait: Callable[[], None]) -> dict[str, Any]:
-    """Return the defects, and how much was looked at."""
+def check(
+    store: Store, memory: Memory, *, digests: bool, wait: Callable[[], None], mirrors: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Return the defects, and how much was looked at.
+
+    Of images below the names of mirrors, what nobody has pulled yet is no defect: it comes from the other registry.
+    """
     found = look(store, memory, foreign=True)
     checked = {
         "blobs": len(found.blobs),
@@ -54,13 +59,13 @@ def check(store: Store, memory: Memory, *, digests: bool, wait: Callable[[], Non
         "manifests": len(found.manifests),
         "bytes": 0,
     }
-    defects = _defects(store, found)
+    defects = _defects(store, found, mirrors)
     if digests:
         defects.update(_contents(store, found, defects, checked))
     if defects:
         wait()
         found = look(store, memory, foreign=True)
-        again = _defects(store, found)
+        again = _defects(store, found, mirrors)
         suspects = {path: defect for path, defect in defects.items() if path not in again}
         for path, defect in suspects.items():
             if digests and defect.kind in ("wrong_digest", "unreadable_link"):
@@ -93,7 +98,7 @@ def _sentence(defect: Defect, images: list[str]) -> str:
     return f"{defect.what.replace('{images}', affected)}."
 
 
-def _defects(store: Store, found: Inventory) -> dict[str, Defect]:
+def _defects(store: Store, found: Inventory, mirrors: Sequence[str]) -> dict[str, Defect]:
     """Return what can be told without reading all content, by path: one defect for each."""
     defects: dict[str, Defect] = {}
 
@@ -106,7 +111,7 @@ def _defects(store: Store, found: Inventory) -> dict[str, Defect]:
         blob = thing.digest if isinstance(thing, (Layer, Revision)) else ""
         say("unreadable_link", path, f"holds no digest: images{{images}} cannot be pulled; {_PUSH}", blob, names)
     for name, repository in found.repositories.items():
-        _repository(found, name, repository, say)
+        _repository(found, name, repository, say, whole=name.split("/")[0] not in mirrors)
     for digest, why in found.unreadable.items():
         if digest in found.blobs:
             say(
@@ -124,7 +129,7 @@ def _defects(store: Store, found: Inventory) -> dict[str, Defect]:
     return defects
 
 
-def _repository(found: Inventory, name: str, repository: Repository, say: Callable[..., None]) -> None:
+def _repository(found: Inventory, name: str, repository: Repository, say: Callable[..., None], *, whole: bool) -> None:
     for tag, tagged in repository.tags.items():
         if tagged.digest not in repository.revisions:
             say(
@@ -152,7 +157,7 @@ def _repository(found: Inventory, name: str, repository: Repository, say: Callab
         if lies and lies[0] != manifest.size:
             what = f"has {lies[0]} bytes in place of {manifest.size}{{images}}: remove the file and {_PUSH}"
             say("truncated_blob", blob_path(repository.targets.get(digest, digest)), what, digest)
-        for child in manifest.children:
+        for child in manifest.children if whole else ():
             if child not in repository.revisions:
                 say(
                     "dangling_link",
@@ -165,6 +170,8 @@ def _repository(found: Inventory, name: str, repository: Repository, say: Callab
             if size == ELSEWHERE:
                 continue
             needed.add(blob)
+            if not whole and blob not in repository.layers:
+                continue
             target = repository.targets.get(blob, blob)
             if target not in found.blobs:
                 if blob.startswith("sha256:") or blob in repository.targets:

@@ -64,16 +64,26 @@ def check_store(
     registry = _registry(settings) if pulls else None
     if pulls and registry is None:
         raise StoreError("Nothing says which registry to pull from: set `registry`.")
-    result = check.check(store, memory, digests=digests, wait=lambda: pause(settings.second_look_seconds))
+    result = check.check(
+        store,
+        memory,
+        digests=digests,
+        wait=lambda: pause(settings.second_look_seconds),
+        mirrors=settings.mirrors,
+    )
     if registry:
-        result["pulled"], defects = _pull(look(store, memory), registry, pulls)
+        result["pulled"], defects = _pull(look(store, memory), registry, pulls, settings.mirrors)
         result["defects"] += defects
     return result, FOUND if result["defects"] else FINE
 
 
-def _pull(found: Inventory, registry: Registry, count: int) -> tuple[dict[str, int], list[dict[str, Any]]]:
+def _pull(
+    found: Inventory, registry: Registry, count: int, mirrors: Sequence[str]
+) -> tuple[dict[str, int], list[dict[str, Any]]]:
     """Pull some images by their digests, with all that they consist of; returns how much that was, and what cannot be had."""
-    tags = sorted((name, tag) for name, one in found.repositories.items() for tag in one.tags)
+    # Of another registry's images, nobody may have pulled all.
+    ours = ((name, one) for name, one in found.repositories.items() if name.split("/")[0] not in mirrors)
+    tags = sorted((name, tag) for name, one in ours for tag in one.tags)
     pulled = {"images": 0, "parts": 0}
     defects = []
     for name, tag in random.sample(tags, min(count, len(tags))):

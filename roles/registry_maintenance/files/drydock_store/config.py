@@ -28,6 +28,8 @@ class Config:
     state_directory: str
     # Where nginx notes pulls, and its audit log is; empty where there is neither.
     log_directory: str = ""
+    # The first parts of names below which images are other registries'.
+    mirrors: tuple[str, ...] = ()
     registry: Optional[Mapping[str, str]] = None
     redis: Optional[Mapping[str, Any]] = None
     retention: tuple[Rule, ...] = ()
@@ -47,6 +49,7 @@ _KEYS = {
     "storage": dict,
     "state_directory": str,
     "log_directory": str,
+    "mirrors": list,
     "registry": dict,
     "redis": dict,
     "retention": list,
@@ -75,6 +78,7 @@ _RULE = {
     "keep_newest": int,
     "keep_pushed_within_days": int,
     "keep_pulled_within_days": int,
+    "keep_used_gib": int,
     "order": str,
     "untagged_after_days": int,
 }
@@ -122,6 +126,7 @@ def config(document: Any) -> Config:
         if kind is int and given.get(key, 0) < 0:
             raise ConfigError(f"{key}: {given[key]} is below 0.")
     rules = tuple(_rule(f"retention, rule {number}", rule) for number, rule in enumerate(given.pop("retention", ()), 1))
+    given["mirrors"] = tuple(given.get("mirrors", ()))
     return Config(**{**given, "registry": registry, "redis": redis}, retention=rules, problems=_shadowed(rules))
 
 
@@ -172,7 +177,7 @@ def _rule(where: str, document: Any) -> Rule:
             if key == "repositories" and not _REPOSITORY_PATTERN.fullmatch(pattern):
                 raise ConfigError(f"{where}: {pattern!r} can fit no repository's name: write one such as 'team-a/*'.")
         given[key] = tuple(given.get(key, ()))
-    for key in ("keep_newest", "keep_pushed_within_days", "keep_pulled_within_days"):
+    for key in ("keep_newest", "keep_pushed_within_days", "keep_pulled_within_days", "keep_used_gib"):
         if given.get(key, 1) < 1:
             raise ConfigError(f"{where}: {key} is {given[key]}: write 1 or more, or leave it out.")
     if given.get("untagged_after_days", 0) < 0:
@@ -185,8 +190,8 @@ def _rule(where: str, document: Any) -> Rule:
     rule = Rule(**given)
     if not rule.decides and rule.untagged_after_days is None:
         raise ConfigError(
-            f"{where} says what to keep of nothing: set keep_tags, keep_newest, keep_pushed_within_days, keep_pulled_within_days or "
-            "untagged_after_days."
+            f"{where} says what to keep of nothing: set keep_tags, keep_newest, keep_pushed_within_days, keep_pulled_within_days, "
+            "keep_used_gib or untagged_after_days."
         )
     return rule
 

@@ -431,6 +431,9 @@ class _Copy:
         """Name the images that the source has and the target has not; what was deleted meanwhile is none."""
         left = set()
         for name, repository in found.repositories.items():
+            if name.split("/")[0] in self._settings.mirrors:
+                # Of another registry's images, it is no loss that nobody has pulled all of one.
+                continue
             mine = have.repository(name)
             for digest in repository.revisions.keys() - mine.revisions.keys():
                 if self._source.stat(revision_path(name, digest)):

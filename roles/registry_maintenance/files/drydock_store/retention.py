@@ -17,6 +17,7 @@ from drydock_store.pulls import Pulls
 
 ORDERS = ("pushed", "semver", "date")
 DAY = 86400
+GIB = 1024**3
 
 _SEMVER = re.compile(
     r"v?(?P<numbers>\d+(?:\.\d+){0,3})(?:-(?P<before>[0-9A-Za-z.-]+))?(?:\+[0-9A-Za-z.-]+)?",
@@ -34,6 +35,7 @@ class Rule:
     keep_newest: Optional[int] = None
     keep_pushed_within_days: Optional[int] = None
     keep_pulled_within_days: Optional[int] = None
+    keep_used_gib: Optional[int] = None
     order: str = "pushed"
     untagged_after_days: Optional[int] = None
 
@@ -41,7 +43,7 @@ class Rule:
     def decides(self) -> bool:
         """Tell whether it says anything about tags."""
         kept_within = self.keep_pushed_within_days is not None or self.keep_pulled_within_days is not None
-        return bool(self.keep_tags) or self.keep_newest is not None or kept_within
+        return bool(self.keep_tags) or self.keep_newest is not None or kept_within or self.keep_used_gib is not None
 
     def names(self, repository: str) -> bool:
         """Tell whether it is about a repository."""
@@ -140,6 +142,43 @@ def _pulled(rule: Rule, found: Inventory, name: str, about: Iterable[str], pulls
     }
 
 
+def _rule_of(tag: str, rules: Iterable[tuple[int, Rule]]) -> Optional[tuple[int, Rule]]:
+    """Return the first rule that fits a tag, and its number."""
+    return next((one for one in rules if any(fnmatchcase(tag, pattern) for pattern in one[1].tags)), None)
+
+
+def _rules_of(name: str, rules: Sequence[Rule]) -> list[tuple[int, Rule]]:
+    """Return the rules that are about a repository, with their numbers."""
+    return [(number, rule) for number, rule in enumerate(rules, 1) if rule.names(name)]
+
+
+def _used(found: Inventory, rules: Sequence[Rule], pulls: Pulls) -> set[tuple[str, str]]:
+    """Return the tags that rules keep since they were used last, of all repositories, until their images hold too much together."""
+    of_rules: dict[int, list[tuple[float, str, str]]] = {}
+    for name, repository in found.repositories.items():
+        of_repository = _rules_of(name, rules)
+        for tag, tagged in repository.tags.items():
+            number, rule = _rule_of(tag, of_repository) or (0, None)
+            if rule and rule.keep_used_gib is not None and not attached_to(tag):
+                pulled = pulls.of_tag(name, repository, tag)[0]
+                of_rules.setdefault(number, []).append((max(tagged.pushed, pulled or 0), name, tag))
+    kept: set[tuple[str, str]] = set()
+    for number, tags in of_rules.items():
+        room = (rules[number - 1].keep_used_gib or 0) * GIB
+        counted: set[str] = set()
+        for _at, name, tag in sorted(tags, reverse=True):
+            # Images share layers, and of an image for several platforms not all may be here.
+            more = {
+                one for one in found.below(found.repositories[name].tags[tag].digest) if one in found.blobs
+            } - counted
+            room -= sum(found.blobs[one][0] for one in more)
+            if room < 0:
+                break
+            counted |= more
+            kept.add((name, tag))
+    return kept
+
+
 def _unknown_pulls(found: Inventory, rules: Sequence[Rule], pulls: Pulls) -> Iterable[str]:
     for number, rule in enumerate(rules, 1):
         days = rule.keep_pulled_within_days
@@ -152,9 +191,10 @@ def _unknown_pulls(found: Inventory, rules: Sequence[Rule], pulls: Pulls) -> Ite
 def by_rules(found: Inventory, rules: Sequence[Rule], untagged: dict[str, float], pulls: Pulls) -> Removal:
     """Return what goes by the rules. Since when an image has no tag is noted in `untagged`."""
     removal = Removal(problems=list(_unknown_pulls(found, rules, pulls)))
+    used = _used(found, rules, pulls)
     seen: dict[str, float] = {}
     for name, repository in sorted(found.repositories.items()):
-        of_repository = [(number, rule) for number, rule in enumerate(rules, 1) if rule.names(name)]
+        of_repository = _rules_of(name, rules)
         if not of_repository:
             continue
         if not _is_clear(found, name, repository, removal):
@@ -163,17 +203,16 @@ def by_rules(found: Inventory, rules: Sequence[Rule], untagged: dict[str, float]
         ours: dict[int, dict[str, Tagged]] = {}
         alone: set[str] = set()
         for tag, tagged in repository.tags.items():
-            for number, rule in of_repository:
-                if any(fnmatchcase(tag, pattern) for pattern in rule.tags):
-                    if not attached_to(tag):
-                        ours.setdefault(number, {})[tag] = tagged
-                    elif _is_alone(found, repository, tag, rule):
-                        alone.add(tag)
-                    break
+            first = _rule_of(tag, of_repository)
+            if first and not attached_to(tag):
+                ours.setdefault(first[0], {})[tag] = tagged
+            elif first and _is_alone(found, repository, tag, first[1]):
+                alone.add(tag)
         for number, rule in of_repository:
             about = ours.get(number, {})
             if rule.decides:
                 kept = _kept(rule, about, found.time) | _pulled(rule, found, name, about, pulls)
+                kept |= {tag for tag in about if (name, tag) in used}
                 tags.update({tag: f"rule {number} does not keep it" for tag in about if tag not in kept})
         images: dict[str, str] = {}
         number, rule = of_repository[0]
