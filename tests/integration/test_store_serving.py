@@ -34,7 +34,7 @@ from drydock_store.store import Locked, StoreError
 
 from tests.bench.storage import upstream
 from tests.unit.backup.test_backup import Host
-from tests.unit.store.model import OCI, digest_of, image
+from tests.unit.store.model import INDEX, OCI, digest_of, image, index
 from tests.unit.store.places import DAY, Place, bucket, folder
 from tests.unit.store.test_runs import PACKAGE, Killed, killed_at
 
@@ -145,6 +145,45 @@ def with_garbage(place: Place, client: Client) -> None:
     digest = digest_of(image(b"old layer"))
     assert client.ask("DELETE", f"/v2/app/manifests/{digest}")[0] == 202
     place.driver.age(2 * DAY)
+
+
+def test_the_command_to_leave_takes_all_images_along(tmp_path: Path, program: str) -> None:
+    """The command of docs/when-not.md, between two registries; to leave for one of this kind is the same as for any other."""
+    page = (Path(__file__).parents[2] / "docs/when-not.md").read_text(encoding="utf-8")
+    (command,) = (part.split("```")[0] for part in page.split("```sh\n")[1:])
+    for name in ("here", "there"):
+        (tmp_path / name).mkdir()
+    with (
+        serving(program, folder(tmp_path / "here"), tmp_path / "here") as here,
+        serving(program, folder(tmp_path / "there"), tmp_path / "there") as there,
+    ):
+        client = Client(here)
+        kept = {("app", "1"): b"one", ("team/app", "1"): b"two", ("team/deep/app", "2"): b"three"}
+        for (repository, tag), layer in kept.items():
+            assert client.push(repository, tag, layer)
+        # As cosign 2 tags a signature, and as an image for several platforms has no layers of its own.
+        signature = f"sha256-{digest_of(image(b'one')).partition(':')[2]}.sig"
+        assert client.push("app", signature, b"signature")
+        both = index(image(b"two"))
+        assert client.ask("PUT", "/v2/team/app/manifests/all", both, **{"Content-Type": INDEX})[0] == 201
+        for secure, plain in (
+            ("https://", "http://"),
+            ("skopeo sync", "skopeo sync --src-tls-verify=false --dest-tls-verify=false"),
+        ):
+            assert secure in command
+            command = command.replace(secure, plain)
+        places = {"from": f"127.0.0.1:{here}", "to": f"127.0.0.1:{there}/owner"}
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", command],
+            env={**os.environ, **places, "user": "admin", "password": "x"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, "not copied" in done.stdout) == (0, False), done.stdout + done.stderr
+        for repository, tag in [*kept, ("app", signature)]:
+            assert Client(there).missing(f"owner/{repository}", tag) == ""
+        assert Client(there).ask("GET", "/v2/owner/team/app/manifests/all")[2] == both
 
 
 def test_upstreams_collection_loses_an_image_that_was_answered_201(tmp_path: Path, program: str) -> None:
