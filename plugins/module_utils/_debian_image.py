@@ -12,7 +12,7 @@ import json
 import os
 import re
 import urllib.parse
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Optional
 
@@ -33,7 +33,7 @@ CACHE = "/var/cache/drydock"
 APT_READS = ("/etc/apt", "/var/lib/apt/lists", "/var/lib/dpkg/arch", "/usr/bin/apt-get")
 
 # It is raised when the module itself puts something else into an image.
-_RECIPE = 2
+_RECIPE = 3
 # It holds the version of the first package.
 VERSION_LABEL = "org.opencontainers.image.version"
 ACCOUNTS = {
@@ -41,6 +41,11 @@ ACCOUNTS = {
     "etc/group": "root:x:0:\nnogroup:x:65534:\n",
     "etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\n",
 }
+
+# Where an image says what it is made of, in the form of https://cyclonedx.org/docs/1.6/json/
+PARTS = "usr/share/sbom.cdx.json"
+# The format for dpkg-query(1) that tells all of a package but the sum of its file.
+PACKAGE_FORMAT = r"${Package}\t${Version}\t${Architecture}\t${source:Package}\t${source:Version}"
 
 RunCommand = Callable[[list[str]], "tuple[int, str, str]"]
 
@@ -69,6 +74,28 @@ class Plan:
     reference: str
     version: str
     problem: str = ""
+
+
+@dataclass(frozen=True)
+class Package:
+    """A package of which something is in an image. Debian tells of a vulnerability by the name of the source."""
+
+    # Of its file.
+    sha256: str
+    name: str
+    version: str
+    architecture: str
+    source: str
+    source_version: str
+
+    def url(self, distribution: str, release: str) -> str:
+        """Return the name that scanners know it by: https://github.com/package-url/purl-spec"""
+        source = self.source if self.source_version == self.version else f"{self.source}@{self.source_version}"
+        qualifiers = {"arch": self.architecture, "distro": f"{distribution}-{release}", "upstream": source}
+        name, version = (urllib.parse.quote(text, safe=":") for text in (self.name, self.version))
+        return f"pkg:deb/{distribution}/{name}@{version}?" + "&".join(
+            f"{key}={urllib.parse.quote(value, safe=':')}" for key, value in qualifiers.items()
+        )
 
 
 # The options of the recipe, which both modules take.
@@ -235,6 +262,46 @@ def image_configuration(
         "history": [{"created": created, "created_by": "drydock.registry.debian_image"}],
     }
     return json.dumps(configuration, sort_keys=True).encode()
+
+
+def owners(listings: Mapping[str, str], paths: Iterable[str]) -> set[str]:
+    """Return which of the packages hold these paths, by what tar lists of each: `./lib/x` is `/usr/lib/x` where /usr is merged."""
+
+    def merged(path: str) -> str:
+        return re.sub(r"^/(bin|lib|lib64|sbin)/", r"/usr/\1/", path)
+
+    wanted = {merged(path) for path in paths}
+    return {
+        package
+        for package, listing in listings.items()
+        if wanted & {merged(line.lstrip(".")) for line in listing.splitlines()}
+    }
+
+
+def parts_list(reference: str, packages: Iterable[Package], distribution: str, release: str) -> bytes:
+    """Return the list of what an image is made of. It has no time, so that the same packages give the same list."""
+    components = [
+        {
+            "type": "library",
+            "bom-ref": package.url(distribution, release),
+            "name": package.name,
+            "version": package.version,
+            "purl": package.url(distribution, release),
+            "hashes": [{"alg": "SHA-256", "content": package.sha256}],
+        }
+        for package in sorted(packages, key=lambda package: package.name)
+    ]
+    name, _colon, tag = reference.rpartition(":")
+    image = {"type": "container", "bom-ref": reference, "name": name, "version": tag}
+    document = {
+        "bomFormat": "CycloneDX",
+        "specVersion": "1.6",
+        "version": 1,
+        "metadata": {"component": image},
+        "components": components,
+        "dependencies": [{"ref": reference, "dependsOn": [component["bom-ref"] for component in components]}],
+    }
+    return json.dumps(document, indent=1).encode()
 
 
 def archive_manifest(reference: str, configuration: str, layer: str) -> bytes:

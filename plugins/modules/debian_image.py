@@ -15,7 +15,8 @@ author:
   - The drydock authors (@drydock)
 description:
   - Takes a few programs out of Debian's (or Ubuntu's) packages and adds just the shared libraries that they link, the CA
-    certificates and the account files that a C library expects. There is nothing else in the image.
+    certificates and the account files that a C library expects. There is nothing else in the image, but the list of the
+    packages that something was taken from, as CycloneDX in C(/usr/share/sbom.cdx.json).
   - The packages come from the host's own apt sources, with their signatures checked by apt as for any installation. Nothing is
     installed on the host, and no maintainer script is run.
   - The image's tag follows from the recipe and the versions of all packages. An image of that tag that Docker has is kept.
@@ -134,19 +135,25 @@ import shutil
 import tarfile
 import tempfile
 
+from ansible.module_utils import distro
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.drydock.registry.plugins.module_utils._debian_image import (
     ACCOUNTS,
     CACHE,
     NO_APT,
     NOTES_OPTION,
+    PACKAGE_FORMAT,
+    PARTS,
     RECIPE_OPTIONS,
     Apt,
+    Package,
     Plan,
     Recipe,
     archive_manifest,
     image_configuration,
     linked_libraries,
+    owners,
+    parts_list,
     plan_problem,
     recipe_of,
 )
@@ -166,6 +173,9 @@ class Builder:
         self.scratch = scratch
         self.tree = os.path.join(scratch, "tree")
         self.root = os.path.join(scratch, "root")
+        # The files of each package, as tar lists them.
+        self.listings: dict[str, str] = {}
+        self.kept: set[str] = set()
 
     def extract(self) -> None:
         for name in MERGED:
@@ -179,8 +189,17 @@ class Builder:
             )
             if code != 0:
                 self.module.fail_json(msg=f"dpkg-deb could not read {package}: {err.strip()}")
-            self.module.run_command(
-                ["tar", "--extract", "--keep-directory-symlink", "--directory", self.tree, "--file", contents],
+            _code, self.listings[package], _err = self.module.run_command(
+                [
+                    "tar",
+                    "--extract",
+                    "--verbose",
+                    "--keep-directory-symlink",
+                    "--directory",
+                    self.tree,
+                    "--file",
+                    contents,
+                ],
                 check_rc=True,
             )
 
@@ -223,8 +242,10 @@ class Builder:
         wanted.update("/" + os.path.relpath(helper, self.tree) for helper in helpers)
         for path in sorted(wanted):
             self.keep(path)
+        self.kept = wanted
         # What update-ca-certificates(8) would write.
         authorities = sorted(glob.glob(os.path.join(self.tree, "usr/share/ca-certificates/mozilla/*.crt")))
+        self.kept.update("/" + os.path.relpath(authority, self.tree) for authority in authorities)
         with open(os.path.join(self.root, "etc/ssl/certs/ca-certificates.crt"), "wb") as bundle:
             for authority in authorities:
                 with open(authority, "rb") as certificate:
@@ -234,6 +255,19 @@ class Builder:
                 file.write(text)
         for link, target in links.items():
             os.symlink(target, os.path.join(self.root, link.lstrip("/")))
+
+    def tell_parts(self, plan: Plan) -> None:
+        """Write into the image what it is made of: the packages that something was taken from."""
+        packages = []
+        for package in owners(self.listings, self.kept):
+            _code, told, _err = self.module.run_command(
+                ["dpkg-deb", "--show", "--showformat", PACKAGE_FORMAT, package], check_rc=True
+            )
+            packages.append(Package(self.module.sha256(package), *told.split("\t")))
+        path = os.path.join(self.root, PARTS)
+        os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+        with open(path, "wb") as file:
+            file.write(parts_list(plan.reference, packages, distro.id(), distro.version()))
 
     def pack(self, recipe: Recipe, plan: Plan, path: str) -> None:
         """Write the archive: a layer, its configuration, and the manifest that names both."""
@@ -279,6 +313,7 @@ def build(module: AnsibleModule, recipe: Recipe, plan: Plan, apt: Apt, path: str
     builder = Builder(module, apt.scratch)
     builder.extract()
     builder.reduce(recipe.programs, recipe.links)
+    builder.tell_parts(plan)
     archive = path or os.path.join(apt.scratch, "image.tar")
     builder.pack(recipe, plan, archive)
     if path is None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -136,8 +137,18 @@ def version(deployment: Lifecycle) -> set[str]:
     return {deployment.host("docker", "exec", name, "registry", "--version").stdout.split()[-1] for name in REGISTRIES}
 
 
+def parts(archive: Path) -> dict[str, str]:
+    """Return the packages, with their upstream versions, that an image says it is made of."""
+    with tarfile.open(archive) as image, tarfile.open(fileobj=image.extractfile("layer.tar")) as layer:
+        member = layer.extractfile("./usr/share/sbom.cdx.json")
+        assert member
+        return {one["name"]: one["version"].partition("+")[0] for one in json.load(member)["components"]}
+
+
 def test_downgrade_and_upgrade_keep_the_images(deployment: Lifecycle, pushed: str, older: Path) -> None:
     (newer_version,) = version(deployment)
+    assert {"docker-registry": "2.8.2"}.items() <= parts(older).items()
+    assert {"ca-certificates", "libc6"} <= set(parts(older))
     nginx = deployment.containers()["drydock-proxy"]
     archive = {"registry_server_image_provider": "archive", "registry_server_image_archive": str(older)}
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.drydock.registry.plugins.module_utils._debian_image import (
     Apt,
+    Package,
     Plan,
     Recipe,
     archive_manifest,
@@ -20,9 +21,14 @@ from ansible_collections.drydock.registry.plugins.module_utils._debian_image imp
     image_tag,
     linked_libraries,
     missing_packages,
+    owners,
     packages_to_download,
+    parts_list,
     recipe_key,
 )
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
+from packageurl import PackageURL
 
 LISTING = """\
 Reading package lists...
@@ -219,6 +225,48 @@ def test_the_key_changes_with_the_recipe_and_with_any_version() -> None:
 
 def test_missing_packages_are_named() -> None:
     assert missing_packages(["nginx", "docker-registry"], {"nginx": "1"}) == ["docker-registry"]
+
+
+def test_an_image_names_the_packages_that_something_was_taken_from() -> None:
+    listings = {
+        "libc6": "./\n./lib/\n./lib/x86_64-linux-gnu/libc.so.6\n./lib64/ld-linux-x86-64.so.2\n",
+        "libssl3": "./usr/lib/x86_64-linux-gnu/libssl.so.3\n",
+        "perl-base": "./usr/bin/perl\n",
+        "nginx": "./usr/sbin/nginx\n",
+    }
+    kept = {"/usr/sbin/nginx", "/lib64/ld-linux-x86-64.so.2", "/lib/x86_64-linux-gnu/libssl.so.3"}
+    assert owners(listings, kept) == {"libc6", "libssl3", "nginx"}
+
+
+@pytest.mark.parametrize(
+    ("package", "url"),
+    [
+        (
+            Package("a" * 64, "libssl3", "3.0.16-1~deb12u1", "amd64", "openssl", "3.0.16-1~deb12u1"),
+            "pkg:deb/debian/libssl3@3.0.16-1~deb12u1?arch=amd64&distro=debian-12&upstream=openssl",
+        ),
+        (
+            Package("b" * 64, "libstdc++6", "12.2.0-14+deb12u1", "arm64", "gcc-12", "12.2.0-14+deb12u1"),
+            "pkg:deb/debian/libstdc%2B%2B6@12.2.0-14%2Bdeb12u1?arch=arm64&distro=debian-12&upstream=gcc-12",
+        ),
+        (
+            Package("c" * 64, "zlib1g", "1:1.3.1-1+b1", "amd64", "zlib", "1:1.3.1-1"),
+            "pkg:deb/debian/zlib1g@1:1.3.1-1%2Bb1?arch=amd64&distro=debian-12&upstream=zlib%401:1.3.1-1",
+        ),
+    ],
+)
+def test_scanners_know_a_package_by_its_url(package: Package, url: str) -> None:
+    assert package.url("debian", "12") == url == PackageURL.from_string(url).to_string()
+
+
+def test_the_list_of_parts_is_as_cyclonedx_wants_it() -> None:
+    parts = [Package("d" * 64, name, "1-1", "all", name, "1-1") for name in ("nginx", "ca-certificates")]
+    written = parts_list("drydock/proxy:1-1-0123456789ab", parts, "debian", "13")
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(written.decode()) is None
+    assert parts_list("drydock/proxy:1-1-0123456789ab", reversed(parts), "debian", "13") == written
+    document = json.loads(written)
+    assert document["metadata"]["component"]["version"] == "1-1-0123456789ab"
+    assert [component["name"] for component in document["components"]] == ["ca-certificates", "nginx"]
 
 
 def test_an_archive_holds_what_docker_reads() -> None:
