@@ -267,7 +267,7 @@ class Builder:
         path = os.path.join(self.root, PARTS)
         os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
         with open(path, "wb") as file:
-            file.write(parts_list(plan.reference, packages, distro.id(), distro.version()))
+            file.write(parts_list(plan.reference, packages, distro.id(), distro.version() or distro.codename()))
 
     def pack(self, recipe: Recipe, plan: Plan, path: str) -> None:
         """Write the archive: a layer, its configuration, and the manifest that names both."""

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from deployment import MANIFEST_TYPE
 
 ROOT = Path(__file__).parents[2]
 CONTAINERS = ("drydock-proxy", "drydock-registry-a", "drydock-registry-b")
@@ -191,6 +192,23 @@ def test_docker_logs_in_pushes_and_pulls(registry: Registry, archive: Path, tmp_
         assert run("docker", "image", "inspect", "--format", "{{.Id}}", image).stdout == identity
     finally:
         run("docker", "rmi", "--force", image, "drydock-test/archive:1", check=False)
+
+
+def test_the_pipeline_of_the_examples_pushes(registry: Registry, archive: Path) -> None:
+    """What CI runs, on a base that needs no other registry."""
+    image = registry.image("hello")
+    environment = {"PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "IMAGE": image, "TAG": "1"}
+    login = {"REGISTRY": registry.address, "REGISTRY_USER": registry.user, "REGISTRY_PASSWORD": registry.password}
+    run("docker", "load", "--input", archive)
+    try:
+        base = ("--build-arg", "BASE=drydock-test/archive:1")
+        said = run("docs/examples/hello/push", *base, env={**environment, **login}).stdout
+        name, _at, digest = said.splitlines()[-1].partition("@")
+        assert name == image
+        path = f"/v2/drydock-test/hello/manifests/{digest}"
+        assert request(registry, path, "HEAD", registry.login, {"Accept": MANIFEST_TYPE})[0] == 200
+    finally:
+        run("docker", "rmi", "--force", f"{image}:1", "drydock-test/archive:1", check=False)
 
 
 def test_skopeo_copies_in_and_out(registry: Registry, certificates: Path, archive: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from ssl import create_default_context
 from typing import Any
 
 import pytest
-from deployment import ADDRESS, MANIFEST_TYPE, Deployment, deployed_hosts, digest
+from deployment import ADDRESS, MANIFEST_TYPE, ROOT, Deployment, deployed_hosts, digest
 from load import Ask, under_load
 
 STORAGE = "/var/lib/drydock/registry/docker/registry/v2"
@@ -190,3 +190,23 @@ def test_nothing_to_delete_and_rules_that_are_none_are_refused(deployment: Stora
     assert sentence.startswith("registry_server_config.redis names a Redis that drydock_store does not know")
     (sentence,) = deployment.attempt("storage_report.yml", "-e", f"@{rules}").failures
     assert sentence.startswith("Rule 1 of registry_maintenance_retention has no `repositories`")
+
+
+def test_a_signature_is_found_and_goes_with_its_image(deployment: Storage) -> None:
+    """The commands of docs/signing.md, with the cosign that Debian 13 has."""
+    page = (ROOT / "docs/signing.md").read_text(encoding="utf-8")
+    commands = page.split("```sh\n")[1].split("```")[0]
+    deployment.host("sh", "-c", "apt-get update -qq && apt-get install -qqy --no-install-recommends cosign")
+    deployment.push("team/signed:1")
+    signed = deployment.pull("team/signed:1")
+    names = {"registry.example.com/team-a/app": f"{ADDRESS}/team/signed", "$hex": signed.removeprefix("sha256:")}
+    for example, name in names.items():
+        assert example in commands
+        commands = commands.replace(example, name)
+    deployment.host(
+        *("env", "--chdir=/srv", "COSIGN_PASSWORD=x", "SSL_CERT_FILE=/etc/drydock/tls/ca.crt"),
+        *("sh", "-euc", commands),
+    )
+    assert deployment.tags("team/signed") == ["1", signed.replace(":", "-") + ".sig"]
+    assert deployment.ask("delete", "--apply", "--image", "team/signed:1")["applied"]
+    assert deployment.tags("team/signed") == []
