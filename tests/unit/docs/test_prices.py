@@ -177,6 +177,9 @@ def test_health_checks_and_requests_cost_what_they_say() -> None:
 
 def test_no_amount_comes_from_elsewhere() -> None:
     page = PAGES["cost.md"]
+    assert {
+        amount for amount in re.findall(r"\$(\d+(?:\.\d+)?)", PAGES["when-not.md"]) if Decimal(amount) not in ALL
+    } == set()
     requests = {row[5].strip("$") for _, header, rows in tables(page) if "DELETE" in header for row in rows}
     unknown = {
         amount
