@@ -19,32 +19,54 @@ FILE: dict[str, Any] = yaml.safe_load((DOCS / "prices.yml").read_text(encoding="
 PAGES = {name: (DOCS / name).read_text(encoding="utf-8") for name in ("cost.md", "when-not.md")}
 REGIONS = ("frankfurt", "virginia")
 ALL = {Decimal(str(price[region])) for price in FILE["prices"].values() for region in REGIONS if region in price}
-# Amounts that stand in sentences of cost.md, and what makes them.
+# Amounts that stand in sentences, and what makes them; a name is that of a heading of cost.md, for the sum below it.
 IN_SENTENCES = {
-    "0.80": "100 * $0.008",
-    "9": "100 * $0.09",
-    "36": "(500 - 100) * $0.09",
-    "37.96": "730 * $0.052",
-    "32.85": "730 * $0.045",
-    "3.65": "730 * $0.005",
-    "8.03": "730 * $0.011",
-    "8": "730 * $0.011",
-    "16.06": "2 * 730 * $0.011",
-    "48.18": "3 * 2 * 730 * $0.011",
-    "64.24": "4 * 2 * 730 * $0.011",
-    "10.51": "730 * $0.0144",
-    "9.34": "730 * $0.0128",
-    "3.50": "730 * $0.0048",
-    "0.26": "45 * $0.0054 + 47 * $0.00043",
-    "0.006": "14 * $0.00043",
-    "0.0013": "(254 * $0.005 + 55 * $0.0004) / 1,000",
-    "0.0002": "(45 * $0.005 + 47 * $0.0004) / 1,000",
-    "0.56": "100 * 0.23 * $0.0245",
-    # From the bill that gives the prices.
-    "19.44": "720 * $0.027",
-    "6.71": "720 * 0.25 * $0.03725",
-    "1.47": "720 * 0.5 * $0.00409",
-    "1.60": "4 * $0.40",
+    "cost.md": {
+        "0.80": "100 * $0.008",
+        "9": "100 * $0.09",
+        "36": "(500 - 100) * $0.09",
+        "37.96": "730 * $0.052",
+        "32.85": "730 * $0.045",
+        "3.65": "730 * $0.005",
+        "8.03": "730 * $0.011",
+        "8": "730 * $0.011",
+        "16.06": "2 * 730 * $0.011",
+        "48.18": "3 * 2 * 730 * $0.011",
+        "64.24": "4 * 2 * 730 * $0.011",
+        "10.51": "730 * $0.0144",
+        "9.34": "730 * $0.0128",
+        "3.50": "730 * $0.0048",
+        "0.26": "45 * $0.0054 + 47 * $0.00043",
+        "0.006": "14 * $0.00043",
+        "0.0013": "(254 * $0.005 + 55 * $0.0004) / 1,000",
+        "0.0002": "(45 * $0.005 + 47 * $0.0004) / 1,000",
+        "0.56": "100 * 0.23 * $0.0245",
+        # From the bill that gives the prices.
+        "19.44": "720 * $0.027",
+        "6.71": "720 * 0.25 * $0.03725",
+        "1.47": "720 * 0.5 * $0.00409",
+        "1.60": "4 * $0.40",
+    },
+    "when-not.md": {},
+    "aws.md": {"22": "one-host", "8": "730 * $0.011", "33": "730 * $0.045"},
+    "fleet.md": {"8": "730 * $0.011"},
+    "ecs.md": {"64": "4 * 2 * 730 * $0.011"},
+    "capacity.md": {
+        "0.000006": "14 * $0.00043 / 1,000",
+        "0.00026": "(45 * $0.0054 + 47 * $0.00043) / 1,000",
+        "0.26": "45 * $0.0054 + 47 * $0.00043",
+        "0.46": "16 * 3.6 * $0.008",
+        "0.92": "2 * 16 * 3.6 * $0.008",
+        "4.61": "10 * 16 * 3.6 * $0.008",
+        "14": "30 * 16 * 3.6 * $0.008",
+        "46": "100 * 16 * 3.6 * $0.008",
+        "461": "1,000 * 16 * 3.6 * $0.008",
+        "0.19": "10 * $0.0192",
+        "11": "730 * $0.0144",
+    },
+    "storage.md": {"0.011": "(1,300 * $0.0054 + 10,000 * $0.00043) / 1,000"},
+    # A limit that is set, and no price.
+    "first-run.md": {"20": "20"},
 }
 OPERATORS: dict[type, Callable[[Decimal, Decimal], Decimal]] = {
     ast.Add: operator.add,
@@ -175,21 +197,38 @@ def test_health_checks_and_requests_cost_what_they_say() -> None:
     assert checked == 14
 
 
-def test_no_amount_comes_from_elsewhere() -> None:
-    page = PAGES["cost.md"]
-    assert {
-        amount for amount in re.findall(r"\$(\d+(?:\.\d+)?)", PAGES["when-not.md"]) if Decimal(amount) not in ALL
-    } == set()
-    requests = {row[5].strip("$") for _, header, rows in tables(page) if "DELETE" in header for row in rows}
-    unknown = {
-        amount
-        for amount in re.findall(r"\$(\d+(?:\.\d+)?)", page)
-        if Decimal(amount) not in ALL and amount not in {*requests, *IN_SENTENCES}
+@pytest.mark.parametrize("path", sorted(DOCS.glob("*.md")), ids=lambda path: str(path.name))
+def test_no_amount_comes_from_elsewhere(path: Path) -> None:
+    page = re.sub(r"```.*?```", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+    totals, made = sums("frankfurt"), IN_SENTENCES.get(path.name, {})
+    known = {
+        # What a request costs, what a day costs, and sums, all of which other tests look at.
+        *(row[5].strip("$") for _, header, rows in tables(page) if "DELETE" in header for row in rows),
+        *(
+            row[2].strip("$")
+            for _, header, rows in tables(page)
+            if "A day, if it is forgotten" in header
+            for row in rows
+        ),
+        *re.findall(r"\[\$([\d.]+)\]\(cost\.md", page),
+        *made,
     }
-    assert not unknown
-    for amount, formula in IN_SENTENCES.items():
-        assert f"${amount}" in page
-        assert amount == shown(evaluate(formula, as_written), amount)
+    amounts = re.findall(r"\$(\d+(?:\.\d+)?)", page)
+    assert {amount for amount in amounts if Decimal(amount) not in ALL and amount not in known} == set()
+    assert set(made) <= set(amounts)
+    for amount, formula in made.items():
+        value = totals[formula] if formula in totals else evaluate(formula, as_written)
+        assert amount == shown(value, amount), formula
+
+
+def test_what_a_first_run_costs() -> None:
+    page = (DOCS / "first-run.md").read_text(encoding="utf-8")
+    (rows,) = (rows for _, header, rows in tables(page) if "A day, if it is forgotten" in header)
+    totals = sums("frankfurt")
+    for (_, hour, day), link in zip(rows, ("one-host", "a-fleet", "tasks-in-ecs")):
+        cents = hour.split()[0]
+        assert cents == shown(totals[link] / 730 * 100, cents)
+        assert day == f"${shown(totals[link] / 730 * 24, day.strip('$'))}"
 
 
 def test_other_pages_name_the_same_sums() -> None:
