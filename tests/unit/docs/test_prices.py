@@ -154,7 +154,7 @@ def computed(region: str) -> Iterator[tuple[str, str, str, Decimal | str]]:
             elif link := re.search(r"\]\(#([\w-]+)\)$", formula):
                 yield heading, row[0], figure, link[1]
             else:
-                found = evaluate(formula, in_region(region), total) if re.search(r"\$", formula) else Decimal(0)
+                found = evaluate(formula, in_region(region), total) if "$" in formula else Decimal(0)
                 total += 0 if "sum" in formula else found
                 yield heading, row[0], figure, found
 
