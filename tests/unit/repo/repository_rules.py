@@ -77,9 +77,10 @@ Loader.add_constructor("!unsafe", lambda _, node: str(node.value))
 
 
 def load(path: Path) -> Any:
-    """Return the content of a YAML file."""
+    """Return the content of a YAML file: of its document, or of all of them as a list."""
     with path.open(encoding="utf-8") as stream:  # from a stream, an error names the file
-        return yaml.load(stream, Loader)  # noqa: S506 (a SafeLoader)
+        documents = list(yaml.load_all(stream, Loader))
+    return documents if len(documents) > 1 else next(iter(documents), None)
 
 
 def load_dict(path: Path) -> dict[str, Any]:
