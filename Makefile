@@ -106,6 +106,10 @@ lint: $(VENV)/.test ## Check style: YAML, Ansible, Python, shell, changelog
 gates: $(VENV)/.test ## Check the collection as a user gets it: ansible-test sanity, antsibull-docs, galaxy-importer
 	@PATH="$(BIN):$$PATH" tests/gates
 
+.PHONY: docs
+docs: $(VENV)/.test ## Build the pages as a site into .cache/site/html; a link that leads nowhere fails it
+	@PATH="$(BIN):$$PATH" tests/site
+
 .PHONY: unit
 unit: $(VENV)/.unit ## Test the plugins and the rules of the repository; needs no Docker
 	$(BIN)/python -m pytest --quiet tests/unit
@@ -133,6 +137,15 @@ test: $(VENV)/.test ## Run everything that CI runs
 	  prepare "$(BIN)/ansible-playbook -i localhost, $(BECOME) tests/prepare.yml" \
 	  'gates&' "$(MAKE) --no-print-directory gates" \
 	  'lint&' "$(MAKE) --no-print-directory lint" \
+	  'docs&' "$(MAKE) --no-print-directory docs" \
 	  hosts "tests/hosts/build" \
 	  'newest&' "$(MAKE) --no-print-directory newest" \
 	  tests "PATH='$(BIN):$$PATH' $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder"
+
+.PHONY: version
+version: $(VENV)/.test ## Give what is not out yet its VERSION: galaxy.yml, version_added, CHANGELOG.md
+	@PATH="$(BIN):$$PATH" .ci/version "$(VERSION)"
+
+.PHONY: release
+release: $(VENV)/.test ## Make the tarball, check it, install it into an empty environment and deploy from it
+	@PATH="$(BIN):$$PATH" PYTHON=$(PYTHON) .ci/release
