@@ -37,7 +37,9 @@ def add_contents(_app: Sphinx, page: str, source: list[str]) -> None:
         return
     for section in re.split(r"^#+ ", source[0], flags=re.MULTILINE)[1:]:
         title = section.partition("\n")[0]
-        entries = [f"{name} <{path}>" for name, path in re.findall(r"^(?:-|\|) \[(.+?)\]\((.+?)\.md\)", section, re.MULTILINE)]
+        entries = [
+            f"{name} <{path}>" for name, path in re.findall(r"^(?:-|\|) \[(.+?)\]\((.+?)\.md\)", section, re.MULTILINE)
+        ]
         if title == "Reference":
             entries.append(REFERENCE)
         if entries:
