@@ -7,7 +7,10 @@ import re
 from pathlib import Path
 
 import yaml
+from docutils import nodes
+from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
 
 project = "drydock.registry"
 author = "The drydock authors"
@@ -28,6 +31,14 @@ antsibull_ext_color_scheme = "default-autodark"
 
 # The pages that list others, by a link at the start of a list's item or a table's row. What stands in no list fails the build.
 LISTS = {"docs/index", "docs/roles"}
+# Ansible's own documentation, which a build without a network cannot ask where its labels are.
+ANSIBLE = "https://docs.ansible.com/projects/ansible/latest"
+ANSIBLE_LABELS = {
+    "action_plugins": "plugins/action.html",
+    "ansible_configuration_settings": "reference_appendices/config.html",
+    "callback_plugins": "plugins/callback.html",
+    "common_return_values": "reference_appendices/common_return_values.html",
+}
 REFERENCE = "All inputs and options </collections/drydock/registry/index>"
 
 
@@ -46,6 +57,20 @@ def add_contents(_app: Sphinx, page: str, source: list[str]) -> None:
             source[0] += "\n".join(["\n```{toctree}", ":hidden:", f":caption: {title}", "", *entries, "```\n"])
 
 
+def ansible_reference(
+    _app: Sphinx, _env: BuildEnvironment, node: pending_xref, text: nodes.TextElement
+) -> nodes.reference | None:
+    """Lead from what antsibull-docs writes to Ansible's documentation, and not where the name would be one of this collection."""
+    label = node["reftarget"]
+    page = ANSIBLE_LABELS.get(label)
+    if (plugin := re.fullmatch(r"ansible_collections\.(\w+)\.(\w+)\.(\w+)", label)) and not label.startswith(
+        f"ansible_collections.{project}."
+    ):
+        page = "collections/{}/{}/{}.html".format(*plugin.groups())
+    return nodes.reference("", "", text, refuri=f"{ANSIBLE}/{page}", internal=False) if page else None
+
+
 def setup(app: Sphinx) -> None:
     """Called by Sphinx."""
     app.connect("source-read", add_contents)
+    app.connect("missing-reference", ansible_reference)
