@@ -25,6 +25,8 @@ myst_heading_anchors = 4
 
 html_theme = "furo"
 html_title = f"drydock.registry {version}"
+html_static_path = ["site.css"]
+html_css_files = ["site.css"]
 html_show_sphinx = False
 html_copy_source = False
 antsibull_ext_color_scheme = "default-autodark"
@@ -57,15 +59,19 @@ def add_contents(_app: Sphinx, page: str, source: list[str]) -> None:
             source[0] += "\n".join(["\n```{toctree}", ":hidden:", f":caption: {title}", "", *entries, "```\n"])
 
 
+def leave_out_contents(_app: Sphinx, page: str, source: list[str]) -> None:
+    """Take the table of contents out of what antsibull-docs writes: the theme has its own beside the page, and complains of two."""
+    if page.startswith("collections/"):
+        source[0] = re.sub(r"^\.\. contents::\n(?: +.*\n)*", "", source[0], flags=re.MULTILINE)
+
+
 def ansible_reference(
     _app: Sphinx, _env: BuildEnvironment, node: pending_xref, text: nodes.TextElement
 ) -> nodes.reference | None:
-    """Lead from what antsibull-docs writes to Ansible's documentation, and not where the name would be one of this collection."""
+    """Lead from what antsibull-docs writes to Ansible's documentation; a name of this collection's own has to be here."""
     label = node["reftarget"]
     page = ANSIBLE_LABELS.get(label)
-    if (plugin := re.fullmatch(r"ansible_collections\.(\w+)\.(\w+)\.(\w+)", label)) and not label.startswith(
-        f"ansible_collections.{project}."
-    ):
+    if plugin := re.fullmatch(r"ansible_collections\.(?!drydock\.registry\.)(\w+)\.(\w+)\.(\w+)", label):
         page = "collections/{}/{}/{}.html".format(*plugin.groups())
     return nodes.reference("", "", text, refuri=f"{ANSIBLE}/{page}", internal=False) if page else None
 
@@ -73,4 +79,5 @@ def ansible_reference(
 def setup(app: Sphinx) -> None:
     """Called by Sphinx."""
     app.connect("source-read", add_contents)
+    app.connect("source-read", leave_out_contents)
     app.connect("missing-reference", ansible_reference)

@@ -36,7 +36,7 @@ SHIPPED = (
     "roles/",
 )
 NOT_SHIPPED = re.compile(
-    r"changelogs/(fragments|config)|docs/benchmarks/.*\.json|docs/conf\.py|inventories/rehearsal|credentials/|\.pyc|/\."
+    r"changelogs/(fragments|config)|docs/benchmarks/.*\.json|docs/(conf\.py|site\.css)|inventories/rehearsal|credentials/|\.pyc|/\."
 )
 
 PLAY = """\
