@@ -41,6 +41,8 @@ ANSIBLE_LABELS = {
     "callback_plugins": "plugins/callback.html",
     "common_return_values": "reference_appendices/common_return_values.html",
 }
+# An entry point's name and its inputs, as antsibull-docs writes them.
+ENTRY = re.compile(r"^Entry point ``(\w+)``.*?^Parameters\n\^+\n(.*?)(?=^\.\. Attributes$)", re.DOTALL | re.MULTILINE)
 REFERENCE = "All inputs and options </collections/drydock/registry/index>"
 
 
@@ -59,10 +61,22 @@ def add_contents(_app: Sphinx, page: str, source: list[str]) -> None:
             source[0] += "\n".join(["\n```{toctree}", ":hidden:", f":caption: {title}", "", *entries, "```\n"])
 
 
-def leave_out_contents(_app: Sphinx, page: str, source: list[str]) -> None:
-    """Take the table of contents out of what antsibull-docs writes: the theme has its own beside the page, and complains of two."""
-    if page.startswith("collections/"):
-        source[0] = re.sub(r"^\.\. contents::\n(?: +.*\n)*", "", source[0], flags=re.MULTILINE)
+def shorten_reference(_app: Sphinx, page: str, source: list[str]) -> None:
+    """Take out of what antsibull-docs writes what stands there twice.
+
+    The theme has a page's contents beside it, and complains of others. Most entry points of a role take the inputs of `main`.
+    """
+    if not page.startswith("collections/"):
+        return
+    text = re.sub(r"^\.\. contents::\n(?: +.*\n)*", "", source[0], flags=re.MULTILINE)
+    head, *entries = re.split(r"^(?=\.\. Entry point title$)", text, flags=re.MULTILINE)
+    inputs = {name: found for entry in entries for name, found in re.findall(ENTRY, entry)}
+    for number, entry in enumerate(entries):
+        for name, found in re.findall(ENTRY, entry):
+            if name != "main" and re.sub(rf"(parameter-|#role:){name}(--|__|:)", r"\1main\2", found) == inputs.get("main"):
+                main = f"{page.replace('/', '.').replace('collections.', 'ansible_collections.')}__entrypoint-main"
+                entries[number] = entry.replace(found, f"\nIt has the inputs of :ref:`main <{main}>`.\n\n")
+    source[0] = head + "".join(entries)
 
 
 def ansible_reference(
@@ -79,5 +93,5 @@ def ansible_reference(
 def setup(app: Sphinx) -> None:
     """Called by Sphinx."""
     app.connect("source-read", add_contents)
-    app.connect("source-read", leave_out_contents)
+    app.connect("source-read", shorten_reference)
     app.connect("missing-reference", ansible_reference)
