@@ -73,7 +73,9 @@ def shorten_reference(_app: Sphinx, page: str, source: list[str]) -> None:
     inputs = {name: found for entry in entries for name, found in re.findall(ENTRY, entry)}
     for number, entry in enumerate(entries):
         for name, found in re.findall(ENTRY, entry):
-            if name != "main" and re.sub(rf"(parameter-|#role:){name}(--|__|:)", r"\1main\2", found) == inputs.get("main"):
+            if name != "main" and re.sub(rf"(parameter-|#role:){name}(--|__|:)", r"\1main\2", found) == inputs.get(
+                "main"
+            ):
                 main = f"{page.replace('/', '.').replace('collections.', 'ansible_collections.')}__entrypoint-main"
                 entries[number] = entry.replace(found, f"\nIt has the inputs of :ref:`main <{main}>`.\n\n")
     source[0] = head + "".join(entries)

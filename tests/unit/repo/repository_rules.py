@@ -676,6 +676,30 @@ def changelog_fragments_parse(root: Path) -> Iterator[str]:
                 yield f"{name(path, root)}: {section} is to be a list of sentences."
 
 
+def readme_is_two_screens(root: Path) -> Iterator[str]:
+    """The README has at most 1,200 words; the rest belongs into docs/."""
+    readme = root / "README.md"
+    words = len(readme.read_text(encoding="utf-8").split()) if readme.exists() else 0
+    if words > 1200:
+        yield f"README.md: has {words} words."
+
+
+def commands_are_listed(root: Path) -> Iterator[str]:
+    """docs/playbooks.md names every playbook and every target of make that says what it does."""
+    page = root / "docs/playbooks.md"
+    listed = set(re.findall(r"`(make [\w-]+|\w+)`", page.read_text(encoding="utf-8"))) if page.exists() else set()
+    makefile = root / "Makefile"
+    targets = (
+        re.findall(r"^([\w-]+):.*## ", makefile.read_text(encoding="utf-8"), re.MULTILINE) if makefile.exists() else []
+    )
+    for command in [
+        *(path.stem for path in (root / "playbooks").glob("*.yml")),
+        *(f"make {target}" for target in targets),
+    ]:
+        if command not in listed and command != "make help":
+            yield f"docs/playbooks.md: lacks `{command}`."
+
+
 RULES: tuple[Rule, ...] = (
     specs_equal_defaults,
     entry_points_have_specs,
@@ -696,4 +720,6 @@ RULES: tuple[Rule, ...] = (
     yaml_begins_with_a_marker,
     python_says_its_licence,
     changelog_fragments_parse,
+    readme_is_two_screens,
+    commands_are_listed,
 )

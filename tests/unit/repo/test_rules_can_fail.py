@@ -303,6 +303,9 @@ BAD: list[tuple[str, Files, str]] = [
     ("changelog_fragments_parse", {"changelogs/fragments/1.yml": "---\nchanges: [x]\n"}, "no section 'changes'"),
     ("changelog_fragments_parse", {"changelogs/fragments/1.yml": "---\nbugfixes: x\n"}, "list of sentences"),
     ("changelog_fragments_parse", {"changelogs/fragments/1.yml": "---\n- x: [\n"}, "is no YAML"),
+    ("readme_is_two_screens", {"README.md": "word " * 1201}, "has 1201 words"),
+    ("commands_are_listed", {"playbooks/site.yml": "---\n[]\n"}, "lacks `site`"),
+    ("commands_are_listed", {"Makefile": "up: ## Run it\n", "docs/playbooks.md": "`make down`\n"}, "lacks `make up`"),
 ]
 BY_NAME = {rule.__name__: rule for rule in RULES}
 
