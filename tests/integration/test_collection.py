@@ -25,6 +25,7 @@ SHIPPED = (
     "LICENSE",
     "MANIFEST.json",
     "README.md",
+    "SECURITY.md",
     "changelogs/",
     "docs/",
     "inventories/",
