@@ -139,10 +139,14 @@ def version(deployment: Lifecycle) -> set[str]:
 
 def parts(archive: Path) -> dict[str, str]:
     """Return the packages, with their upstream versions, that an image says it is made of."""
-    with tarfile.open(archive) as image, tarfile.open(fileobj=image.extractfile("layer.tar")) as layer:
-        member = layer.extractfile("./usr/share/sbom.cdx.json")
-        assert member
-        return {one["name"]: one["version"].partition("+")[0] for one in json.load(member)["components"]}
+    with tarfile.open(archive) as image:
+        index = image.extractfile("manifest.json")
+        assert index
+        (name,) = json.load(index)[0]["Layers"]
+        with tarfile.open(fileobj=image.extractfile(name)) as layer:
+            member = layer.extractfile("./usr/share/sbom.cdx.json")
+            assert member
+            return {one["name"]: one["version"].partition("+")[0] for one in json.load(member)["components"]}
 
 
 def test_downgrade_and_upgrade_keep_the_images(deployment: Lifecycle, pushed: str, older: Path) -> None:
