@@ -141,6 +141,8 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
     ) -> urllib.request.Request:
         if urllib.parse.urlsplit(newurl).scheme not in self.schemes:
             raise urllib.error.HTTPError(req.full_url, code, "it leads to an address without TLS", headers, fp)
+        # Or all that it says besides would be read, however much that is.
+        fp.close()
         # Without the password and the token, which are no business of the other address.
         return _request(newurl, dict(req.headers), req.get_method())
 

@@ -11,6 +11,7 @@ import hashlib
 import http.client
 import http.server
 import importlib.util
+import io
 import json
 import socket
 import subprocess
@@ -563,6 +564,28 @@ def test_no_password_follows_a_redirect(mirror: Any, elsewhere: Elsewhere, tmp_p
         assert layer(mirrors, digest_of(content)) == content
         assert mirrors.blob_size("hub", "library/alpine", digest_of(content)) == len(content)
         assert [headers for headers in store.seen_headers if "Authorization" in headers] == []
+
+
+def test_what_a_redirect_says_besides_is_not_read(mirrors: Any, elsewhere: Elsewhere) -> None:
+    content = b"content"
+    elsewhere.blob(content)
+    followed = threading.Event()
+    seen: list[bool] = []
+
+    def goes_on_for_ever(asked: http.server.BaseHTTPRequestHandler) -> Optional[tuple[int, Mapping[str, str]]]:
+        if "/there/" in asked.path:
+            followed.set()
+            return None
+        place = asked.path.replace("library/alpine", "there")
+        asked.wfile.write(f"HTTP/1.1 307 There\r\nLocation: {place}\r\n\r\nand more".encode())
+        seen.append(followed.wait(10))
+        # What is answered from here on, nobody gets.
+        asked.wfile = io.BytesIO()
+        return 307, {}
+
+    elsewhere.refuses = goes_on_for_ever
+    assert layer(mirrors, digest_of(content)) == content
+    assert seen == [True]
 
 
 def test_nothing_that_is_encrypted_becomes_open(mirror: Any) -> None:
