@@ -124,6 +124,10 @@ def _request(url: str, headers: dict[str, str], method: str) -> urllib.request.R
     return urllib.request.Request(url, headers=headers, method=method)  # noqa: S310
 
 
+def _host(url: str) -> str:
+    return urllib.parse.urlsplit(url).hostname or ""
+
+
 class _Redirects(urllib.request.HTTPRedirectHandler):
     """Layers mostly lie elsewhere. Whatever is asked stays asked, and nothing that is encrypted becomes open."""
 
@@ -194,6 +198,9 @@ class Upstream:
                 response: http.client.HTTPResponse = self._opener.open(request, timeout=SILENCE_SECONDS)
             except urllib.error.HTTPError as error:
                 with error:
+                    if error.code == HTTPStatus.UNAUTHORIZED and _host(error.url) != _host(self.url):
+                        # Whoever that is would say where our password is to be sent.
+                        raise self.odd("it leads to another host, which wants a login") from None
                     if error.code == HTTPStatus.UNAUTHORIZED and not last:
                         self._log_in(error.headers.get_all("WWW-Authenticate") or [], repository)
                         continue

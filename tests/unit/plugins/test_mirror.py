@@ -566,6 +566,21 @@ def test_no_password_follows_a_redirect(mirror: Any, elsewhere: Elsewhere, tmp_p
         assert [headers for headers in store.seen_headers if "Authorization" in headers] == []
 
 
+def test_no_other_host_says_where_the_password_is_sent(mirror: Any, elsewhere: Elsewhere, tmp_path: Path) -> None:
+    with registry_elsewhere() as other:
+        digest = other.image("3", b"content")
+        other.user = ("me", "secret")
+        # Another name, and so another host.
+        other.url = other.url.replace("127.0.0.1", "localhost")
+        elsewhere.refuses = lambda asked: (307, {"Location": other.url + asked.path})
+        mirrors = mirror.Mirrors(settings(tmp_path, elsewhere.url, upstream={"username": "me", "password": "secret"}))
+        for ask_for in (lambda: mirrors.manifest("hub", "library/alpine", "3"), lambda: layer(mirrors, digest)):
+            with pytest.raises(mirror.Trouble, match="leads to another host, which wants a login"):
+                ask_for()
+        assert other.asked
+        assert [headers for headers in other.seen_headers if "Authorization" in headers] == []
+
+
 def test_what_a_redirect_says_besides_is_not_read(mirrors: Any, elsewhere: Elsewhere) -> None:
     content = b"content"
     elsewhere.blob(content)
