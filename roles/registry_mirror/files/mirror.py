@@ -26,6 +26,7 @@ import gzip
 import hashlib
 import http.client
 import http.server
+import ipaddress
 import json
 import os
 import re
@@ -59,6 +60,8 @@ TOKEN_MARGIN_SECONDS = 10
 CHUNK = 256 * 1024
 LONGEST_MANIFEST = 4 * 1024 * 1024
 LONGEST_ANSWER = 4 * 1024 * 1024
+# Where AWS tells an instance its credentials by IPv6; by IPv4 that is an address of the link, as elsewhere.
+_CLOUD = ipaddress.ip_network("fd00:ec2::/32")
 # systemd hands over its socket as this descriptor.
 LISTENING = 3
 # Of more tags it is not remembered when they were asked about.
@@ -128,11 +131,37 @@ def _host(url: str) -> str:
     return urllib.parse.urlsplit(url).hostname or ""
 
 
+def _is_here(host: str) -> bool:
+    """Tell whether a name leads to this host, or to what only those beside it are told, such as a cloud's credentials."""
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        # It leads nowhere, or means something to a proxy alone.
+        return False
+    addresses = [ipaddress.ip_address(str(one[4][0]).partition("%")[0]) for one in found]
+    meant = [getattr(one, "ipv4_mapped", None) or one for one in addresses]
+    return any(one.is_loopback or one.is_link_local or one.is_unspecified or one in _CLOUD for one in meant)
+
+
+def _astray(url: str, upstream: str) -> str:
+    """Say why another registry may not lead to an address, or nothing."""
+    try:
+        parts = urllib.parse.urlsplit(url)
+        host = parts.hostname or ""
+    except ValueError:
+        return "an address that is none"
+    if parts.scheme != "https" and not (parts.scheme == "http" and upstream.startswith("http:")):
+        return "an address without TLS"
+    if host != _host(upstream) and _is_here(host) and not _is_here(_host(upstream)):
+        return "an address of this host"
+    return ""
+
+
 class _Redirects(urllib.request.HTTPRedirectHandler):
     """Layers mostly lie elsewhere. Whatever is asked stays asked, and nothing that is encrypted becomes open."""
 
-    def __init__(self, schemes: tuple[str, ...]) -> None:
-        self.schemes = schemes
+    def __init__(self, upstream: str) -> None:
+        self.upstream = upstream
 
     def redirect_request(
         self,
@@ -143,8 +172,9 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         headers: http.client.HTTPMessage,
         newurl: str,
     ) -> urllib.request.Request:
-        if urllib.parse.urlsplit(newurl).scheme not in self.schemes:
-            raise urllib.error.HTTPError(req.full_url, code, "it leads to an address without TLS", headers, fp)
+        astray = _astray(newurl, self.upstream)
+        if astray:
+            raise urllib.error.HTTPError(req.full_url, code, f"it leads to {astray}", headers, fp)
         # Or all that it says besides would be read, however much that is.
         fp.close()
         # Without the password and the token, which are no business of the other address.
@@ -162,12 +192,10 @@ class Upstream:
         self.username, self._password = settings.get("username", ""), settings.get("password", "")
         self.fresh_seconds = settings["fresh_seconds"]
         self.identity = identity
-        schemes = ("https",) if self.url.startswith("https:") else ("https", "http")
-        self._schemes = tuple(f"{scheme}://" for scheme in schemes)
         context = ssl.create_default_context()
         if settings.get("ca_certificates"):
             context.load_verify_locations(cadata=settings["ca_certificates"])
-        self._opener = urllib.request.build_opener(urllib.request.HTTPSHandler(context=context), _Redirects(schemes))
+        self._opener = urllib.request.build_opener(urllib.request.HTTPSHandler(context=context), _Redirects(self.url))
         self._lock = threading.Lock()
         # By repository: an Authorization header, and until when it counts.
         self._known: dict[str, tuple[str, float]] = {}
@@ -284,8 +312,9 @@ class Upstream:
             return
         fields = dict(re.findall(r'([a-z_]+)="([^"]*)"', bearer))
         realm = fields.get("realm", "")
-        if not realm.startswith(self._schemes):
-            raise self.odd("it has its tokens from an address without TLS")
+        astray = _astray(realm, self.url)
+        if astray:
+            raise self.odd(f"it has its tokens from {astray}")
         service = {"service": fields["service"]} if fields.get("service") else {}
         query = urllib.parse.urlencode({**service, "scope": f"repository:{repository}:pull"})
         request = _request(f"{realm}{'&' if '?' in realm else '?'}{query}", {}, "GET")

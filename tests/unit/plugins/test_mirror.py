@@ -603,13 +603,49 @@ def test_what_a_redirect_says_besides_is_not_read(mirrors: Any, elsewhere: Elsew
     assert seen == [True]
 
 
-def test_nothing_that_is_encrypted_becomes_open(mirror: Any) -> None:
-    redirects = mirror._Redirects(("https",))
-    asked = mirror._request("https://there.example.com/v2/", {}, "GET")
-    with pytest.raises(mirror.urllib.error.HTTPError, match="without TLS"):
-        redirects.redirect_request(asked, None, 307, "", http.client.HTTPMessage(), "http://there.example.com/v2/")
-    followed = redirects.redirect_request(asked, None, 307, "", http.client.HTTPMessage(), "https://cdn.example.com/x")
-    assert followed.full_url == "https://cdn.example.com/x"
+UPSTREAM = "https://192.0.2.1"
+
+
+@pytest.mark.parametrize(
+    ("upstream", "address", "words"),
+    [
+        (UPSTREAM, "http://192.0.2.1/v2/", "without TLS"),
+        (UPSTREAM, "ftp://192.0.2.2/v2/", "without TLS"),
+        (UPSTREAM, "/v2/", "without TLS"),
+        (UPSTREAM, "https://[192.0.2.2/v2/", "an address that is none"),
+        (UPSTREAM, "https://localhost:5001/v2/", "an address of this host"),
+        (UPSTREAM, "https://127.1:5001/v2/", "an address of this host"),
+        (UPSTREAM, "https://2130706433/v2/", "an address of this host"),
+        (UPSTREAM, "https://0.0.0.0/v2/", "an address of this host"),
+        (UPSTREAM, "https://[::1]/v2/", "an address of this host"),
+        (UPSTREAM, "https://[::ffff:127.0.0.1]/v2/", "an address of this host"),
+        ("http://192.0.2.1", "http://169.254.169.254/latest/meta-data/", "an address of this host"),
+        ("http://192.0.2.1", "http://[fd00:ec2::254]/latest/meta-data/", "an address of this host"),
+        (UPSTREAM, "https://192.0.2.2/v2/", ""),
+        # A private registry has a private store.
+        (UPSTREAM, "https://10.0.0.1/v2/", ""),
+        (UPSTREAM, "https://nowhere.invalid/v2/", ""),
+        ("http://192.0.2.1", "http://192.0.2.2/v2/", ""),
+        # Another registry on this host.
+        ("https://127.0.0.1:5000", "https://127.0.0.1:9000/v2/", ""),
+        ("https://localhost:5000", "https://127.0.0.1:9000/v2/", ""),
+    ],
+)
+def test_where_another_registry_may_lead(mirror: Any, upstream: str, address: str, words: str) -> None:
+    """Neither a redirect nor the place of its tokens."""
+    assert words in mirror._astray(address, upstream)
+    assert bool(words) == bool(mirror._astray(address, upstream))
+    asked = mirror._request(f"{upstream}/v2/", {}, "GET")
+    redirects = mirror._Redirects(upstream)
+    if words:
+        with pytest.raises(mirror.urllib.error.HTTPError, match=f"it leads to .*{words}"):
+            redirects.redirect_request(asked, io.BytesIO(), 307, "", http.client.HTTPMessage(), address)
+        challenge = f'Bearer realm="{address}"'
+        with pytest.raises(mirror.Trouble, match=f"its tokens from .*{words}"):
+            mirror.Upstream({"name": "hub", "url": upstream, "fresh_seconds": 0})._log_in([challenge], "alpine")
+    else:
+        followed = redirects.redirect_request(asked, io.BytesIO(), 307, "", http.client.HTTPMessage(), address)
+        assert followed.full_url == address
 
 
 # ---- Through the mirror, and not past it -----------------------------------------------------------------------------
