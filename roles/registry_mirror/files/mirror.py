@@ -695,7 +695,7 @@ class Mirrors:
     def _keeps(self, repository: str) -> bool:
         return not self.no_room.exists() and not any(matches(pattern, repository) for pattern in self.never)
 
-    def _full(self, error: OSError) -> None:
+    def _full(self, error: Exception) -> None:
         say(f"nothing more is kept for now: {error}")
 
     def save(self) -> None:
@@ -840,13 +840,21 @@ class Mirrors:
     def _begin(self, upstream: Upstream, repository: str, digest: str, passed: str) -> Optional[Download]:
         """Begin to get a layer. It goes on where the client goes away: others will ask for the same."""
         try:
-            download = Download(digest, Spooled(self.storage.spool))
+            file = Spooled(self.storage.spool)
         except OSError as error:
             self._full(error)
             return None
-        self._downloads[f"{upstream.name}/{repository}", digest] = download
+        download = Download(digest, file)
         work = (download, upstream, repository, digest, passed)
-        threading.Thread(target=self._download, args=work, daemon=True).start()
+        try:
+            threading.Thread(target=self._download, args=work, daemon=True).start()
+        except RuntimeError as error:
+            # The host has no room for another thread.
+            file.path.unlink()
+            self._full(error)
+            return None
+        # Not before, or all who ask would wait for one that does not come. It ends under the same lock.
+        self._downloads[f"{upstream.name}/{repository}", digest] = download
         return download
 
     def _download(self, download: Download, upstream: Upstream, repository: str, digest: str, passed: str) -> None:

@@ -690,6 +690,27 @@ def test_a_disk_without_room_is_no_reason_to_refuse(mirrors: Any, elsewhere: Els
     assert not (tmp_path / "docker").exists()
 
 
+def test_a_host_without_room_for_a_thread_is_no_reason_to_wait_for_ever(
+    mirrors: Any, elsewhere: Elsewhere, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere.blob(b"content")
+    start = threading.Thread.start
+
+    def has_no_room(thread: threading.Thread) -> None:
+        # What answers the question elsewhere is a thread as well.
+        if getattr(thread, "_target", None) == mirrors._download:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    with monkeypatch.context() as full:
+        full.setattr(threading.Thread, "start", has_no_room)
+        assert layer(mirrors, digest_of(b"content")) == b"content"
+    assert list((tmp_path / "drydock-mirror").iterdir()) == []
+    assert layer(mirrors, digest_of(b"content")) == b"content"
+    wait_until(lambda: not mirrors._downloads)
+    assert mirrors.storage.blob_path(digest_of(b"content")).exists()
+
+
 def test_a_layer_of_another_repository_is_nobodys_until_it_was_sent(
     mirror: Any, mirrors: Any, elsewhere: Elsewhere
 ) -> None:
