@@ -67,6 +67,9 @@ LISTENING = 3
 # Of more tags it is not remembered when they were asked about.
 MOST_SEEN = 10000
 LOOP_HEADER = "Drydock-Mirrors"
+# A mirror, as it calls itself there. A client may have written anything; of these, the last were the last.
+_IDENTITY = re.compile(r"\b[0-9a-f]{16}\b")
+MOST_PASSED = 10
 LOOP = "LOOP"
 # Of a status from 500 on, clients show the number alone; this one they show with its sentence, and it says whose fault it is.
 NO_ANSWER = HTTPStatus.FAILED_DEPENDENCY
@@ -1017,7 +1020,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         mirrors = self.server.mirrors
         if not found or found["mirror"] not in mirrors.upstreams:
             raise unknown("there is no such mirror")
-        passed = self.headers.get(LOOP_HEADER, "")
+        passed = " ".join(_IDENTITY.findall(self.headers.get(LOOP_HEADER, ""))[-MOST_PASSED:])
         mirror, repository, kind, reference = found["mirror"], found["repository"], found["kind"], found["reference"]
         if mirrors.identity in passed.split():
             raise Trouble(NO_ANSWER, LOOP, mirrors.upstreams[mirror].loop_sentence)

@@ -952,6 +952,18 @@ def test_a_mirror_of_itself_is_noticed(mirrors: Any, server: str, elsewhere: Els
     assert mirrors.identity in elsewhere.seen_headers[0]["Drydock-Mirrors"]
 
 
+def test_what_a_client_makes_up_goes_no_further(mirrors: Any, server: str, elsewhere: Elsewhere) -> None:
+    elsewhere.image("3", b"one")
+    others = " ".join(f"{number:016x}" for number in range(20))
+    made_up = f"{'x' * 5000} {others}, ; q=<script> \x01\xe9 {'0' * 32}"
+    assert ask(server, "/v2/hub/library/alpine/manifests/3", **{"Drydock-Mirrors": made_up})[0] == 200
+    (headers,) = elsewhere.seen_headers
+    assert headers["Drydock-Mirrors"] == f"{' '.join(others.split()[10:])} {mirrors.identity}"
+    # However many of them stand before it, the last is seen.
+    last = {"Drydock-Mirrors": f"{made_up} {mirrors.identity}"}
+    assert ask(server, "/v2/hub/library/alpine/manifests/3", **last)[0] == 424
+
+
 @contextlib.contextmanager
 def program(listening: socket.socket, file: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Run the program as systemd does, which keeps the socket."""
