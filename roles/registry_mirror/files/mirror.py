@@ -367,7 +367,9 @@ class Upstream:
         if error.code == HTTPStatus.METHOD_NOT_ALLOWED:
             return Trouble(error.code, "UNSUPPORTED", f"{self.name}: {self.url} does not answer to that")
         if error.headers.get(LOOP_HEADER) == LOOP:
-            return self._fail(NO_ANSWER, LOOP, self.loop_sentence, LIMITED_SECONDS)
+            # Of two that mirror each other, whoever pulls can name a way round, and the others go on.
+            self._say(self.loop_sentence)
+            return Trouble(NO_ANSWER, LOOP, self.loop_sentence)
         return self.odd(f"HTTP status {error.code}, {error.reason}")
 
     def _note(self, headers: email.message.Message) -> None:
