@@ -21,6 +21,7 @@ import argparse
 import base64
 import contextlib
 import email.message
+import errno
 import fcntl
 import gzip
 import hashlib
@@ -609,7 +610,7 @@ class Download:
         """Tell all who wait that it does not come."""
         self._tell(trouble=trouble)
 
-    def run(self, upstream: Upstream, response: http.client.HTTPResponse) -> None:
+    def run(self, upstream: Upstream, response: http.client.HTTPResponse, no_room: Path) -> None:
         """Read all of it, and verify it."""
         length = response.headers.get("Content-Length", "")
         # What is empty is verified before anybody hears of its end.
@@ -623,6 +624,9 @@ class Download:
                 raise upstream.odd(error) from None
             if not chunk:
                 break
+            if no_room.exists():
+                # A registry may say any length, or none, and go on for ever.
+                raise OSError(errno.ENOSPC, f"the disk has no room for the rest of {self.digest}")
             self.file.write(chunk)
             total.update(chunk)
             done += len(chunk)
@@ -866,7 +870,7 @@ class Mirrors:
         name = f"{upstream.name}/{repository}"
         try:
             with upstream.ask("GET", repository, f"blobs/{digest}", passed=passed) as response:
-                download.run(upstream, response)
+                download.run(upstream, response, self.no_room)
             self.storage.keep_layer(name, digest, download.file)
         except Trouble as trouble:
             download.fail(trouble)

@@ -690,6 +690,25 @@ def test_a_disk_without_room_is_no_reason_to_refuse(mirrors: Any, elsewhere: Els
     assert not (tmp_path / "docker").exists()
 
 
+def test_a_layer_that_comes_leaves_the_disk_its_reserve(
+    mirror: Any, mirrors: Any, elsewhere: Elsewhere, tmp_path: Path
+) -> None:
+    content = b"content" * 100_000
+    elsewhere.blob(content)
+    elsewhere.gate = threading.Event()
+    _size, chunks = mirrors.blob("hub", "library/alpine", digest_of(content))
+    assert next(chunks)
+    (tmp_path / "no-room").touch()
+    elsewhere.gate.set()
+    with pytest.raises(mirror.Trouble, match="could not be kept; pull again"):
+        list(chunks)
+    wait_until(lambda: not mirrors._downloads)
+    assert list((tmp_path / "drydock-mirror").iterdir()) == []
+    # Who pulls again gets it, and it is not kept.
+    assert layer(mirrors, digest_of(content)) == content
+    assert not mirrors.storage.blob_path(digest_of(content)).exists()
+
+
 def test_a_host_without_room_for_a_thread_is_no_reason_to_wait_for_ever(
     mirrors: Any, elsewhere: Elsewhere, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
