@@ -729,17 +729,23 @@ class Mirrors:
         if repository == PROOF:
             digest = self._proof_digest if reference == PROOF_TAG else reference
             return Manifest(digest, self._part_of_proof(digest))
-        with self._turn(name, reference):
+        came = time.monotonic()
+        with self._turn(name, reference) as turn:
             tag = "" if _DIGEST.fullmatch(reference) else reference
             kept_digest = self.storage.tag(name, tag) if tag else reference
             kept = self.storage.manifest(name, kept_digest) if kept_digest else None
             if kept and (not tag or self._is_fresh(name, tag, upstream)):
                 return kept
             try:
+                if turn.trouble and turn.at > came:
+                    # Who waited meanwhile would only wait for the same.
+                    raise turn.trouble.with_traceback(None)
                 found = self._current(upstream, repository, tag, kept, passed) or self._fetch(
                     upstream, repository, reference, passed
                 )
             except Trouble as trouble:
+                if trouble is not turn.trouble:
+                    turn.trouble, turn.at = trouble, time.monotonic()
                 if kept is None:
                     raise
                 if not trouble.passes:
@@ -757,11 +763,11 @@ class Mirrors:
             return found
 
     @contextlib.contextmanager
-    def _turn(self, name: str, reference: str) -> Iterator[None]:
+    def _turn(self, name: str, reference: str) -> Iterator[_Turn]:
         with self._lock:
             turn = self._turns.setdefault((name, reference), _Turn())
         with turn.lock:
-            yield
+            yield turn
 
     def _note_seen(self, name: str, tag: str) -> None:
         if len(self._seen) >= MOST_SEEN:
@@ -978,6 +984,9 @@ def _checked(digest: Any) -> str:
 class _Turn:
     def __init__(self) -> None:
         self.lock = threading.Lock()
+        # Why the last one had no answer, and when that was known.
+        self.trouble: Optional[Trouble] = None
+        self.at = 0.0
 
 
 def _read_all(file: Any) -> Iterator[bytes]:

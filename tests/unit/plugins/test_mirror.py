@@ -421,6 +421,47 @@ def test_one_answer_that_is_none_keeps_nobody_from_others(mirror: Any, mirrors: 
     assert mirrors.manifest("hub", "library/alpine", "3")
 
 
+@pytest.mark.parametrize("kept", [False, True])
+def test_who_waits_for_an_answer_that_does_not_come_waits_once(
+    mirror: Any, mirrors: Any, elsewhere: Elsewhere, kept: bool
+) -> None:
+    digest = elsewhere.image("3", b"one")
+    if kept:
+        mirrors.manifest("hub", "library/alpine", "3")
+        elsewhere.asked.clear()
+    came = threading.Event()
+
+    def answers_late(_asked: http.server.BaseHTTPRequestHandler) -> tuple[int, Mapping[str, str]]:
+        came.wait(10)
+        return 500, {}
+
+    elsewhere.refuses = answers_late
+    got: list[str] = []
+
+    def ask_for_it() -> None:
+        try:
+            got.append(mirrors.manifest("hub", "library/alpine", "3").digest)
+        except mirror.Trouble as trouble:
+            got.append(trouble.sentence)
+
+    clients = [threading.Thread(target=ask_for_it) for _ in range(20)]
+    for client in clients:
+        client.start()
+    # All of them hold the place in which they wait.
+    (turn,) = mirrors._turns.values()
+    wait_until(lambda: sys.getrefcount(turn) > len(clients))
+    came.set()
+    for client in clients:
+        client.join(20)
+    assert sum(elsewhere.asked.values()) == 1
+    assert len(set(got)) == 1
+    assert len(got) == len(clients)
+    assert got[0] == digest if kept else "HTTP status 500" in got[0]
+    # Who comes later asks anew.
+    elsewhere.refuses = lambda _asked: None
+    assert mirrors.manifest("hub", "library/alpine", "3").digest == digest
+
+
 def test_a_registry_that_knows_no_head(mirrors: Any, elsewhere: Elsewhere) -> None:
     elsewhere.image("3", b"one")
     elsewhere.refuses = lambda asked: (405, {}) if asked.command == "HEAD" else None
