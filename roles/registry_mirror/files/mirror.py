@@ -31,6 +31,7 @@ import ipaddress
 import json
 import os
 import re
+import resource
 import secrets
 import signal
 import socket
@@ -59,6 +60,10 @@ MOST_LIMITED_SECONDS = 6 * 3600.0
 # A token that is about to end is not used any more.
 TOKEN_MARGIN_SECONDS = 10
 CHUNK = 256 * 1024
+# What each client that is slow holds of memory, and once more in its socket; so many are answered at once, and the others wait in
+# systemd's socket. Together they stay below what the unit may take.
+PIECE = 64 * 1024
+MOST_AT_ONCE = 1500
 LONGEST_MANIFEST = 4 * 1024 * 1024
 LONGEST_ANSWER = 4 * 1024 * 1024
 # Where AWS tells an instance its credentials by IPv6; by IPv4 that is an address of the link, as elsewhere.
@@ -656,7 +661,7 @@ class Download:
                     raise self.trouble.with_traceback(None)
                 ready = self.ready
             while at < ready:
-                chunk = self.file.read(min(CHUNK, ready - at), at)
+                chunk = self.file.read(min(PIECE, ready - at), at)
                 at += len(chunk)
                 yield chunk
 
@@ -992,7 +997,7 @@ class _Turn:
 def _read_all(file: Any) -> Iterator[bytes]:
     with file:
         while True:
-            chunk = file.read(CHUNK)
+            chunk = file.read(PIECE)
             if not chunk:
                 return
             yield chunk
@@ -1094,6 +1099,29 @@ class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
         self.socket.close()
         self.socket = listening
         self.mirrors = mirrors
+        self._places = threading.BoundedSemaphore(MOST_AT_ONCE)
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        """Take a request, which holds no more than it has to where its client is slow."""
+        request, address = super().get_request()
+        request.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, PIECE)
+        return request, address
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Answer in a thread, when there is a place for it."""
+        self._places.acquire()
+        try:
+            super().process_request(request, client_address)
+        except BaseException:
+            self._places.release()
+            raise
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Answer, and give the place back."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._places.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
         """Say what went wrong in one line: most often a client has gone."""
@@ -1136,6 +1164,9 @@ def main() -> int:
     arguments = parser.parse_args()
     settings = json.loads(arguments.settings.read_text(encoding="utf-8"))
     os.environ.update(settings["environment"])
+    # Each client takes a file or two, and systemd begins with 1024, for programs that cannot do with more.
+    _soft, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     mirrors = Mirrors(settings)
     if arguments.fetch:
         return fetch(mirrors, settings["prefetch"], settings["platforms"])

@@ -6,6 +6,7 @@ from __future__ import annotations
 import base64
 import collections
 import contextlib
+import fcntl
 import gzip
 import hashlib
 import http.client
@@ -16,6 +17,7 @@ import json
 import socket
 import subprocess
 import sys
+import termios
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -36,7 +38,12 @@ INDEX = "application/vnd.oci.image.index.v1+json"
 REPOSITORIES = "docker/registry/v2/repositories"
 
 # As systemd hands over a socket.
-HAND_OVER = "import os, sys; os.dup2(int(sys.argv[1]), 3); os.execv(sys.executable, [sys.executable, *sys.argv[2:]])"
+HAND_OVER = """
+import os, resource, sys
+resource.setrlimit(resource.RLIMIT_NOFILE, (int(sys.argv[2]), resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+os.dup2(int(sys.argv[1]), 3)
+os.execv(sys.executable, [sys.executable, *sys.argv[3:]])
+"""
 
 
 def digest_of(content: bytes) -> str:
@@ -943,9 +950,8 @@ def ask(path: str, what: str, method: str = "GET", **headers: str) -> tuple[int,
         return answer.status, dict(answer.headers), answer.read()
 
 
-@pytest.fixture
-def server(mirror: Any, mirrors: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    path = str(tmp_path_factory.mktemp("s") / "m")
+@contextlib.contextmanager
+def serving(mirror: Any, mirrors: Any, path: str) -> Iterator[str]:
     listening = socket.socket(socket.AF_UNIX)
     listening.bind(path)
     listening.listen()
@@ -955,6 +961,12 @@ def server(mirror: Any, mirrors: Any, tmp_path_factory: pytest.TempPathFactory) 
         yield path
         running.shutdown()
         thread.join()
+
+
+@pytest.fixture
+def server(mirror: Any, mirrors: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with serving(mirror, mirrors, str(tmp_path_factory.mktemp("s") / "m")) as path:
+        yield path
 
 
 def test_requests_of_nginx(server: str, elsewhere: Elsewhere) -> None:
@@ -1030,13 +1042,15 @@ def test_what_a_client_makes_up_goes_no_further(mirrors: Any, server: str, elsew
 
 
 @contextlib.contextmanager
-def program(listening: socket.socket, file: Path) -> Iterator[subprocess.Popen[bytes]]:
+def program(listening: socket.socket, file: Path, files: int = 1024) -> Iterator[subprocess.Popen[bytes]]:
     """Run the program as systemd does, which keeps the socket."""
     number = listening.fileno()
-    command = [sys.executable, "-c", HAND_OVER, str(number), str(PROGRAM), str(file)]
+    command = [sys.executable, "-c", HAND_OVER, str(number), str(files), str(PROGRAM), str(file)]
     with subprocess.Popen(command, pass_fds=[number], stdout=subprocess.DEVNULL) as process:
-        yield process
-        process.kill()
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def test_the_program_takes_the_socket_of_systemd_and_ends_in_order(elsewhere: Elsewhere, tmp_path: Path) -> None:
@@ -1051,6 +1065,72 @@ def test_the_program_takes_the_socket_of_systemd_and_ends_in_order(elsewhere: El
             assert ask(path, "/v2/hub/library/alpine/manifests/3")[0] == 200
             process.terminate()
             assert process.wait(10) == 0
+
+
+def test_clients_that_say_nothing_take_no_file_from_others(elsewhere: Elsewhere, tmp_path: Path) -> None:
+    elsewhere.image("3", b"one")
+    file = tmp_path / "settings.json"
+    file.write_text(json.dumps(settings(tmp_path, elsewhere.url)))
+    path = str(tmp_path / "m")
+    with socket.socket(socket.AF_UNIX) as listening, contextlib.ExitStack() as clients:
+        listening.bind(path)
+        listening.listen(100)
+        # As systemd begins, only with less.
+        with program(listening, file, files=50):
+            for _ in range(80):
+                client = clients.enter_context(contextlib.closing(Client(path)))
+                client.connect()
+            assert ask(path, "/v2/hub/library/alpine/manifests/3")[0] == 200
+
+
+def test_who_finds_no_place_waits_for_one(
+    mirror: Any, mirrors: Any, elsewhere: Elsewhere, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mirror, "MOST_AT_ONCE", 2)
+    inside: list[str] = []
+    most: list[int] = []
+    third = threading.Event()
+
+    def is_slow(asked: http.server.BaseHTTPRequestHandler) -> None:
+        inside.append(asked.path)
+        most.append(len(inside))
+        if len(inside) > 2:
+            third.set()
+        third.wait(0.2)
+        inside.remove(asked.path)
+
+    elsewhere.refuses = is_slow
+    tags = [str(number) for number in range(6)]
+    for tag in tags:
+        elsewhere.image(tag, b"one")
+    got: list[int] = []
+    with serving(mirror, mirrors, str(tmp_path / "m")) as path:
+
+        def pull_one(tag: str) -> None:
+            got.append(ask(path, f"/v2/hub/library/alpine/manifests/{tag}")[0])
+
+        clients = [threading.Thread(target=pull_one, args=(tag,)) for tag in tags]
+        for client in clients:
+            client.start()
+        for client in clients:
+            client.join(20)
+    assert got == [200] * 6
+    assert max(most) == 2
+
+
+def test_a_slow_client_holds_little(mirror: Any, mirrors: Any, server: str, elsewhere: Elsewhere) -> None:
+    content = b"content" * 1_000_000
+    elsewhere.blob(content)
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(server)
+        client.sendall(f"GET /v2/hub/library/alpine/blobs/{digest_of(content)} HTTP/1.1\r\n\r\n".encode())
+
+        def waits_in_the_socket() -> int:
+            return int.from_bytes(fcntl.ioctl(client, termios.FIONREAD, bytes(4)), sys.byteorder)
+
+        wait_until(lambda: waits_in_the_socket() > 32 * 1024)
+        wait_until(lambda: not mirrors._downloads)
+        assert waits_in_the_socket() < 3 * 64 * 1024
 
 
 def test_other_registries_are_asked_through_a_proxy(elsewhere: Elsewhere, tmp_path: Path) -> None:
