@@ -349,13 +349,13 @@ class Upstream:
     def _refusal(self, error: urllib.error.HTTPError, repository: str, kind: str) -> Trouble:
         self._note(error.headers)
         if error.code == HTTPStatus.TOO_MANY_REQUESTS:
-            seconds = _whole(error.headers.get("Retry-After"), LIMITED_SECONDS)
+            seconds = _number(error.headers.get("Retry-After"))
             return self._fail(
                 HTTPStatus.TOO_MANY_REQUESTS,
                 "TOOMANYREQUESTS",
                 f"{self.name}: {self.url} has counted too many pulls, and this is not kept here yet; what is kept can be pulled, the "
                 "rest when the upstream counts anew",
-                min(max(1.0, seconds), MOST_LIMITED_SECONDS),
+                LIMITED_SECONDS if seconds is None else min(max(1.0, seconds), MOST_LIMITED_SECONDS),
                 # Docker Hub counts manifests, and sends the layers of those that it has sent.
                 kind,
             )
@@ -380,8 +380,8 @@ class Upstream:
 
     def _note(self, headers: email.message.Message) -> None:
         """Note what the upstream says of its limit, as Docker Hub does: `100;w=21600`."""
-        limit = re.match(r"(\d+)(?:.*w=(\d+))?", headers.get("RateLimit-Limit", ""))
-        remaining = re.match(r"\d+", headers.get("RateLimit-Remaining", ""))
+        limit = re.match(r"([0-9]{1,9})\b(?:.*w=([0-9]{1,9})\b)?", headers.get("RateLimit-Limit", ""))
+        remaining = re.match(r"[0-9]{1,9}\b", headers.get("RateLimit-Remaining", ""))
         if limit and remaining:
             self.state.update(
                 limit=int(limit[1]),
@@ -391,8 +391,9 @@ class Upstream:
             )
 
 
-def _whole(text: Optional[str], otherwise: float) -> float:
-    return float(text) if text and text.isdigit() else otherwise
+def _number(text: Optional[str]) -> Optional[int]:
+    """Read a number of another registry, which may be as long as it likes."""
+    return int(text) if text and re.fullmatch(r"[0-9]{1,18}", text) else None
 
 
 # ---- The storage -----------------------------------------------------------------------------------------------------
@@ -617,9 +618,8 @@ class Download:
 
     def run(self, upstream: Upstream, response: http.client.HTTPResponse, no_room: Path) -> None:
         """Read all of it, and verify it."""
-        length = response.headers.get("Content-Length", "")
         # What is empty is verified before anybody hears of its end.
-        size = (int(length) or None) if length.isdigit() else None
+        size = _number(response.headers.get("Content-Length")) or None
         self._tell(size=size)
         total, done = hashlib.sha256(), 0
         while True:
@@ -834,10 +834,10 @@ class Mirrors:
                 return os.fstat(file.fileno()).st_size
         upstream = self.upstreams[mirror]
         with upstream.ask("HEAD", repository, f"blobs/{digest}", passed=passed) as response:
-            length = response.headers.get("Content-Length", "")
-        if not length.isdigit():
+            length = _number(response.headers.get("Content-Length"))
+        if length is None:
             raise upstream.odd("it does not say how long a layer is")
-        return int(length)
+        return length
 
     def blob(self, mirror: str, repository: str, digest: str, passed: str = "") -> tuple[int, Iterator[bytes]]:
         """Return a layer: its size, and what it holds, as it comes."""
@@ -907,11 +907,11 @@ class Mirrors:
     def _passed_on(upstream: Upstream, repository: str, digest: str, passed: str) -> tuple[int, Iterator[bytes]]:
         """Return a layer that is not kept."""
         response = upstream.ask("GET", repository, f"blobs/{digest}", passed=passed)
-        length = response.headers.get("Content-Length", "")
-        if not length.isdigit():
+        length = _number(response.headers.get("Content-Length"))
+        if length is None:
             response.close()
             raise upstream.odd("it does not say how long a layer is, which can be pulled only where it is kept")
-        return int(length), _read_all(response)
+        return length, _read_all(response)
 
     # -- lists
 

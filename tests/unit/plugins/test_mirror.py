@@ -485,6 +485,10 @@ def test_a_registry_that_knows_no_head(mirrors: Any, elsewhere: Elsewhere) -> No
         (("10", "0"), {"limit": 10, "remaining": 0, "window_seconds": 0}),
         (("", "76"), {}),
         (("unlimited", "76"), {}),
+        # No number that would be one of ours: the metrics of the host have them as floats.
+        (("9" * 400, "76"), {}),
+        (("100;w=" + "9" * 5000, "76"), {"limit": 100, "remaining": 76, "window_seconds": 0}),
+        (("100", "9" * 5000), {}),
     ],
 )
 def test_what_a_registry_says_of_its_limit(
@@ -534,6 +538,14 @@ def test_an_upstream_that_wants_to_rest_for_years_is_asked_again(
     with pytest.raises(mirror.Trouble) as trouble:
         mirrors.manifest("hub", "library/alpine", "3")
     assert trouble.value.seconds == 6 * 3600
+
+
+@pytest.mark.parametrize("seconds", ["", "-1", "1e9", "\xb2", "9" * 5000, "Fri, 31 Dec 2027 23:59:59 GMT"])
+def test_a_rest_that_is_no_number_is_a_minute(mirror: Any, mirrors: Any, elsewhere: Elsewhere, seconds: str) -> None:
+    elsewhere.refuses = lambda _asked: (429, {"Retry-After": seconds})
+    with pytest.raises(mirror.Trouble, match="too many pulls") as trouble:
+        mirrors.manifest("hub", "library/alpine", "3")
+    assert trouble.value.seconds == 60
 
 
 def test_what_is_gone_upstream_is_kept(mirrors: Any, elsewhere: Elsewhere) -> None:
