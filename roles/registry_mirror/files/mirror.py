@@ -333,13 +333,16 @@ class Upstream:
             with self._opener.open(request, timeout=SILENCE_SECONDS) as answer:
                 found = json.loads(answer.read(LONGEST_ANSWER))
             token = found.get("token") or found["access_token"]
+            if not re.fullmatch(r"[!-~]+", token):
+                # What no header can carry, Python would say in full.
+                raise ValueError
             seconds = float(found.get("expires_in") or 60)
         except urllib.error.HTTPError as error:
             with error:
                 if error.code in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
                     raise self._shut(repository, wrong=error.code == HTTPStatus.UNAUTHORIZED) from None
                 raise self._refusal(error, repository, "") from None
-        except (ValueError, LookupError, AttributeError, TypeError):
+        except (ValueError, LookupError, AttributeError, TypeError, OverflowError, RecursionError):
             raise self.odd("it gives no token that could be read") from None
         except (OSError, http.client.HTTPException) as error:
             raise self.away(error) from None
@@ -421,7 +424,7 @@ class Manifest(NamedTuple):
         """Return what is in it."""
         try:
             found = json.loads(self.content)
-        except ValueError:
+        except (ValueError, RecursionError):
             found = None
         return found if isinstance(found, dict) else {}
 
@@ -938,7 +941,7 @@ class Mirrors:
             if not kept:
                 raise
             return {"Content-Type": "application/json"}, json.dumps({"name": name, "tags": kept}).encode()
-        except (OSError, http.client.HTTPException, ValueError, TypeError) as error:
+        except (OSError, http.client.HTTPException, ValueError, TypeError, RecursionError) as error:
             raise upstream.odd(error) from None
         return headers, content
 
@@ -1150,7 +1153,7 @@ def fetch(mirrors: Mirrors, images: list[str], platforms: list[str]) -> int:
         except Trouble as trouble:
             failed = 1
             say(f"{image}: is not kept: {trouble.sentence}")
-        except (AttributeError, LookupError, TypeError):
+        except (AttributeError, LookupError, TypeError, RecursionError):
             failed = 1
             say(f"{image}: is not kept: its manifest is none that could be read")
     return failed

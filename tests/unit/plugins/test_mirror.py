@@ -75,6 +75,7 @@ class Elsewhere:
     # Who may pull: a user and a password; None lets everybody in, with a token all the same where `tokens` is set.
     user: Optional[tuple[str, str]] = None
     tokens: bool = False
+    token: bytes = b'{"token": "a-token", "expires_in": 300}'
     basic: bool = False
     # What happens to a request before it is answered: a status and headers, or nothing.
     refuses: Callable[[http.server.BaseHTTPRequestHandler], Optional[tuple[int, Mapping[str, str]]]] = lambda _asked: (
@@ -150,7 +151,7 @@ class Answers(http.server.BaseHTTPRequestHandler):
         assert query["service"] == ["there"]
         assert query["scope"][0].startswith("repository:")
         right = not self.elsewhere.user or self.headers.get("Authorization") == self.basic()
-        self.send(200 if right else 401, {}, b'{"token": "a-token", "expires_in": 300}' if right else b"{}")
+        self.send(200 if right else 401, {}, self.elsewhere.token if right else b"{}")
 
     def thing(self) -> None:
         here, reference = self.elsewhere, self.path.rpartition("/")[2]
@@ -566,8 +567,11 @@ def test_what_the_upstream_does_not_have(mirror: Any, mirrors: Any, elsewhere: E
 
 def test_the_form_of_ten_years_ago_is_refused(mirror: Any, mirrors: Any, elsewhere: Elsewhere) -> None:
     elsewhere.manifest("old", {"schemaVersion": 1, "fsLayers": []})
-    with pytest.raises(mirror.Trouble, match="schema 1"):
-        mirrors.manifest("hub", "library/alpine", "old")
+    too_deep = b"[" * 100_000
+    elsewhere.content[digest_of(too_deep)], elsewhere.tags["deep"] = too_deep, digest_of(too_deep)
+    for tag in ("old", "deep"):
+        with pytest.raises(mirror.Trouble, match="schema 1"):
+            mirrors.manifest("hub", "library/alpine", tag)
 
 
 # ---- Who may ---------------------------------------------------------------------------------------------------------
@@ -592,6 +596,31 @@ def test_logging_in(
     assert pull(mirrors, "3") == [b'{"os": "linux"}', b"one", b"two"]
     tokens = [what for what in elsewhere.asked if what.startswith("GET /token")]
     assert len(tokens) == (0 if there.get("basic") else 1)
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        b"no JSON",
+        b"[]",
+        b"{}",
+        b"[" * 100_000,
+        b'{"token": 7}',
+        b'{"token": {"x": 1}}',
+        b'{"token": "a secret\\n"}',
+        b'{"token": "a secret \\u2026"}',
+        b'{"token": "a-token", "expires_in": "soon"}',
+        b'{"token": "a-token", "expires_in": 1' + b"0" * 400 + b"}",
+    ],
+)
+def test_a_token_that_is_none_is_said_and_not_shown(
+    mirror: Any, mirrors: Any, elsewhere: Elsewhere, token: bytes
+) -> None:
+    elsewhere.image("3", b"one")
+    elsewhere.tokens, elsewhere.token = True, token
+    with pytest.raises(mirror.Trouble, match="gives no token that could be read") as trouble:
+        mirrors.manifest("hub", "library/alpine", "3")
+    assert "secret" not in trouble.value.sentence
 
 
 @pytest.mark.parametrize("basic", [False, True])
