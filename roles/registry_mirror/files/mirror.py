@@ -929,7 +929,8 @@ class Mirrors:
                 content = response.read(LONGEST_ANSWER + 1)
                 # Whatever the other registry calls it, no browser is to take it for a page of this one.
                 headers = {"Content-Type": "application/json" if kind == "tags" else FORMS[0]}
-                following = re.match(r"<[^>]*\?([^>]*)>", response.headers.get("Link") or "")
+                # Without what could end the line, and begin another of ours.
+                following = re.match(r"<[^>]*\?([!-=?-~]*)>", response.headers.get("Link") or "")
             if len(content) > LONGEST_ANSWER:
                 raise upstream.odd("it sent a list of more than 4 MiB")
             if following:

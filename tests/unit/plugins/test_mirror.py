@@ -75,6 +75,7 @@ class Elsewhere:
     # Who may pull: a user and a password; None lets everybody in, with a token all the same where `tokens` is set.
     user: Optional[tuple[str, str]] = None
     tokens: bool = False
+    link: str = '</v2/library/alpine/tags/list?n=1&last=3>; rel="next"'
     token: bytes = b'{"token": "a-token", "expires_in": 300}'
     basic: bool = False
     # What happens to a request before it is answered: a status and headers, or nothing.
@@ -129,7 +130,7 @@ class Answers(http.server.BaseHTTPRequestHandler):
         elif urlsplit(self.path).path.endswith("/tags/list"):
             self.send(
                 200,
-                {"Link": '</v2/library/alpine/tags/list?n=1&last=3>; rel="next"'},
+                {"Link": here.link},
                 b'{"name": "library/alpine", "tags": ["3"]}',
             )
         else:
@@ -1008,6 +1009,14 @@ def serving(mirror: Any, mirrors: Any, path: str) -> Iterator[str]:
 def server(mirror: Any, mirrors: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with serving(mirror, mirrors, str(tmp_path_factory.mktemp("s") / "m")) as path:
         yield path
+
+
+@pytest.mark.parametrize("link", ["</v2/?n=1\r\n X-Accel-Redirect: /turn>", "</v2/?n=1\x0b>", "</v2/?n=1 2>", "</v2/>", ">?<"])
+def test_no_list_goes_on_with_a_line_of_the_other_registry(server: str, elsewhere: Elsewhere, link: str) -> None:
+    elsewhere.link = link
+    status, headers, content = ask(server, "/v2/hub/library/alpine/tags/list")
+    assert (status, json.loads(content)) == (200, {"name": "hub/library/alpine", "tags": ["3"]})
+    assert not {"link", "x-accel-redirect"} & {name.lower() for name in headers}
 
 
 def test_requests_of_nginx(server: str, elsewhere: Elsewhere) -> None:
