@@ -705,7 +705,7 @@ class Mirrors:
         self._downloads: dict[tuple[str, str], Download] = {}
         # When it was last known what a tag means upstream.
         self._seen: dict[tuple[str, str], float] = {}
-        self._state = ""
+        self._state: dict[str, Any] = {}
 
     # -- what is kept
 
@@ -718,16 +718,25 @@ class Mirrors:
     def save(self) -> None:
         """Write down what the upstreams say of their limits, for whoever looks after them."""
         with self._lock:
-            state = json.dumps({name: dict(one.state) for name, one in self.upstreams.items()}, sort_keys=True)
+            state = {name: dict(one.state) for name, one in self.upstreams.items()}
             if state == self._state:
                 return
-            new = self.state_file.with_suffix(".new")
+            new = self.state_file.with_suffix(f".{os.getpid()}")
             try:
-                new.write_text(state + "\n", encoding="ascii")
+                # What this process has not asked, another has.
+                known = self._known_state()
+                whole = {name: one or known.get(name, {}) for name, one in state.items()}
+                new.write_text(json.dumps(whole, sort_keys=True) + "\n", encoding="ascii")
                 new.replace(self.state_file)
                 self._state = state
             except OSError as error:
                 self._full(error)
+
+    def _known_state(self) -> dict[str, Any]:
+        try:
+            return dict(json.loads(self.state_file.read_text(encoding="ascii")))
+        except (FileNotFoundError, ValueError, TypeError):
+            return {}
 
     # -- manifests
 

@@ -533,6 +533,24 @@ def test_when_the_limit_is_reached_what_is_kept_goes_on(
     assert layer(mirrors, digest_of(b"of an image that is being pulled")) == b"of an image that is being pulled"
 
 
+@pytest.mark.parametrize("kept", ["", "[1]", "{no", '{"quay": 7}'])
+def test_who_gets_images_ahead_of_time_keeps_what_others_know_of_limits(
+    mirror: Any, mirrors: Any, elsewhere: Elsewhere, tmp_path: Path, kept: str
+) -> None:
+    (tmp_path / "state.json").write_text(kept)
+    elsewhere.image("3", b"one")
+    elsewhere.headers = {"RateLimit-Limit": "100", "RateLimit-Remaining": "7"}
+    mirrors.manifest("hub", "library/alpine", "3")
+    other = {"name": "quay", "url": elsewhere.url, "fresh_seconds": 0}
+    both = settings(tmp_path, elsewhere.url)
+    both["upstreams"].append(other)
+    elsewhere.headers = {"RateLimit-Limit": "50", "RateLimit-Remaining": "5"}
+    mirror.Mirrors(both).manifest("quay", "library/alpine", "3")
+    state = json.loads((tmp_path / "state.json").read_text())
+    assert {name: one["remaining"] for name, one in state.items()} == {"hub": 7, "quay": 5}
+    assert not list(tmp_path.glob("state.[0-9]*"))
+
+
 def test_an_upstream_that_wants_to_rest_for_years_is_asked_again(
     mirror: Any, mirrors: Any, elsewhere: Elsewhere
 ) -> None:
