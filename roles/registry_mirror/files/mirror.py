@@ -402,6 +402,10 @@ def _number(text: Optional[str]) -> Optional[int]:
 # ---- The storage -----------------------------------------------------------------------------------------------------
 
 
+# A manifest of 4 MiB can be one of 100 when it is read. So one is read at a time, whoever makes up such and asks for many.
+_READING = threading.Lock()
+
+
 class Manifest(NamedTuple):
     """An image, or a list of images."""
 
@@ -411,6 +415,10 @@ class Manifest(NamedTuple):
     @property
     def form(self) -> str:
         """Return its media type, empty for what no registry of today keeps."""
+        with _READING:
+            return self._form()
+
+    def _form(self) -> str:
         document = self.document
         if document.get("schemaVersion") != 2:
             return ""

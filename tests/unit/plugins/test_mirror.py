@@ -20,6 +20,7 @@ import sys
 import termios
 import threading
 import time
+import tracemalloc
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -591,6 +592,26 @@ def test_the_form_of_ten_years_ago_is_refused(mirror: Any, mirrors: Any, elsewhe
     for tag in ("old", "deep"):
         with pytest.raises(mirror.Trouble, match="schema 1"):
             mirrors.manifest("hub", "library/alpine", tag)
+
+
+def test_many_large_manifests_take_the_memory_of_one(mirror: Any) -> None:
+    content = json.dumps({"schemaVersion": 2, "mediaType": OCI, "layers": [{}] * 30_000}).encode()
+    manifest = mirror.Manifest(digest_of(content), content)
+
+    def peak(threads: int) -> int:
+        readers = [threading.Thread(target=lambda: [manifest.form for _ in range(5)]) for _ in range(threads)]
+        tracemalloc.start()
+        try:
+            for reader in readers:
+                reader.start()
+            for reader in readers:
+                reader.join()
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    assert manifest.form == OCI
+    assert peak(10) < 1.5 * peak(1)
 
 
 # ---- Who may ---------------------------------------------------------------------------------------------------------
