@@ -332,10 +332,8 @@ class Upstream:
         try:
             with self._opener.open(request, timeout=SILENCE_SECONDS) as answer:
                 found = json.loads(answer.read(LONGEST_ANSWER))
-            token = found.get("token") or found["access_token"]
-            if not re.fullmatch(r"[!-~]+", token):
-                # What no header can carry, Python would say in full.
-                raise ValueError
+            # What no header can carry, Python would say in full.
+            token = re.findall(r"\A[!-~]+\Z", found.get("token") or found["access_token"])[0]
             seconds = float(found.get("expires_in") or 60)
         except urllib.error.HTTPError as error:
             with error:

@@ -1050,7 +1050,9 @@ def server(mirror: Any, mirrors: Any, tmp_path_factory: pytest.TempPathFactory) 
         yield path
 
 
-@pytest.mark.parametrize("link", ["</v2/?n=1\r\n X-Accel-Redirect: /turn>", "</v2/?n=1\x0b>", "</v2/?n=1 2>", "</v2/>", ">?<"])
+@pytest.mark.parametrize(
+    "link", ["</v2/?n=1\r\n X-Accel-Redirect: /turn>", "</v2/?n=1\x0b>", "</v2/?n=1 2>", "</v2/>", ">?<"]
+)
 def test_no_list_goes_on_with_a_line_of_the_other_registry(server: str, elsewhere: Elsewhere, link: str) -> None:
     elsewhere.link = link
     status, headers, content = ask(server, "/v2/hub/library/alpine/tags/list")
@@ -1207,7 +1209,7 @@ def test_who_finds_no_place_waits_for_one(
     assert max(most) == 2
 
 
-def test_a_slow_client_holds_little(mirror: Any, mirrors: Any, server: str, elsewhere: Elsewhere) -> None:
+def test_a_slow_client_holds_little(mirrors: Any, server: str, elsewhere: Elsewhere) -> None:
     content = b"content" * 1_000_000
     elsewhere.blob(content)
     with socket.socket(socket.AF_UNIX) as client:
