@@ -55,6 +55,7 @@ SILENCE_SECONDS = 30.0
 # How long one that did not answer, or counted too many pulls and does not say for how long, is not asked again.
 AWAY_SECONDS = 10.0
 LIMITED_SECONDS = 60.0
+LONGEST_RETRY_SECONDS = 10
 # Whatever it says, it is asked again after Docker Hub's window.
 MOST_LIMITED_SECONDS = 6 * 3600.0
 # A token that is about to end is not used any more.
@@ -1084,7 +1085,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_response(trouble.status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(content)))
-        if trouble.seconds:
+        # Told of hours, podman tries five times, a minute apart, before it says anything or asks elsewhere.
+        if 0 < trouble.seconds <= LONGEST_RETRY_SECONDS:
             self.send_header("Retry-After", str(trouble.seconds))
         if trouble.code == LOOP:
             # For the mirror that has asked.

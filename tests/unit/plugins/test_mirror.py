@@ -1093,6 +1093,16 @@ def test_paths_that_lead_nowhere(server: str, elsewhere: Elsewhere, path: str) -
     assert not elsewhere.asked
 
 
+@pytest.mark.parametrize(("seconds", "told"), [("5", "5"), ("1234", None), ("", None)])
+def test_a_client_is_not_told_to_wait_for_hours(
+    server: str, elsewhere: Elsewhere, seconds: str, told: Optional[str]
+) -> None:
+    elsewhere.refuses = lambda _asked: (429, {"Retry-After": seconds})
+    status, headers, content = ask(server, "/v2/hub/library/alpine/manifests/3")
+    assert (status, headers.get("Retry-After")) == (429, told)
+    assert "when the upstream counts anew" in json.loads(content)["errors"][0]["message"]
+
+
 def test_a_layer_that_breaks_off_is_not_taken_for_whole(server: str, elsewhere: Elsewhere) -> None:
     content = b"content" * 100_000
     elsewhere.blob(content)
