@@ -146,7 +146,7 @@ def _is_here(host: str) -> bool:
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
-        # It leads nowhere, or means something to a proxy alone.
+        # It leads nowhere.
         return False
     addresses = [ipaddress.ip_address(str(one[4][0]).partition("%")[0]) for one in found]
     meant = [getattr(one, "ipv4_mapped", None) or one for one in addresses]
@@ -162,6 +162,9 @@ def _astray(url: str, upstream: str) -> str:
         return "an address that is none"
     if parts.scheme != "https" and not (parts.scheme == "http" and upstream.startswith("http:")):
         return "an address without TLS"
+    if urllib.request.getproxies().get(parts.scheme) and not urllib.request.proxy_bypass(host):
+        # It asks from where it is, and names may mean something to it alone: to look for them here could take long.
+        return ""
     if host != _host(upstream) and _is_here(host) and not _is_here(_host(upstream)):
         return "an address of this host"
     return ""

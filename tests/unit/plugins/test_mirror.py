@@ -760,8 +760,12 @@ UPSTREAM = "https://192.0.2.1"
         ("https://localhost:5000", "https://127.0.0.1:9000/v2/", ""),
     ],
 )
-def test_where_another_registry_may_lead(mirror: Any, upstream: str, address: str, words: str) -> None:
+def test_where_another_registry_may_lead(
+    mirror: Any, monkeypatch: pytest.MonkeyPatch, upstream: str, address: str, words: str
+) -> None:
     """Neither a redirect nor the place of its tokens."""
+    for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
     assert words in mirror._astray(address, upstream)
     assert bool(words) == bool(mirror._astray(address, upstream))
     asked = mirror._request(f"{upstream}/v2/", {}, "GET")
@@ -775,6 +779,19 @@ def test_where_another_registry_may_lead(mirror: Any, upstream: str, address: st
     else:
         followed = redirects.redirect_request(asked, io.BytesIO(), 307, "", http.client.HTTPMessage(), address)
         assert followed.full_url == address
+
+
+def test_what_a_proxy_asks_is_not_looked_for_here(mirror: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.invalid:3128")
+    monkeypatch.setenv("NO_PROXY", "localhost")
+
+    def looks(*_host: Any, **_how: Any) -> None:
+        raise AssertionError
+
+    with monkeypatch.context() as watched:
+        watched.setattr(mirror.socket, "getaddrinfo", looks)
+        assert mirror._astray("https://store.example.com/v2/", UPSTREAM) == ""
+    assert mirror._astray("https://localhost/v2/", UPSTREAM) == "an address of this host"
 
 
 # ---- Through the mirror, and not past it -----------------------------------------------------------------------------
