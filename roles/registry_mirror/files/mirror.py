@@ -892,7 +892,8 @@ class Mirrors:
             threading.Thread(target=self._download, args=work, daemon=True).start()
         except RuntimeError as error:
             # The host has no room for another thread.
-            file.path.unlink()
+            with contextlib.suppress(OSError):
+                file.path.unlink()
             self._full(error)
             return None
         # Not before, or all who ask would wait for one that does not come. It ends under the same lock.
@@ -919,7 +920,9 @@ class Mirrors:
                         f"{name}: a layer could not be kept; pull again, or tell who runs the registry to look at its disk",
                     )
                 )
-            download.file.path.unlink(missing_ok=True)
+            # The disk may be read-only by now.
+            with contextlib.suppress(OSError):
+                download.file.path.unlink()
             with self._lock:
                 del self._downloads[name, digest]
             download.ended.set()

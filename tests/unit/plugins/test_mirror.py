@@ -855,6 +855,25 @@ def test_a_layer_that_comes_leaves_the_disk_its_reserve(
     assert not mirrors.storage.blob_path(digest_of(content)).exists()
 
 
+def test_a_disk_that_takes_nothing_back_is_asked_again(mirrors: Any, elsewhere: Elsewhere, tmp_path: Path) -> None:
+    content = b"content" * 100_000
+    elsewhere.blob(content)
+    elsewhere.gate = threading.Event()
+    _size, chunks = mirrors.blob("hub", "library/alpine", digest_of(content))
+    spool = tmp_path / "drydock-mirror"
+    # Neither can what came be put where it belongs, nor be removed.
+    spool.rename(tmp_path / "away")
+    spool.touch()
+    elsewhere.gate.set()
+    assert b"".join(chunks) == content
+    wait_until(lambda: not mirrors._downloads)
+    spool.unlink()
+    (tmp_path / "away").rename(spool)
+    assert layer(mirrors, digest_of(content)) == content
+    wait_until(lambda: not mirrors._downloads)
+    assert mirrors.storage.blob_path(digest_of(content)).exists()
+
+
 def test_a_host_without_room_for_a_thread_is_no_reason_to_wait_for_ever(
     mirrors: Any, elsewhere: Elsewhere, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
