@@ -987,15 +987,17 @@ class Mirrors:
 
     def _fetch_layer(self, mirror: str, repository: str, digest: str) -> None:
         name = f"{mirror}/{repository}"
-        _size, chunks = self.blob(mirror, repository, digest)
-        with self._lock:
-            download = self._downloads.get((name, digest))
-        for _chunk in chunks:
-            pass
-        # All of it has come before it is kept, and this process ends soon.
-        if download:
-            download.ended.wait()
         kept = self.storage.open_layer(name, digest)
+        if kept is None:
+            _size, chunks = self.blob(mirror, repository, digest)
+            with self._lock:
+                download = self._downloads.get((name, digest))
+            for _chunk in chunks:
+                pass
+            # All of it has come before it is kept, and this process ends soon.
+            if download:
+                download.ended.wait()
+            kept = self.storage.open_layer(name, digest)
         if kept is None:
             raise Trouble(
                 HTTPStatus.INSUFFICIENT_STORAGE,

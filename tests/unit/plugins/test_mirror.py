@@ -1009,6 +1009,18 @@ def test_images_are_got_ahead_of_time(
     assert mirrors.storage.open_layer("hub/library/alpine", digest_of(b"arm64")) is None
 
 
+def test_what_is_kept_is_not_read_ahead_of_time(mirror: Any, mirrors: Any, elsewhere: Elsewhere) -> None:
+    elsewhere.image("3", b"content" * 1_000_000)
+    assert mirror.fetch(mirrors, ["hub/library/alpine:3"], ["linux/amd64"]) == 0
+
+    def has_read() -> int:
+        return int(dict(line.split(": ") for line in Path("/proc/self/io").read_text().splitlines())["rchar"])
+
+    before = has_read()
+    assert mirror.fetch(mirrors, ["hub/library/alpine:3"], ["linux/amd64"]) == 0
+    assert has_read() - before < 1_000_000
+
+
 def test_what_is_never_kept_is_not_got_ahead_of_time(
     mirror: Any, elsewhere: Elsewhere, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
