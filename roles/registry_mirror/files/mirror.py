@@ -214,6 +214,8 @@ class Upstream:
         self._known: dict[str, tuple[str, float]] = {}
         # What it is not asked for, and until when: one kind of thing, or with an empty key anything.
         self._troubles: dict[str, tuple[Trouble, float]] = {}
+        # When a login was right last.
+        self._let_in = float("-inf")
         # What it says of its limit, and what was wrong last.
         self.state: dict[str, Any] = {}
 
@@ -249,6 +251,8 @@ class Upstream:
             except (OSError, http.client.HTTPException, ValueError) as error:
                 raise self.away(error) from None
             self._note(response.headers)
+            if authorization:
+                self._let_in = time.monotonic()
             return response
         raise AssertionError("the second answer is returned or raised")
 
@@ -304,7 +308,8 @@ class Upstream:
 
     def _shut(self, repository: str, *, wrong: bool) -> Trouble:
         """Say that it shows a repository to others only, or that it does not take the login, which then is not tried again for a moment."""
-        if wrong and self.username:
+        # Some say the same of a repository that the user may not see, and nobody is to shut out the others by asking for one.
+        if wrong and self.username and time.monotonic() > self._let_in + LIMITED_SECONDS:
             return self._fail(
                 NO_ANSWER,
                 "UNAVAILABLE",

@@ -678,6 +678,23 @@ def test_wrong_credentials_are_said_and_not_shown(
     assert "guessed-word" not in trouble.value.sentence + json.dumps(mirrors.upstreams["hub"].state)
 
 
+@pytest.mark.parametrize("basic", [False, True])
+def test_a_login_that_was_right_a_moment_ago_is_not_wrong_for_others(
+    mirror: Any, elsewhere: Elsewhere, tmp_path: Path, basic: bool
+) -> None:
+    elsewhere.user, elsewhere.basic = ("me", "secret"), basic
+    elsewhere.image("3", b"one")
+    elsewhere.image("4", b"two")
+    challenge = "Basic" if basic else f'Bearer realm="{elsewhere.url}/token",service="there"'
+    elsewhere.refuses = lambda asked: (401, {"WWW-Authenticate": challenge}) if "hidden" in asked.path else None
+    mirrors = mirror.Mirrors(settings(tmp_path, elsewhere.url, upstream={"username": "me", "password": "secret"}))
+    pull(mirrors, "3")
+    with pytest.raises(mirror.Trouble, match="has no hidden/one, or does not show it to the user me") as trouble:
+        mirrors.manifest("hub", "hidden/one", "3")
+    assert trouble.value.status == 404
+    assert pull(mirrors, "4")
+
+
 def test_no_password_follows_a_redirect(mirror: Any, elsewhere: Elsewhere, tmp_path: Path) -> None:
     with registry_elsewhere() as store:
         content = b"content"
