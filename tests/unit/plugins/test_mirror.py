@@ -1281,7 +1281,7 @@ def test_who_finds_no_place_waits_for_one(
         for client in clients:
             client.join(20)
     assert got == [200] * 6
-    assert max(most) == 2
+    assert max(most) <= 2
 
 
 def test_a_slow_client_holds_little(mirrors: Any, server: str, elsewhere: Elsewhere) -> None:
