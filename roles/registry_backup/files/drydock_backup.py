@@ -244,6 +244,8 @@ def _freeze(settings: Mapping[str, Any], replace: str) -> list[str]:
     images = settings.get("images")
     if not images:
         return []
+    if Path(images["folder"]).is_symlink():
+        raise BackupError(f"{images['folder']} is a symbolic link, of which restic saves nothing but its name: remove it.")
     _make(images["folder"], images["user"])
     options = ["--mirror", "--to", _shared(images["folder"]), *(["--replace", replace] if replace else []), "--apply"]
     return _copy(images, options, "The images were not backed up")
@@ -254,7 +256,8 @@ def _make(folder: str, user: str) -> None:
     if not Path(folder).exists():
         Path(folder).mkdir(mode=0o750, parents=True)
         account = pwd.getpwnam(user)
-        os.chown(folder, account.pw_uid, account.pw_gid)
+        # The account may have put a link in its place.
+        os.chown(folder, account.pw_uid, account.pw_gid, follow_symlinks=False)
 
 
 def _shared(folder: str) -> str:
@@ -437,7 +440,9 @@ def _from_fetched(folder: Path, images: Mapping[str, Any]) -> list[str]:
 def _readable(folder: Path, images: Mapping[str, Any]) -> Path:
     """Let their account read the images that were fetched, whatever its number was where they come from; returns their folder."""
     source = folder / str(images["folder"]).lstrip("/")
-    if not source.exists():
+    way = [source, *source.parents][: len(source.relative_to(folder).parts)]
+    # Links come back as they were saved: what they lead to is this host's, and does not become the account's.
+    if any(one.is_symlink() or not one.is_dir() for one in way):
         raise BackupError(
             f"The backup has no images in {images['folder']}: set registry_backup_frozen_directory as it was."
         )
@@ -445,10 +450,11 @@ def _readable(folder: Path, images: Mapping[str, Any]) -> Path:
         path.chmod(0o711)
         if path == folder:
             break
+    user = pwd.getpwnam(images["user"]).pw_uid
     for found, _folders, files in os.walk(source):
-        shutil.chown(found, images["user"])
+        os.chown(found, user, -1)
         for file in files:
-            shutil.chown(f"{found}/{file}", images["user"])
+            os.chown(f"{found}/{file}", user, -1, follow_symlinks=False)
     return source
 
 

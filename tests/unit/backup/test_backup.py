@@ -229,6 +229,29 @@ def test_a_drill_reads_all_and_leaves_nothing(host: Host) -> None:
     assert "app:1" in result["problems"][0]
 
 
+def test_a_link_in_a_backup_leads_to_nothing_that_changes_hands(host: Host) -> None:
+    outside = host.directory / "shadow"
+    outside.write_text("root's", encoding="utf-8")
+    before = outside.stat().st_ctime_ns
+    host.run("run")
+    frozen = Path(host.settings["images"]["folder"])
+    (frozen / "link").symlink_to(outside)
+    (frozen / "dangling").symlink_to("nowhere")
+    host.run("run")
+    assert host.run("drill")[1] == 0
+    # All of it is a link.
+    [saved] = host.repository.glob(f"snapshots/00000002{frozen}")
+    shutil.rmtree(saved)
+    saved.symlink_to(host.directory, target_is_directory=True)
+    answer, status = host.run("drill")
+    assert ("has no images in" in answer["error"], status) == (True, 3)
+    assert outside.stat().st_ctime_ns == before
+    shutil.rmtree(frozen)
+    frozen.symlink_to(host.directory, target_is_directory=True)
+    answer, status = host.run("run")
+    assert ("is a symbolic link" in answer["error"], status) == (True, 3)
+
+
 def test_a_restore_puts_everything_in_its_place(host: Host) -> None:
     etc = host.directory / "etc"
     (etc / "live").symlink_to("http.secret")
