@@ -189,6 +189,12 @@ def run(settings: Mapping[str, Any], replace: str = "") -> dict[str, Any]:
     """Back up what makes the deployment, and its images."""
     began = time.time()
     restic = Restic(settings)
+    unfinished = read_report(settings).get("restoring")
+    if unfinished:
+        raise BackupError(
+            f"This host has a part of backup {unfinished}, whose restore was not finished, and a backup of that would be the last one: "
+            "run restore.yml again first."
+        )
     _ensure_repository(restic, settings)
     # What a killed run has left; restic knows which locks are nobody's.
     restic.ask("unlock")

@@ -132,6 +132,18 @@ def test_only_as_many_are_kept_as_were_asked_for(host: Host) -> None:
     assert len(host.run("list")[0]["snapshots"]) == 2
 
 
+def test_what_else_is_backed_up_there_is_neither_taken_nor_forgotten(host: Host) -> None:
+    host.run("run")
+    foreign = ["restic", "backup", "--host=registry1", "--tag=home", str(host.directory / "etc")]
+    settings = {"RESTIC_REPOSITORY": str(host.repository), "RESTIC_PASSWORD_FILE": str(host.directory / "password")}
+    subprocess.run(foreign, check=True, env={**os.environ, **settings}, capture_output=True)
+    assert len(host.run("list")[0]["snapshots"]) == 1
+    for _ in range(2):
+        host.run("run")
+    assert len(host.run("list")[0]["snapshots"]) == 2
+    assert len(list((host.repository / "snapshots").glob("*.json"))) == 3
+
+
 def test_hosts_share_a_repository_and_see_their_own(host: Host) -> None:
     host.run("run")
     host.settings["host"] = "registry2"
@@ -314,9 +326,13 @@ def test_a_restore_that_is_killed_is_completed_by_the_next(
         broken.setattr(backup, "_put", killed)
         with pytest.raises(Killed):
             host.run("restore")
+    # Half of it would be what the next restore takes.
+    answer, status = host.run("run")
+    assert ("whose restore was not finished" in answer["error"], status) == (True, 3)
     assert host.run("restore")[1] == 0
     assert host.place.images() == before
     assert (host.directory / "etc" / "http.secret").read_text(encoding="utf-8") == "secret"
+    assert host.run("run")[1] == 0
 
 
 @pytest.mark.parametrize("part", [["--tag", "app:1"], ["--repository", "a*"]])
