@@ -30,6 +30,8 @@ from typing import Any, NamedTuple, NoReturn, Optional
 
 FINE, FOUND, WRONG, UNUSABLE, LOCKED = range(5)
 _CONFIG = "/etc/drydock/backup/backup.json"
+# Which backups are ours: others may be of the same host in the same repository.
+_TAG = "drydock"
 _NOT_RESTORED = "The images were not restored"
 _ANSWER_SECONDS = 60
 # A collection of a large storage takes some minutes.
@@ -127,8 +129,8 @@ class Restic:
 
     def snapshots(self) -> list[dict[str, Any]]:
         """Return this host's backups, oldest first, or raise BackupError where there is none."""
-        found: list[dict[str, Any]] = json.loads(self.ask("snapshots", "--json") or "[]") or []
-        own = sorted((one for one in found if one["hostname"] == self.host), key=lambda one: str(one["time"]))
+        found: list[dict[str, Any]] = json.loads(self.ask("snapshots", "--json", f"--tag={_TAG}") or "[]") or []
+        own = sorted((one for one in found if one["hostname"] == self.host), key=lambda one: _moment(str(one["time"])))
         if not own:
             others = ", ".join(sorted({str(one["hostname"]) for one in found})) or "nobody"
             raise BackupError(
@@ -208,13 +210,13 @@ def run(settings: Mapping[str, Any], replace: str = "") -> dict[str, Any]:
         excluded = [
             f"{images['folder']}/docker/registry/v2/drydock/{name}" for name in ("trash", "half", "settled", "lock")
         ]
-    words = ["backup", "--json", f"--host={restic.host}", "--tag=drydock", "--ignore-ctime"]
+    words = ["backup", "--json", f"--host={restic.host}", f"--tag={_TAG}", "--ignore-ctime"]
     # With 3, all but some files was saved.
     done = restic.ask(*words, *(f"--exclude={path}" for path in excluded), *paths, also=(3,))
     summary = _summary(done)
     keep = [f"--keep-{name}={count}" for name, count in (settings.get("keep") or {}).items()]
     if keep:
-        restic.ask("forget", "--prune", "--group-by=host", f"--host={restic.host}", *keep)
+        restic.ask("forget", "--prune", "--group-by=host", f"--host={restic.host}", f"--tag={_TAG}", *keep)
     if not summary.get("snapshot_id"):
         problems.append("restic did not say that it has made a snapshot.")
     result = {
@@ -324,7 +326,10 @@ def _moment(text: str) -> float:
     found = re.fullmatch(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?(Z|[+-]\d\d:\d\d)", text)
     if not found:
         raise BackupError(f"{text} is no time such as 2026-11-30T01:00:00Z.", WRONG)
-    at = datetime.strptime(found[1] + found[3].replace("Z", "+00:00"), "%Y-%m-%dT%H:%M:%S%z").timestamp()
+    try:
+        at = datetime.strptime(found[1] + found[3].replace("Z", "+00:00"), "%Y-%m-%dT%H:%M:%S%z").timestamp()
+    except ValueError as error:
+        raise BackupError(f"{text} is no time: {error}.", WRONG) from error
     return at + float(found[2] or 0)
 
 

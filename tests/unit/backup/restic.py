@@ -44,6 +44,8 @@ known.mkdir(exist_ok=True)
 entries = sorted(
     (json.loads(one.read_text(encoding="utf-8")) for one in known.glob("*.json")), key=lambda one: one["time"]
 )
+if command != "backup":
+    entries = [one for one in entries if options.get("tag") in (None, *one["tags"])]
 if command == "backup":
     if (REPOSITORY / "full").exists():
         end("write: no space left on device")
@@ -56,7 +58,7 @@ if command == "backup":
     for path in arguments:
         shutil.copytree(path, f"{known}/{name}{path}", symlinks=True, ignore=left_out)
     at = f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime())}.{time.time_ns() % 10**9:09}Z"
-    entry = {"id": f"{name}{'0' * 56}", "time": at, "hostname": options["host"], "paths": arguments}
+    entry = {"id": f"{name}{'0' * 56}", "time": at, "hostname": options["host"], "tags": [options["tag"]], "paths": arguments}
     (known / f"{name}.json").write_text(json.dumps(entry), encoding="utf-8")
     print(json.dumps({"message_type": "status", "percent_done": 0}))
     print(json.dumps({"message_type": "summary", "snapshot_id": name, "total_files_processed": 1, "data_added": 1}))

@@ -376,6 +376,22 @@ def test_times_are_read_as_restic_writes_them(text: str, seconds: float) -> None
     assert backup._moment(text) == seconds
 
 
+@pytest.mark.parametrize("text", ["yesterday", "2026-11-30T01:00:00", "2026-02-30T01:00:00Z", "2026-11-30T01:00:00+99:99"])
+def test_what_is_no_time_gets_a_sentence(text: str) -> None:
+    with pytest.raises(backup.BackupError, match="is no time"):
+        backup._moment(text)
+
+
+def test_the_last_backup_is_the_last_one_in_whichever_zone(host: Host) -> None:
+    for _ in range(2):
+        host.run("run")
+    # In Tokyo, and hours later on a new host, in UTC.
+    times = ["2026-11-30T10:47:00.5+09:00", "2026-11-30T06:00:00.5Z"]
+    for entry, time in zip(sorted((host.repository / "snapshots").glob("*.json")), times):
+        entry.write_text(json.dumps({**json.loads(entry.read_text(encoding="utf-8")), "time": time}), encoding="utf-8")
+    assert [one["time"] for one in host.run("list")[0]["snapshots"]] == times
+
+
 def test_a_limit_is_handed_on_in_kib(host: Host) -> None:
     host.settings["limit_mib"] = 2
     host.run("run")
