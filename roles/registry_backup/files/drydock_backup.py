@@ -38,6 +38,7 @@ _ANSWER_SECONDS = 60
 _WAIT_SECONDS = 3600
 # The registry of a drill, and how many tags are pulled from it.
 _DRILL, _PULLED = "drydock-drill", 20
+_IS_LOCKED = re.compile(r"already locked")
 # What restic says, in all its versions, and what to do.
 _SENTENCES = (
     (
@@ -48,7 +49,7 @@ _SENTENCES = (
         r"no space left on device|disk quota exceeded",
         "{repository} is full: make room, or keep fewer backups by registry_backup_keep.",
     ),
-    (r"is already locked", "Another program is at work on {repository}: try again later."),
+    (_IS_LOCKED.pattern, "Another program is at work on {repository}: try again later."),
     (r"connection refused|no such host|timeout|network is unreachable", "{repository} cannot be reached: {said}."),
 )
 _NO_REPOSITORY = re.compile(r"Is there a repository at the following location|repository does not exist", re.IGNORECASE)
@@ -101,15 +102,37 @@ class Restic:
         except FileNotFoundError as error:
             raise BackupError("restic is not installed: install the package of that name.", WRONG) from error
 
-    def ask(self, *words: str, also: Sequence[int] = ()) -> str:
+    def ask(self, *words: str) -> str:
         """Run restic; returns what it prints."""
-        done = self._run(*words)
-        if done.returncode not in (0, *also):
+        done = self._patiently(*words)
+        if done.returncode != 0:
             raise self._error(words[0], done)
         return done.stdout
 
+    def back_up(self, *words: str) -> tuple[dict[str, Any], list[str]]:
+        """Make a backup; returns restic's summary, and what is not in it."""
+        done = self._patiently("backup", "--json", *words)
+        # With 3, there is one, without some files.
+        if done.returncode not in (0, 3):
+            raise self._error("backup", done)
+        summary = _summary(done.stdout)
+        if not summary.get("snapshot_id"):
+            return summary, ["restic did not say that it has made a snapshot."]
+        said = sorted({_said(line) for line in done.stderr.splitlines() if line.strip()}) or ["restic does not say what"]
+        return summary, [f"The backup lacks what cannot be read: {'; '.join(said[:5])}."] if done.returncode else []
+
+    def _patiently(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run restic, after what another host does that keeps all others out: it removes what no backup needs any more."""
+        for pause in _pauses():
+            done = self._run(*words)
+            if done.returncode == 0 or not _IS_LOCKED.search(done.stderr):
+                break
+            print(f"{self.repository} is locked by another program: waiting.", file=sys.stderr, flush=True)
+            time.sleep(pause)
+        return done
+
     def _error(self, command: str, done: subprocess.CompletedProcess[str]) -> BackupError:
-        lines = [line for line in done.stderr.splitlines() if line.strip()]
+        lines = [_said(line) for line in done.stderr.splitlines() if line.strip()]
         said = (lines or ["it said nothing"])[-1].rstrip(". ")
         for pattern, sentence in _SENTENCES:
             if re.search(pattern, done.stderr, re.IGNORECASE):
@@ -120,15 +143,20 @@ class Restic:
     def exists(self) -> bool:
         """Tell whether there is a repository."""
         # By itself, restic tries for a quarter of an hour.
-        done = self._run("cat", "config", seconds=_ANSWER_SECONDS)
+        done = self._run("cat", "config", "--no-lock", seconds=_ANSWER_SECONDS)
         if done.returncode == 0:
             return True
         if done.returncode == 10 or _NO_REPOSITORY.search(done.stderr):
             return False
         raise self._error("cat", done)
 
+    def unlock(self) -> None:
+        """Remove what a killed run has left, on whichever host; restic knows which locks are nobody's."""
+        self.ask("unlock")
+
     def snapshots(self) -> list[dict[str, Any]]:
         """Return this host's backups, oldest first, or raise BackupError where there is none."""
+        self.unlock()
         found: list[dict[str, Any]] = json.loads(self.ask("snapshots", "--json", f"--tag={_TAG}") or "[]") or []
         own = sorted((one for one in found if one["hostname"] == self.host), key=lambda one: _moment(str(one["time"])))
         if not own:
@@ -198,8 +226,7 @@ def run(settings: Mapping[str, Any], replace: str = "") -> dict[str, Any]:
             "run restore.yml again first."
         )
     _ensure_repository(restic, settings)
-    # What a killed run has left; restic knows which locks are nobody's.
-    restic.ask("unlock")
+    restic.unlock()
     problems = _freeze(settings, replace)
     images = settings.get("images") or {}
     paths = [path for path in settings["paths"] if Path(path).exists()]
@@ -210,15 +237,15 @@ def run(settings: Mapping[str, Any], replace: str = "") -> dict[str, Any]:
         excluded = [
             f"{images['folder']}/docker/registry/v2/drydock/{name}" for name in ("trash", "half", "settled", "lock")
         ]
-    words = ["backup", "--json", f"--host={restic.host}", f"--tag={_TAG}", "--ignore-ctime"]
-    # With 3, all but some files was saved.
-    done = restic.ask(*words, *(f"--exclude={path}" for path in excluded), *paths, also=(3,))
-    summary = _summary(done)
-    keep = [f"--keep-{name}={count}" for name, count in (settings.get("keep") or {}).items()]
-    if keep:
-        restic.ask("forget", "--prune", "--group-by=host", f"--host={restic.host}", f"--tag={_TAG}", *keep)
-    if not summary.get("snapshot_id"):
-        problems.append("restic did not say that it has made a snapshot.")
+    words = [f"--host={restic.host}", f"--tag={_TAG}", "--ignore-ctime"]
+    summary, lacks = restic.back_up(*words, *(f"--exclude={path}" for path in excluded), *paths)
+    problems += lacks
+    keep = [f"--keep-{name}={count}" for name, count in (settings.get("keep") or {}).items() if count]
+    try:
+        if keep:
+            restic.ask("forget", "--prune", "--group-by=host", f"--host={restic.host}", f"--tag={_TAG}", *keep)
+    except BackupError as error:
+        problems.append(f"The backup is made, and older ones were not removed: {error}")
     result = {
         "time": iso(began),
         "snapshot": str(summary.get("snapshot_id") or "")[:8],
@@ -275,17 +302,24 @@ def _shared(folder: str) -> str:
 def _copy(images: Mapping[str, Any], options: Sequence[str], failure: str) -> list[str]:
     """Copy images as their account, after a collection that is at work on them; returns what is wrong with them."""
     words = [*images["copy"], "--json", "copy", *options]
-    waited, pause = 0, 1
-    while True:
+    for pause in _pauses():
         done = subprocess.run(words, capture_output=True, text=True, check=False)
         answer = _json_of(done)
-        if done.returncode != LOCKED or waited >= _WAIT_SECONDS:
+        if done.returncode != LOCKED:
             break
         time.sleep(pause)
-        waited, pause = waited + pause, min(2 * pause, 10)
     if "error" in answer:
         raise BackupError(f"{failure}: {answer['error']}", done.returncode or UNUSABLE)
     return [str(one) for one in answer["problems"]]
+
+
+def _pauses() -> Iterator[int]:
+    """Yield how long to wait for another program each time; the last time not at all."""
+    waited, pause = 0, 1
+    while waited < _WAIT_SECONDS:
+        yield pause
+        waited, pause = waited + pause, min(2 * pause, 10)
+    yield 0
 
 
 def _json_of(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
@@ -293,6 +327,19 @@ def _json_of(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
         return dict(json.loads(done.stdout))
     except ValueError:
         return {"error": (done.stderr.strip() or "it said nothing").splitlines()[-1]}
+
+
+def _said(line: str) -> str:
+    """Return what restic says in a line, which is JSON where it was asked for that."""
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return line.strip()
+    if not isinstance(found, dict):
+        return line.strip()
+    error = found.get("error")
+    what = found.get("message") or (error.get("message") if isinstance(error, dict) else "") or ""
+    return ": ".join(filter(None, [str(found.get("item") or ""), str(what)])) or line.strip()
 
 
 def _summary(text: str) -> dict[str, Any]:

@@ -39,6 +39,20 @@ elif not config.exists():
 elif config.read_text(encoding="utf-8") != password:
     end("wrong password or no key found")
 
+# How often it is still locked by somebody.
+lock = REPOSITORY / "lock"
+locks = command not in ("init", "unlock") and "--no-lock" not in sys.argv
+if locks and lock.exists():
+    count = int(lock.read_text(encoding="utf-8"))
+    lock.write_text(str(count - 1), encoding="utf-8")
+    if count == 1:
+        lock.unlink()
+    end("unable to create lock in backend: repository is already locked exclusively by PID 7 on other by root")
+if command == "unlock":
+    (REPOSITORY / "stale").unlink(missing_ok=True)
+elif locks and (REPOSITORY / "stale").exists():
+    end("unable to create lock in backend: repository is already locked exclusively by PID 7 on dead by root")
+
 known = REPOSITORY / "snapshots"
 known.mkdir(exist_ok=True)
 entries = sorted(
@@ -61,7 +75,12 @@ if command == "backup":
     entry = {"id": f"{name}{'0' * 56}", "time": at, "hostname": options["host"], "tags": [options["tag"]], "paths": arguments}
     (known / f"{name}.json").write_text(json.dumps(entry), encoding="utf-8")
     print(json.dumps({"message_type": "status", "percent_done": 0}))
+    unreadable = (REPOSITORY / "unreadable").exists()
+    if unreadable:
+        error = {"message_type": "error", "error": {"message": "input/output error"}, "item": "/etc/http.secret"}
+        print(json.dumps(error), file=sys.stderr)
     print(json.dumps({"message_type": "summary", "snapshot_id": name, "total_files_processed": 1, "data_added": 1}))
+    sys.exit(3 if unreadable else 0)
 elif command == "snapshots":
     print(json.dumps(entries))
 elif command == "stats":
@@ -73,5 +92,7 @@ elif command == "restore":
         os.kill(os.getppid(), 9)
     shutil.copytree(known / arguments[0][:8], options["target"], symlinks=True, dirs_exist_ok=True)
 elif command == "forget":
+    if (REPOSITORY / "append only").exists():
+        end("unable to remove snapshots: 403 Forbidden")
     for entry in entries[: -int(options["keep-last"])]:
         (known / f"{entry['id'][:8]}.json").unlink()

@@ -354,9 +354,37 @@ def test_a_part_comes_back_beside_what_is_there(host: Host, part: list[str]) -> 
 
 
 def test_what_a_killed_run_has_locked_is_unlocked_first(host: Host) -> None:
+    for command in (["run"], ["list"], ["drill"], ["restore", "--tag", "app:1"], ["run"]):
+        (host.repository / "stale").touch()
+        assert host.run(*command)[1] == 0
+
+
+def test_what_another_host_does_is_waited_for(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     host.run("run")
-    asked = (host.repository.parent / "asked").read_text(encoding="utf-8").split()
-    assert asked.index("unlock") < asked.index("backup")
+    (host.repository / "lock").write_text("1", encoding="utf-8")
+    assert host.run("run")[1] == 0
+    monkeypatch.setattr(backup, "_WAIT_SECONDS", 0)
+    (host.repository / "lock").write_text("1", encoding="utf-8")
+    answer, status = host.run("drill")
+    assert ("Another program is at work" in answer["error"], status) == (True, 4)
+
+
+def test_a_backup_that_lacks_a_file_says_so(host: Host) -> None:
+    host.run("run")
+    (host.repository / "unreadable").touch()
+    result, status = host.run("run")
+    assert status == 1
+    assert result["problems"] == ["The backup lacks what cannot be read: /etc/http.secret: input/output error."]
+    assert host.report()["backup"] == result
+
+
+def test_a_backup_counts_though_older_ones_stay(host: Host) -> None:
+    host.run("run")
+    (host.repository / "append only").touch()
+    result, status = host.run("run")
+    assert (status, "older ones were not removed" in result["problems"][0]) == (1, True)
+    assert host.report()["backup"] == result
+    assert len(host.run("list")[0]["snapshots"]) == 2
 
 
 def test_two_at_once_are_refused(host: Host) -> None:
