@@ -50,9 +50,15 @@ _SENTENCES = (
         "{repository} is full: make room, or keep fewer backups by registry_backup_keep.",
     ),
     (_IS_LOCKED.pattern, "Another program is at work on {repository}: try again later."),
+    (
+        r"access denied|forbidden|unauthorized|no credentials|stat: 40[13]",
+        "{repository} does not let this host in: {said}. Look at registry_backup_environment.",
+    ),
     (r"connection refused|no such host|timeout|network is unreachable", "{repository} cannot be reached: {said}."),
 )
-_NO_REPOSITORY = re.compile(r"Is there a repository at the following location|repository does not exist", re.IGNORECASE)
+# It asks this whatever the reason is, such as wrong keys.
+_WHERE = "Is there a repository at the following location"
+_NO_REPOSITORY = re.compile(rf"(not exist|no such file|not found)[^\n]*\n{_WHERE}|repository does not exist", re.IGNORECASE)
 
 
 class BackupError(Exception):
@@ -73,6 +79,10 @@ class Restic:
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         self.repository = str(settings["repository"])
+        # An address may have a password in it, which nobody is shown.
+        found = re.search(r"//([^/@]*:[^/@]*@)", self.repository)
+        self._login = found[1] if found else ""
+        self.shown = self.repository.replace(self._login, "")
         self.host = str(settings["host"])
         self._limit = int(settings.get("limit_mib") or 0) << 10
         self._environment = {
@@ -97,7 +107,7 @@ class Restic:
             )
         except subprocess.TimeoutExpired as error:
             raise BackupError(
-                f"{self.repository} cannot be reached: it did not answer within {seconds} seconds."
+                f"{self.shown} cannot be reached: it did not answer within {seconds} seconds."
             ) from error
         except FileNotFoundError as error:
             raise BackupError("restic is not installed: install the package of that name.", WRONG) from error
@@ -127,18 +137,20 @@ class Restic:
             done = self._run(*words)
             if done.returncode == 0 or not _IS_LOCKED.search(done.stderr):
                 break
-            print(f"{self.repository} is locked by another program: waiting.", file=sys.stderr, flush=True)
+            print(f"{self.shown} is locked by another program: waiting.", file=sys.stderr, flush=True)
             time.sleep(pause)
         return done
 
     def _error(self, command: str, done: subprocess.CompletedProcess[str]) -> BackupError:
         lines = [_said(line) for line in done.stderr.splitlines() if line.strip()]
-        said = (lines or ["it said nothing"])[-1].rstrip(". ")
+        # What comes after that line is where the repository was looked for.
+        last = next((number for number, line in enumerate(lines) if _WHERE in line), len(lines))
+        said = (lines[:last] or ["it said nothing"])[-1].removeprefix("Fatal: ").rstrip(". ").replace(self._login, "")
         for pattern, sentence in _SENTENCES:
             if re.search(pattern, done.stderr, re.IGNORECASE):
                 status = LOCKED if "locked" in pattern else WRONG if "password" in pattern else UNUSABLE
-                return BackupError(sentence.format(repository=self.repository, said=said), status)
-        return BackupError(f"restic {command} failed for {self.repository}: {said}.")
+                return BackupError(sentence.format(repository=self.shown, said=said), status)
+        return BackupError(f"restic {command} failed for {self.shown}: {said}.")
 
     def exists(self) -> bool:
         """Tell whether there is a repository."""
@@ -162,7 +174,7 @@ class Restic:
         if not own:
             others = ", ".join(sorted({str(one["hostname"]) for one in found})) or "nobody"
             raise BackupError(
-                f"{self.repository} has no backup of {self.host}, but of {others}: a host's backups go by its name in the inventory."
+                f"{self.shown} has no backup of {self.host}, but of {others}: a host's backups go by its name in the inventory."
             )
         return own
 
@@ -255,7 +267,7 @@ def run(settings: Mapping[str, Any], replace: str = "") -> dict[str, Any]:
         "added": summary.get("data_added", 0),
         "problems": problems,
     }
-    _note(settings, backup=result, repository=restic.repository, failed=None)
+    _note(settings, backup=result, repository=restic.shown, failed=None)
     return result
 
 
@@ -266,9 +278,9 @@ def _ensure_repository(restic: Restic, settings: Mapping[str, Any]) -> None:
     if restic.exists():
         return
     known = read_report(settings)
-    if known.get("repository") == restic.repository and known.get("backup"):
+    if known.get("repository") == restic.shown and known.get("backup"):
         raise BackupError(
-            f"The repository in {restic.repository}, which had a backup at {known['backup']['time']}, is not there: is it mounted? "
+            f"The repository in {restic.shown}, which had a backup at {known['backup']['time']}, is not there: is it mounted? "
             f"If it is gone for good, remove {_report_path(settings)} to have a new one made."
         )
     restic.ask("init")
@@ -385,7 +397,7 @@ def fetch(settings: Mapping[str, Any], folder: str, name: str = "", at: str = ""
     began = time.time()
     restic = Restic(settings)
     if not restic.exists():
-        raise BackupError(f"There is no repository at {restic.repository}.")
+        raise BackupError(f"There is no repository at {restic.shown}.")
     chosen = choose(restic.snapshots(), name, at)
     target = Path(folder)
     if target.exists():

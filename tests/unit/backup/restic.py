@@ -28,6 +28,8 @@ if (REPOSITORY / "away").exists():
     # It tries for a quarter of an hour.
     print("Load(<config/>) failed: dial tcp: connect: connection refused, retrying", file=sys.stderr, flush=True)
     time.sleep(60)
+if (REPOSITORY / "denied").exists():
+    end(f"unable to open config file: Stat: Access Denied.\nIs there a repository at the following location?\n{REPOSITORY}")
 password = Path(os.environ["RESTIC_PASSWORD_FILE"]).read_text(encoding="utf-8")
 config = REPOSITORY / "config"
 if command == "init":
@@ -35,7 +37,7 @@ if command == "init":
         end("create repository failed: config file already exists")
     config.write_text(password, encoding="utf-8")
 elif not config.exists():
-    end(f"unable to open config file: {config}\nIs there a repository at the following location?\n{REPOSITORY}")
+    end(f"unable to open config file: stat {config}: no such file or directory\nIs there a repository at the following location?\n{REPOSITORY}")
 elif config.read_text(encoding="utf-8") != password:
     end("wrong password or no key found")
 

@@ -167,6 +167,7 @@ def test_a_damaged_image_is_named_and_the_rest_is_saved(host: Host) -> None:
         ("repository", "is no folder: make it, or mount", 3),
         ("full", "is full: make room", 3),
         ("away", "cannot be reached: ", 3),
+        ("denied", "does not let this host in: unable to open config file: Stat: Access Denied. Look", 3),
         ("storage", "The images were not backed up", 3),
     ],
 )
@@ -179,7 +180,7 @@ def test_what_keeps_a_backup_from_being_made_is_said_and_noted(
         (host.directory / "password").write_text("wrong", encoding="utf-8")
     elif wrong == "repository":
         shutil.rmtree(host.repository)
-    elif wrong in ("full", "away"):
+    elif wrong in ("full", "away", "denied"):
         (host.repository / wrong).touch()
     else:
         shutil.rmtree(host.place.driver.root)  # type: ignore[attr-defined]
@@ -189,6 +190,15 @@ def test_what_keeps_a_backup_from_being_made_is_said_and_noted(
     noted = host.report()
     assert noted["backup"] == good
     assert sentence in noted["failed"]["error"]
+
+
+def test_a_password_in_an_address_is_not_said(host: Host) -> None:
+    host.settings["repository"] = f"rest:https://user:hidden@{host.repository}"
+    for command in ("run", "drill", "list"):
+        answer, _status = host.run(command)
+        assert "hidden" not in answer["error"]
+        assert "rest:https:///" in answer["error"]
+    assert "hidden" not in (host.state / "report.json").read_text(encoding="utf-8")
 
 
 def test_most_images_do_not_go_unasked(host: Host) -> None:
