@@ -23,7 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn, Optional
@@ -36,8 +36,8 @@ _NOT_RESTORED = "The images were not restored"
 _ANSWER_SECONDS = 60
 # A collection of a large storage takes some minutes.
 _WAIT_SECONDS = 3600
-# The registry of a drill, and how many tags are pulled from it.
-_DRILL, _PULLED = "drydock-drill", 20
+# The registry of a drill, how many tags are pulled from it, and which share of the disk it leaves free.
+_DRILL, _PULLED, _SPARE = "drydock-drill", 20, 0.1
 _IS_LOCKED = re.compile(r"already locked")
 # What restic says, in all its versions, and what to do.
 _SENTENCES = (
@@ -392,8 +392,8 @@ def _moment(text: str) -> float:
     return at + float(found[2] or 0)
 
 
-def fetch(settings: Mapping[str, Any], folder: str, name: str = "", at: str = "") -> dict[str, Any]:
-    """Put a backup into a folder that is not there yet, all of it or nothing."""
+def fetch(settings: Mapping[str, Any], folder: str, name: str = "", at: str = "", spare: int = 0) -> dict[str, Any]:
+    """Put a backup into a folder that is not there yet, all of it or nothing; so many bytes stay free on its disk."""
     began = time.time()
     restic = Restic(settings)
     if not restic.exists():
@@ -406,15 +406,18 @@ def fetch(settings: Mapping[str, Any], folder: str, name: str = "", at: str = ""
     if half.exists():
         shutil.rmtree(half)
     half.mkdir(mode=0o700, parents=True)
-    size = int(json.loads(restic.ask("stats", "--json", "--mode=restore-size", str(chosen["id"])))["total_size"])
-    free = shutil.disk_usage(half).free
-    if size > free:
-        half.rmdir()
-        raise BackupError(
-            f"The backup takes {size >> 20} MiB, and {target.parent} has {free >> 20} MiB free: make room first."
-        )
-    restic.ask("restore", str(chosen["id"]), f"--target={half}")
-    half.rename(target)
+    try:
+        size = int(json.loads(restic.ask("stats", "--json", "--mode=restore-size", str(chosen["id"])))["total_size"])
+        free = shutil.disk_usage(half).free
+        if size + spare > free:
+            stays = f", of which {spare >> 20} stay free" if spare else ""
+            raise BackupError(
+                f"The backup takes {size >> 20} MiB, and {target.parent} has {free >> 20} MiB free{stays}: make room first."
+            )
+        restic.ask("restore", str(chosen["id"]), f"--target={half}")
+        half.rename(target)
+    finally:
+        shutil.rmtree(half, ignore_errors=True)
     return {
         "time": str(chosen["time"]),
         "snapshot": str(chosen["id"])[:8],
@@ -423,6 +426,27 @@ def fetch(settings: Mapping[str, Any], folder: str, name: str = "", at: str = ""
         "paths": list(chosen.get("paths") or ()),
         "problems": [],
     }
+
+
+def _drill_folder(settings: Mapping[str, Any]) -> Path:
+    return Path(settings["state_directory"]) / "drill"
+
+
+def _fetched_folder(settings: Mapping[str, Any]) -> Path:
+    """Return where a restore fetches a backup to. Layers are shared with it, so it lies on the same file system as images."""
+    images = settings.get("images")
+    return Path(images["storage"] if images else settings["state_directory"]) / "fetched"
+
+
+def _tidy(settings: Mapping[str, Any]) -> None:
+    """Remove what a restore or a drill has left that was killed, which is as large as a backup."""
+    drill, fetched = _drill_folder(settings), _fetched_folder(settings)
+    if drill.exists() and (settings.get("images") or {}).get("container"):
+        with suppress(BackupError):
+            _docker("container", "rm", "--force", "--volumes", _DRILL, missing=True)
+    for folder in (drill, fetched):
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(folder.with_name(f"{folder.name}.half"), ignore_errors=True)
 
 
 class Wanted(NamedTuple):
@@ -452,11 +476,9 @@ def restore(settings: Mapping[str, Any], wanted: Wanted) -> dict[str, Any]:
             "The images are in a bucket, which this backup does not hold: storage_copy.yml copies parts of a second one.",
             WRONG,
         )
-    # Layers are shared with what was fetched, so it lies on the same file system.
-    folder = Path(f"{images['storage']}/fetched" if images else f"{settings['state_directory']}/fetched")
     if images:
         _make(images["storage"], images["user"])
-    shutil.rmtree(folder, ignore_errors=True)
+    folder = _fetched_folder(settings)
     try:
         fetched = fetch(settings, str(folder), wanted.name, wanted.at)
         accounts = _Accounts(folder, images)
@@ -551,10 +573,11 @@ def _put(source: Path, target: Path, own: Path, accounts: _Accounts) -> None:
 def drill(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Fetch the last backup beside what runs, read all of it, and remove it."""
     began = time.time()
-    folder = Path(settings["state_directory"]) / "drill"
-    shutil.rmtree(folder, ignore_errors=True)
+    folder = _drill_folder(settings)
+    # Those who push meanwhile need room as well.
+    spare = int(_SPARE * shutil.disk_usage(folder.parent).total)
     try:
-        fetched = fetch(settings, str(folder))
+        fetched = fetch(settings, str(folder), spare=spare)
         problems = [f"The backup lacks {path}." for path in settings["paths"] if not _has(folder, fetched, path)]
         images = settings.get("images")
         checked: dict[str, Any] = {}
@@ -623,7 +646,7 @@ def _serving(folder: Path, place: Path, images: Mapping[str, Any]) -> Iterator[s
     (folder / "registry.yml").write_text(json.dumps(settings), encoding="utf-8")
     image = _docker("container", "inspect", "--format={{.Image}}", images["container"])
     # One that a killed drill has left.
-    _docker("container", "rm", "--force", _DRILL, missing=True)
+    _docker("container", "rm", "--force", "--volumes", _DRILL, missing=True)
     _docker(
         *("run", "--detach", f"--name={_DRILL}", f"--user={account.pw_uid}:{account.pw_gid}", "--network=none"),
         *("--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges", "--pull=never", "--memory=512m"),
@@ -637,7 +660,8 @@ def _serving(folder: Path, place: Path, images: Mapping[str, Any]) -> Iterator[s
     try:
         yield str(sockets / "registry.sock")
     finally:
-        _docker("container", "rm", "--force", _DRILL)
+        # With the volume that an image may declare.
+        _docker("container", "rm", "--force", "--volumes", _DRILL)
 
 
 def _docker(*words: str, missing: bool = False) -> str:
@@ -667,6 +691,7 @@ def _answer(asked: argparse.Namespace, settings: Mapping[str, Any]) -> dict[str,
         rows = [{"snapshot": str(one["id"])[:8], "time": str(one["time"])} for one in Restic(settings).snapshots()]
         return {"snapshots": rows, "problems": []}
     with _alone(settings):
+        _tidy(settings)
         if asked.command == "run":
             return run(settings, asked.replace)
         if asked.command == "fetch":

@@ -89,6 +89,9 @@ elif command == "stats":
     size = sum(one.stat().st_size for one in (known / arguments[0][:8]).rglob("*") if one.is_file())
     print(json.dumps({"total_size": size}))
 elif command == "restore":
+    if (REPOSITORY / "broken").exists():
+        Path(options["target"], "begun").touch()
+        end("ciphertext verification failed")
     if (REPOSITORY / "slow").exists():
         Path(options["target"], "begun").touch()
         os.kill(os.getppid(), 9)

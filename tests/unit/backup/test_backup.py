@@ -236,6 +236,30 @@ def test_a_fetch_that_is_killed_leaves_nothing_under_its_name(host: Host) -> Non
     assert "is there already" in host.run("fetch", str(host.directory / "new"))[0]["error"]
 
 
+def test_nothing_is_left_of_what_failed_or_was_killed(host: Host) -> None:
+    host.run("run")
+    (host.repository / "broken").touch()
+    assert host.run("drill")[1] == 3
+    assert not list(host.state.glob("drill*"))
+    images = host.directory / "images"
+    left = [host.state / "drill", host.state / "drill.half", images / "fetched", images / "fetched.half"]
+    for folder in left:
+        folder.mkdir()
+        (folder / "large").touch()
+    assert host.run("run")[1] == 0
+    assert not any(folder.exists() for folder in left)
+
+
+def test_a_drill_leaves_room_for_others(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    host.run("run")
+    # Nobody has so much to spare.
+    monkeypatch.setattr(backup, "_SPARE", 1.0)
+    answer, status = host.run("drill")
+    assert ("stay free: make room first" in answer["error"], status) == (True, 3)
+    assert not list(host.state.glob("drill*"))
+    assert host.run("fetch", str(host.directory / "new"))[1] == 0
+
+
 def test_a_drill_reads_all_and_leaves_nothing(host: Host) -> None:
     host.run("run")
     result, status = host.run("drill")
