@@ -20,7 +20,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
@@ -32,6 +31,7 @@ FINE, FOUND, WRONG, UNUSABLE, LOCKED = range(5)
 _CONFIG = "/etc/drydock/backup/backup.json"
 # Which backups are ours: others may be of the same host in the same repository.
 _TAG = "drydock"
+_AT_WORK = "Another backup, restore or drill is at work on this host: try again later."
 _NOT_RESTORED = "The images were not restored"
 _ANSWER_SECONDS = 60
 # A collection of a large storage takes some minutes.
@@ -205,9 +205,10 @@ def read_report(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def _note(settings: Mapping[str, Any], **values: Any) -> None:
     path = _report_path(settings)
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, delete=False) as file:
-        json.dump({**read_report(settings), **values}, file)
-    Path(file.name).replace(path)
+    new = path.with_name("report.new")
+    new.write_text(json.dumps({**read_report(settings), **values}), encoding="utf-8")
+    new.chmod(0o600)
+    new.replace(path)
 
 
 @contextmanager
@@ -218,9 +219,7 @@ def _alone(settings: Mapping[str, Any]) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise BackupError(
-                "Another backup, restore or drill is at work on this host: try again later.", LOCKED
-            ) from error
+            raise BackupError(_AT_WORK, LOCKED) from error
         yield
 
 
@@ -293,16 +292,24 @@ def _freeze(settings: Mapping[str, Any], replace: str) -> list[str]:
         return []
     if Path(images["folder"]).is_symlink():
         raise BackupError(f"{images['folder']} is a symbolic link, of which restic saves nothing but its name: remove it.")
-    _make(images["folder"], images["user"])
+    _make(images["folder"], images)
     options = ["--mirror", "--to", _shared(images["folder"]), *(["--replace", replace] if replace else []), "--apply"]
     return _copy(images, options, "The images were not backed up")
 
 
-def _make(folder: str, user: str) -> None:
+def _account(images: Mapping[str, Any]) -> pwd.struct_passwd:
+    """Return the account of the images."""
+    try:
+        return pwd.getpwnam(images["user"])
+    except KeyError as error:
+        raise BackupError(f"This host has no account {images['user']}: run site.yml first.", WRONG) from error
+
+
+def _make(folder: str, images: Mapping[str, Any]) -> None:
     """Make a folder of the images' account, unless it is there."""
     if not Path(folder).exists():
         Path(folder).mkdir(mode=0o750, parents=True)
-        account = pwd.getpwnam(user)
+        account = _account(images)
         # The account may have put a link in its place.
         os.chown(folder, account.pw_uid, account.pw_gid, follow_symlinks=False)
 
@@ -477,7 +484,7 @@ def restore(settings: Mapping[str, Any], wanted: Wanted) -> dict[str, Any]:
             WRONG,
         )
     if images:
-        _make(images["storage"], images["user"])
+        _make(images["storage"], images)
     folder = _fetched_folder(settings)
     try:
         fetched = fetch(settings, str(folder), wanted.name, wanted.at)
@@ -515,7 +522,7 @@ class _Accounts:
         # What the account itself has made.
         found = folder / str(images["folder"]).lstrip("/") / "docker" if images else folder
         if images and found.exists():
-            account, was = pwd.getpwnam(images["user"]), found.stat()
+            account, was = _account(images), found.stat()
             self._users, self._groups = {was.st_uid: account.pw_uid}, {was.st_gid: account.pw_gid}
 
     def give(self, path: Path, found: os.stat_result) -> None:
@@ -542,7 +549,7 @@ def _readable(folder: Path, images: Mapping[str, Any]) -> Path:
         path.chmod(0o711)
         if path == folder:
             break
-    user = pwd.getpwnam(images["user"]).pw_uid
+    user = _account(images).pw_uid
     for found, _folders, files in os.walk(source):
         os.chown(found, user, -1)
         for file in files:
@@ -565,6 +572,9 @@ def _put(source: Path, target: Path, own: Path, accounts: _Accounts) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     new = target.with_name(f"{target.name}.restored")
     new.unlink(missing_ok=True)
+    if not source.is_symlink():
+        # Nobody else reads it before it has its own mode.
+        new.touch(mode=0o600)
     shutil.copy2(source, new, follow_symlinks=False)
     accounts.give(new, found)
     new.replace(target)
@@ -630,7 +640,7 @@ def _check(folder: Path, images: Mapping[str, Any]) -> tuple[dict[str, Any], lis
 @contextmanager
 def _serving(folder: Path, place: Path, images: Mapping[str, Any]) -> Iterator[str]:
     """Run a registry on fetched images as the host's own runs, without a network; provides its socket."""
-    account = pwd.getpwnam(images["user"])
+    account = _account(images)
     sockets = folder / "socket"
     sockets.mkdir(mode=0o700)
     os.chown(sockets, account.pw_uid, account.pw_gid)
@@ -742,12 +752,16 @@ def main(words: Sequence[str]) -> int:
             settings = json.loads(Path(asked.config).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise BackupError(f"{asked.config} cannot be read: {error}.", WRONG) from error
-        result = _answer(asked, settings)
+        try:
+            result = _answer(asked, settings)
+        except OSError as error:
+            raise BackupError(f"{asked.command} was not finished: {error}.") from error
     except BackupError as error:
         print(error, file=sys.stderr)
         print(json.dumps({"error": str(error)}))
-        if settings and asked and asked.command in ("run", "drill") and error.status != LOCKED:
-            _note(settings, failed={"time": iso(time.time()), "command": asked.command, "error": str(error)})
+        if settings and asked and asked.command in ("run", "drill") and str(error) != _AT_WORK:
+            with suppress(OSError):
+                _note(settings, failed={"time": iso(time.time()), "command": asked.command, "error": str(error)})
         return error.status
     for problem in result["problems"]:
         print(problem, file=sys.stderr)

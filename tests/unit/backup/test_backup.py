@@ -322,6 +322,38 @@ def test_a_restore_puts_everything_in_its_place(host: Host) -> None:
     assert host.place.check(digests=True) == []
 
 
+def test_a_secret_that_is_restored_is_closed_at_any_moment(host: Host) -> None:
+    secret = host.directory / "etc" / "http.secret"
+    secret.chmod(0o640)
+    host.run("run")
+    secret.unlink()
+    seen: list[int] = []
+
+    def watch(event: str, arguments: tuple[Any, ...]) -> None:
+        # It has its content, and gets its mode.
+        if event == "shutil.copystat" and Path(arguments[1]).name == "http.secret.restored":
+            seen.append(Path(arguments[1]).stat().st_mode & 0o777)
+
+    sys.addaudithook(watch)
+    assert host.run("restore", "--replace", str(host.directory / "images"))[1] == 0
+    assert seen == [0o600]
+    assert secret.stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"), [("account", "This host has no account nobody-here: run site.yml"), ("place", "was not finished: ")]
+)
+def test_what_the_host_lacks_is_one_sentence_and_noted(host: Host, wrong: str, sentence: str) -> None:
+    images = host.settings["images"]
+    if wrong == "account":
+        images["user"] = "nobody-here"
+    else:
+        images["folder"] = str(host.directory / "password" / "frozen")
+    answer, _status = host.run("run")
+    assert sentence in answer["error"]
+    assert sentence in host.report()["failed"]["error"]
+
+
 def test_a_restore_over_images_names_them(host: Host) -> None:
     before = host.place.images()
     host.run("run")
@@ -401,6 +433,8 @@ def test_what_another_host_does_is_waited_for(host: Host, monkeypatch: pytest.Mo
     (host.repository / "lock").write_text("1", encoding="utf-8")
     answer, status = host.run("drill")
     assert ("Another program is at work" in answer["error"], status) == (True, 4)
+    # Whoever waited in vain has no backup, which is noted.
+    assert host.report()["failed"]["error"] == answer["error"]
 
 
 def test_a_backup_that_lacks_a_file_says_so(host: Host) -> None:
