@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -15,7 +16,10 @@ _KINDS = ("azure", "b2", "gs", "local", "rclone", "rest", "s3", "sftp", "swift")
 
 def backup_problems(settings: Mapping[str, Any]) -> list[str]:
     """Say what is wrong, one sentence each. None quotes a password, also not one in the repository's address."""
-    problems = [*_repository_problems(str(settings["repository"] or ""))]
+    problems = [
+        *_restore_problems(settings["host"], settings["report_path"], str(settings["report"])),
+        *_repository_problems(str(settings["repository"] or "")),
+    ]
     if not settings["systemd"]:
         problems.append(
             f"registry_backup_repository is set, and {settings['host']} has no systemd, whose timers back it up: leave it out there."
@@ -50,6 +54,20 @@ def backup_problems(settings: Mapping[str, Any]) -> list[str]:
     if settings["provider"] == "filesystem":
         problems += _frozen_problems(str(settings["folder"]), str(settings["frozen"]))
     return problems
+
+
+def _restore_problems(host: str, path: str, report: str) -> list[str]:
+    """Say that a restore was not finished, which must neither be served nor backed up."""
+    try:
+        found = json.loads(report or "{}")
+    except ValueError:
+        return []
+    if not isinstance(found, dict) or not found.get("restoring"):
+        return []
+    return [
+        f"{host} has a part of backup {found['restoring']}, whose restore was not finished: run restore.yml again, so that no half of it "
+        f"is served. If what is there is to be served all the same, remove {path} on the host first."
+    ]
 
 
 def _repository_problems(repository: str) -> list[str]:

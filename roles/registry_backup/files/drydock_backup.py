@@ -758,7 +758,8 @@ def main(words: Sequence[str]) -> int:
             raise BackupError(f"{asked.command} was not finished: {error}.") from error
     except BackupError as error:
         print(error, file=sys.stderr)
-        print(json.dumps({"error": str(error)}))
+        # Whether something was replaced, now or by a restore before.
+        print(json.dumps({"error": str(error), "restoring": bool(settings and read_report(settings).get("restoring"))}))
         if settings and asked and asked.command in ("run", "drill") and str(error) != _AT_WORK:
             with suppress(OSError):
                 _note(settings, failed={"time": iso(time.time()), "command": asked.command, "error": str(error)})

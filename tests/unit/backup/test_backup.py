@@ -360,7 +360,7 @@ def test_a_restore_over_images_names_them(host: Host) -> None:
     push(host.place.registry, "app", "new", b"new")
     (host.directory / "etc" / "http.secret").write_text("newer", encoding="utf-8")
     answer, status = host.run("restore")
-    assert ("--replace" in answer["error"], status) == (True, 3)
+    assert ("--replace" in answer["error"], answer["restoring"], status) == (True, False, 3)
     assert host.place.registry.missing("app", "new") == ""
     assert (host.directory / "etc" / "http.secret").read_text(encoding="utf-8") == "newer"
     assert host.run("restore", "--replace", str(host.directory / "images"))[1] == 0
@@ -395,6 +395,7 @@ def test_a_restore_that_is_killed_is_completed_by_the_next(
     # Half of it would be what the next restore takes.
     answer, status = host.run("run")
     assert ("whose restore was not finished" in answer["error"], status) == (True, 3)
+    assert host.run("restore", "--snapshot", "none")[0]["restoring"]
     assert host.run("restore")[1] == 0
     assert host.place.images() == before
     assert (host.directory / "etc" / "http.secret").read_text(encoding="utf-8") == "secret"

@@ -20,6 +20,8 @@ SETTINGS: dict[str, Any] = {
     "folder": "/srv/images",
     "frozen": "/srv/images/frozen",
     "paths": ["/etc/drydock"],
+    "report_path": "/var/lib/drydock/backup/report.json",
+    "report": '{"restoring": null, "backup": {}}',
 }
 
 
@@ -44,6 +46,7 @@ def test_settings_that_work_have_no_problem(repository: str) -> None:
         ({"paths": ["etc"]}, "registry_backup_paths has etc"),
         ({"frozen": "frozen"}, "registry_backup_frozen_directory is frozen: write an absolute path"),
         ({"frozen": "/srv/images/docker/registry"}, "where registries keep their images"),
+        ({"report": '{"restoring": "1a2b3c4d"}'}, "registry1 has a part of backup 1a2b3c4d, whose restore was not finished: run"),
         ({"frozen": "/srv/images/"}, "where registries keep their images"),
     ],
 )
@@ -52,6 +55,11 @@ def test_each_mistake_has_its_sentence(wrong: dict[str, Any], sentence: str) -> 
     assert len(problems) == 1
     assert sentence in problems[0]
     assert "hidden" not in problems[0]
+
+
+@pytest.mark.parametrize("report", ["", "no JSON", "[]", "{}"])
+def test_a_report_that_says_nothing_of_a_restore_is_no_problem(report: str) -> None:
+    assert backup_problems({**SETTINGS, "report": report}) == []
 
 
 def test_a_bucket_is_not_frozen() -> None:
