@@ -257,6 +257,7 @@ def run(settings: Mapping[str, Any], replace: str = "") -> dict[str, Any]:
             restic.ask("forget", "--prune", "--group-by=host", f"--host={restic.host}", f"--tag={_TAG}", *keep)
     except BackupError as error:
         problems.append(f"The backup is made, and older ones were not removed: {error}")
+    problems += _behind(restic, summary)
     result = {
         "time": iso(began),
         "snapshot": str(summary.get("snapshot_id") or "")[:8],
@@ -268,6 +269,18 @@ def run(settings: Mapping[str, Any], replace: str = "") -> dict[str, Any]:
     }
     _note(settings, backup=result, repository=restic.shown, failed=None)
     return result
+
+
+def _behind(restic: Restic, summary: Mapping[str, Any]) -> list[str]:
+    """Say that the backup is not the last one by its time, which restores and drills take, and which stays where others go."""
+    last = restic.snapshots()[-1]
+    made = str(summary.get("snapshot_id") or "")[:8]
+    if not made or str(last["id"]).startswith(made):
+        return []
+    return [
+        f"Restores take backup {str(last['id'])[:8]} of {last['time']} and not this one, which is older by this host's clock: set the clock "
+        "right, or give each host a name of its own; then remove that backup by `restic forget`."
+    ]
 
 
 def _ensure_repository(restic: Restic, settings: Mapping[str, Any]) -> None:

@@ -489,6 +489,18 @@ def test_the_last_backup_is_the_last_one_in_whichever_zone(host: Host) -> None:
     assert [one["time"] for one in host.run("list")[0]["snapshots"]] == times
 
 
+def test_a_backup_of_the_future_is_named(host: Host) -> None:
+    first, _status = host.run("run")
+    [entry] = (host.repository / "snapshots").glob("*.json")
+    found = json.loads(entry.read_text(encoding="utf-8"))
+    entry.write_text(json.dumps({**found, "time": "2999-01-01T00:00:00Z"}), encoding="utf-8")
+    result, status = host.run("run")
+    assert status == 1
+    assert result["problems"][0].startswith(f"Restores take backup {first['snapshot']} of 2999-01-01T00:00:00Z and not this one")
+    entry.unlink()
+    assert host.run("run")[0]["problems"] == []
+
+
 def test_a_limit_is_handed_on_in_kib(host: Host) -> None:
     host.settings["limit_mib"] = 2
     host.run("run")
