@@ -358,6 +358,15 @@ def test_a_registry_that_is_in_use_is_not_overwritten(two: Pair) -> None:
     assert result["removed"]["tags"] == ["app:here"]
 
 
+def test_what_a_clock_that_was_ahead_has_dated_is_no_use(two: Pair) -> None:
+    push(two.source.registry, "app", "ahead", b"ahead")
+    two.source.driver.age(-400 * DAY)
+    two.mirror()
+    two.mirror()
+    two.target.driver.age(-DAY)
+    refused(two, "holds something newer than the last copy")
+
+
 def test_images_that_are_no_copy_are_not_overwritten(tmp_path: Path) -> None:
     pair = Pair(folder(tmp_path), folder(tmp_path / "other"))
     fill(pair.source.registry)

@@ -168,7 +168,7 @@ class _Copy:
                 self._check_target(found, have, fresh=fresh)
             wanted = self._wanted(chosen, have)
             if number == 0 and options.mirror:
-                self._mark(found, ended=False)
+                self._mark(found, have, ended=False)
             self._damaged.clear()
             self._copy_blobs(chosen, have, wanted)
             self._write_links(chosen, have)
@@ -178,7 +178,7 @@ class _Copy:
             self._pause(1)
         if options.mirror:
             removed = self._remove(found, have)
-            self._mark(found, ended=True)
+            self._mark(found, have, ended=True)
         self._wait()
         return self._result(found, left, removed)
 
@@ -241,7 +241,8 @@ class _Copy:
             raise StoreError(f"{name} is a copy of {marker.get('of')}, and not of {self._source.name}: {remedy}.")
         written = self._target.stat(_MARKER)
         at, path = have.newest
-        if marker.get("ended") and written and at > written.time + 1:
+        # A clock that was ahead once has dated images of the source so.
+        if marker.get("ended") and written and at > max(written.time, marker.get("ahead") or 0) + 1:
             raise StoreError(
                 f"{name} holds something newer than the last copy, {path} of {iso(at)}, so it is in use: {remedy}."
             )
@@ -257,14 +258,16 @@ class _Copy:
                 f"If they were deleted, {remedy}."
             )
 
-    def _mark(self, found: Inventory, *, ended: bool) -> None:
+    def _mark(self, found: Inventory, have: Inventory, *, ended: bool) -> None:
         """Note of whose images the target holds a copy, and whether all of it. What is restored is nobody's copy."""
         if not self._options.apply or self._restores:
             return
+        newest = max(found.newest[0], have.newest[0])
         marker = {
             "of": self._source.name,
             "began": iso(found.time),
             "ended": iso(self._source.now()) if ended else None,
+            "ahead": newest if newest > self._target.now() else None,
         }
         self._target.write(_MARKER, json.dumps(marker).encode(), self._target.now())
 
