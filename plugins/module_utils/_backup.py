@@ -52,6 +52,12 @@ def backup_problems(settings: Mapping[str, Any]) -> list[str]:
         if not str(path).startswith("/")
     ]
     if settings["provider"] == "filesystem":
+        problems += [
+            f"registry_backup_paths has {path}, and the images are in {settings['folder']}: leave out what holds or is a part of them, since "
+            "they are saved apart, each whole."
+            for path in settings["paths"]
+            if _overlap(str(path), str(settings["folder"])) or _overlap(str(path), str(settings["frozen"]))
+        ]
         problems += _frozen_problems(str(settings["folder"]), str(settings["frozen"]))
     return problems
 
@@ -81,6 +87,12 @@ def _repository_problems(repository: str) -> list[str]:
     return [
         f"registry_backup_repository begins with neither / nor one of {', '.join(f'{one}:' for one in _KINDS)}: write it as restic does."
     ]
+
+
+def _overlap(one: str, other: str) -> bool:
+    """Tell whether one of two folders is in the other."""
+    first, second = (f"{path.rstrip('/')}/" for path in (one, other))
+    return first.startswith(second) or second.startswith(first)
 
 
 def _frozen_problems(folder: str, frozen: str) -> list[str]:

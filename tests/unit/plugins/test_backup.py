@@ -19,7 +19,7 @@ SETTINGS: dict[str, Any] = {
     "provider": "filesystem",
     "folder": "/srv/images",
     "frozen": "/srv/images/frozen",
-    "paths": ["/etc/drydock"],
+    "paths": ["/etc/drydock", "/srv/images-of-others"],
     "report_path": "/var/lib/drydock/backup/report.json",
     "report": '{"restoring": null, "backup": {}}',
 }
@@ -44,6 +44,9 @@ def test_settings_that_work_have_no_problem(repository: str) -> None:
         ({"limit_mib": -1}, "registry_backup_limit_mib is -1"),
         ({"time": "25:00"}, "registry_backup_time is 25:00"),
         ({"paths": ["etc"]}, "registry_backup_paths has etc"),
+        ({"paths": ["/srv/"]}, "registry_backup_paths has /srv/, and the images are in /srv/images: leave out"),
+        ({"paths": ["/srv/images/docker"]}, "registry_backup_paths has /srv/images/docker, and the images"),
+        ({"paths": ["/"]}, "registry_backup_paths has /, and"),
         ({"frozen": "frozen"}, "registry_backup_frozen_directory is frozen: write an absolute path"),
         ({"frozen": "/srv/images/docker/registry"}, "where registries keep their images"),
         ({"report": '{"restoring": "1a2b3c4d"}'}, "registry1 has a part of backup 1a2b3c4d, whose restore was not finished: run"),
