@@ -455,7 +455,12 @@ def _drill_folder(settings: Mapping[str, Any]) -> Path:
 def _fetched_folder(settings: Mapping[str, Any]) -> Path:
     """Return where a restore fetches a backup to. Layers are shared with it, so it lies on the same file system as images."""
     images = settings.get("images")
-    return Path(images["storage"] if images else settings["state_directory"]) / "fetched"
+    if not images:
+        return Path(settings["state_directory"]) / "fetched"
+    storage = Path(images["storage"])
+    beside = storage.with_name(f".{storage.name}.fetched")
+    # Root works in it, so its name is not for the account to change, unless there is no other place.
+    return beside if storage.exists() and storage.stat().st_dev == storage.parent.stat().st_dev else storage / "fetched"
 
 
 def _tidy(settings: Mapping[str, Any]) -> None:
