@@ -69,6 +69,11 @@ class BackupError(Exception):
         self.status = status
 
 
+def _tell(text: str) -> None:
+    """Say what begins: each of these may take hours."""
+    print(text, file=sys.stderr, flush=True)
+
+
 def iso(at: float) -> str:
     """Write a time."""
     return f"{datetime.fromtimestamp(at, timezone.utc):%Y-%m-%dT%H:%M:%SZ}"
@@ -137,7 +142,7 @@ class Restic:
             done = self._run(*words)
             if done.returncode == 0 or not _IS_LOCKED.search(done.stderr):
                 break
-            print(f"{self.shown} is locked by another program: waiting.", file=sys.stderr, flush=True)
+            _tell(f"{self.shown} is locked by another program: waiting.")
             time.sleep(pause)
         return done
 
@@ -249,11 +254,13 @@ def run(settings: Mapping[str, Any], replace: str = "") -> dict[str, Any]:
             f"{images['folder']}/docker/registry/v2/drydock/{name}" for name in ("trash", "half", "settled", "lock")
         ]
     words = [f"--host={restic.host}", f"--tag={_TAG}", "--ignore-ctime"]
+    _tell(f"Saving to {restic.shown}.")
     summary, lacks = restic.back_up(*words, *(f"--exclude={path}" for path in excluded), *paths)
     problems += lacks
     keep = [f"--keep-{name}={count}" for name, count in (settings.get("keep") or {}).items() if count]
     try:
         if keep:
+            _tell("Removing what no backup needs any more.")
             restic.ask("forget", "--prune", "--group-by=host", f"--host={restic.host}", f"--tag={_TAG}", *keep)
     except BackupError as error:
         problems.append(f"The backup is made, and older ones were not removed: {error}")
@@ -334,6 +341,8 @@ def _shared(folder: str) -> str:
 def _copy(images: Mapping[str, Any], options: Sequence[str], failure: str) -> list[str]:
     """Copy images as their account, after a collection that is at work on them; returns what is wrong with them."""
     words = [*images["copy"], "--json", "copy", *options]
+    if "--apply" in options:
+        _tell("Copying images.")
     for pause in _pauses():
         done = subprocess.run(words, capture_output=True, text=True, check=False)
         answer = _json_of(done)
@@ -434,6 +443,7 @@ def fetch(settings: Mapping[str, Any], folder: str, name: str = "", at: str = ""
             raise BackupError(
                 f"The backup takes {size >> 20} MiB, and {target.parent} has {free >> 20} MiB free{stays}: make room first."
             )
+        _tell(f"Fetching backup {str(chosen['id'])[:8]} of {chosen['time']}, {size >> 20} MiB.")
         restic.ask("restore", str(chosen["id"]), f"--target={half}")
         half.rename(target)
     finally:
@@ -649,6 +659,7 @@ def _check(folder: Path, images: Mapping[str, Any]) -> tuple[dict[str, Any], lis
         )
         pull = [f"--pull={_PULLED}"] if socket else []
         words = [*images["program"], "--config", str(config), "--json", "check", "--digests", *pull]
+        _tell("Reading all images.")
         answer = _json_of(subprocess.run(words, capture_output=True, text=True, check=False))
     if "error" in answer:
         return {}, [f"The images in the backup cannot be checked: {answer['error']}"]

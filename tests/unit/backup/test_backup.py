@@ -503,6 +503,20 @@ def test_a_backup_of_the_future_is_named(host: Host) -> None:
     assert host.run("run")[0]["problems"] == []
 
 
+def test_what_takes_long_is_said_when_it_begins(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
+    result, _status = host.run("run")
+    assert capsys.readouterr().err.splitlines() == [
+        "Copying images.",
+        f"Saving to {host.repository}.",
+        "Removing what no backup needs any more.",
+    ]
+    host.run("drill")
+    assert capsys.readouterr().err.splitlines() == [
+        f"Fetching backup {result['snapshot']} of {host.report()['drill']['of']}, 0 MiB.",
+        "Reading all images.",
+    ]
+
+
 def test_a_limit_is_handed_on_in_kib(host: Host) -> None:
     host.settings["limit_mib"] = 2
     host.run("run")
