@@ -712,7 +712,12 @@ def _backup(report: Report, found: Mapping[str, Any]) -> dict[str, Any] | None:
         return None
     last, drill, failed = seen["backup"], seen["drill"], seen["failed"]
     made = parsed((last or {}).get("time"))
-    if made is None:
+    if seen["restoring"]:
+        report.critical(
+            "backup",
+            f"{report.host} has a part of backup {seen['restoring']}, whose restore was not finished: run playbooks/restore.yml again.",
+        )
+    elif made is None:
         report.critical("backup", f"{report.host} was never backed up: run playbooks/backup.yml.")
     else:
         age = report.now - made

@@ -445,9 +445,10 @@ def read_backup(path: str) -> dict[str, Any]:
     text, problem = _read(path)
     try:
         noted = json.loads(text) if not problem else {}
-        return {key: dict(noted[key]) if noted.get(key) else None for key in ("backup", "drill", "failed")}
+        found = {key: dict(noted[key]) if noted.get(key) else None for key in ("backup", "drill", "failed")}
+        return {**found, "restoring": str(noted.get("restoring") or "")}
     except (ValueError, AttributeError, TypeError):
-        return {"backup": None, "drill": None, "failed": None}
+        return {"backup": None, "drill": None, "failed": None, "restoring": ""}
 
 
 # ---- other registries ----------------------------------------------------------------------------------------------

@@ -334,6 +334,9 @@ found:
         backup:
           description: The last backup, with its C(time), C(size), C(added) and C(problems); V(none) where there is none.
           type: dict
+        restoring:
+          description: The backup of which a part was restored, and not all; empty where there is none.
+          type: str
         drill:
           description: The last time that a backup was fetched and read, with its C(time) and C(problems); V(none) where there is none.
           type: dict

@@ -721,7 +721,7 @@ DRILL = {"time": "2029-12-02T05:23:00Z", "of": "2029-12-02T01:47:00Z", "problems
 
 def noted(**parts: Any) -> dict[str, Any]:
     found = healthy()
-    found["backup"] = {"backup": BACKUP, "drill": DRILL, "failed": None, **parts}
+    found["backup"] = {"backup": BACKUP, "drill": DRILL, "failed": None, "restoring": "", **parts}
     return found
 
 
@@ -740,6 +740,7 @@ def days_before(days: float) -> str:
             "warning",
             "The last backup of registry-1: Something.",
         ),
+        ({"restoring": "1a2b3c4d", "backup": None}, "critical", "registry-1 has a part of backup 1a2b3c4d, whose restore was not"),
         ({"failed": {"time": "", "command": "run", "error": "It is full."}}, "warning", "failed: It is full."),
         (
             {"drill": {**DRILL, "time": days_before(9), "problems": ["A layer."]}},

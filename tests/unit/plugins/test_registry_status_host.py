@@ -398,20 +398,21 @@ def test_figures_of_the_last_report(tmp_path: Path, text: str | None, figures: t
     [
         (
             '{"backup": {"time": "2030-01-01T03:20:00Z"}, "failed": null}',
-            ({"time": "2030-01-01T03:20:00Z"}, None, None),
+            ({"time": "2030-01-01T03:20:00Z"}, None, None, ""),
         ),
-        ('{"drill": {"time": "x"}, "failed": {"error": "y"}}', (None, {"time": "x"}, {"error": "y"})),
-        ("[]", (None, None, None)),
-        ('{"backup": 7}', (None, None, None)),
-        ("half of a f", (None, None, None)),
-        (None, (None, None, None)),
+        ('{"drill": {"time": "x"}, "failed": {"error": "y"}}', (None, {"time": "x"}, {"error": "y"}, "")),
+        ('{"restoring": "1a2b3c4d"}', (None, None, None, "1a2b3c4d")),
+        ("[]", (None, None, None, "")),
+        ('{"backup": 7}', (None, None, None, "")),
+        ("half of a f", (None, None, None, "")),
+        (None, (None, None, None, "")),
     ],
 )
-def test_what_backups_have_noted(tmp_path: Path, text: str | None, parts: tuple[Any, Any, Any]) -> None:
+def test_what_backups_have_noted(tmp_path: Path, text: str | None, parts: tuple[Any, Any, Any, str]) -> None:
     path = tmp_path / "report.json"
     if text is not None:
         path.write_text(text, encoding="utf-8")
-    assert host.read_backup(str(path)) == dict(zip(("backup", "drill", "failed"), parts))
+    assert host.read_backup(str(path)) == dict(zip(("backup", "drill", "failed", "restoring"), parts))
 
 
 @pytest.mark.parametrize(
