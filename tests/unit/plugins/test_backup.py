@@ -3,11 +3,19 @@
 
 from __future__ import annotations
 
+import base64
+import io
+import os
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.drydock.registry.plugins.module_utils._backup import backup_problems
 
+PLAYBOOKS = Path(__file__).parents[3] / "playbooks"
 SETTINGS: dict[str, Any] = {
     "host": "registry1",
     "systemd": True,
@@ -67,3 +75,36 @@ def test_a_report_that_says_nothing_of_a_restore_is_no_problem(report: str) -> N
 
 def test_a_bucket_is_not_frozen() -> None:
     assert backup_problems({**SETTINGS, "provider": "s3", "frozen": ""}) == []
+
+
+# A program of its own, since Ansible's loader of collections, which lookups need, is there once and for all.
+RENDER = """
+import sys
+from ansible.plugins.loader import init_plugin_loader
+init_plugin_loader([])
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar
+loader = DataLoader()
+known = {**loader.load_from_file(sys.argv[1], trusted_as_template=True), "__backup_credentials": sys.argv[2]}
+print(Templar(loader=loader, variables=known).template(known["__backup_content"]))
+"""
+
+
+def archive_of(credentials: Path) -> bytes:
+    """Return what the playbooks hand to the host of what is kept beside the inventory, before it is encrypted."""
+    words = [sys.executable, "-c", RENDER, str(PLAYBOOKS / "vars/backup.yml"), str(credentials)]
+    return base64.b64decode(subprocess.run(words, check=True, capture_output=True).stdout)
+
+
+def test_the_archive_of_the_controller_has_all_or_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "with a space" / ".credentials"
+    (folder / "storage").mkdir(parents=True)
+    (folder / "ci.password").write_text("secret", encoding="utf-8")
+    with tarfile.open(fileobj=io.BytesIO(archive_of(folder))) as archive:
+        assert sorted(archive.getnames()) == [".", "./ci.password"]
+    # As tar does where it cannot read a file.
+    (tmp_path / "tar").write_text("#!/bin/sh\necho half\nexit 2\n", encoding="utf-8")
+    (tmp_path / "tar").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with pytest.raises(subprocess.CalledProcessError):
+        archive_of(folder)
