@@ -35,6 +35,7 @@ ON_HOSTS = (
     "registry_maintenance",
     "registry_metrics",
     "registry_mirror",
+    "registry_backup",
 )
 LOADER = DataLoader()
 
@@ -68,6 +69,8 @@ def known() -> dict[str, Any]:
         "playbook_dir": "/nowhere",
         "ansible_facts": {"service_mgr": "systemd"},
         "registry_auth_users": [{"name": "ann"}],
+        "registry_backup_repository": "/mnt/backup",
+        "registry_backup_password": "long enough",
         "registry_mirror_upstreams": [{"name": "hub", "registry": "docker.io"}],
     }
     for role in ("common", *ON_HOSTS):
