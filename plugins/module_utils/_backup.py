@@ -32,6 +32,11 @@ def backup_problems(settings: Mapping[str, Any]) -> list[str]:
         )
     elif "\n" in str(password):
         problems.append("registry_backup_password has several lines: write one.")
+    problems += [
+        f"registry_backup_environment has {name!r}: write the name of a variable, such as AWS_ACCESS_KEY_ID, and its value."
+        for name, value in (settings["environment"] or {}).items()
+        if value is None or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", str(name))
+    ]
     keep = settings["keep"] or {}
     problems += [
         f"registry_backup_keep has {name}: {count}: write a number from 1 on, or leave it out."

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible.parsing.vault import VaultLib, VaultSecret
 from ansible_collections.drydock.registry.plugins.module_utils._backup import backup_problems
 
 PLAYBOOKS = Path(__file__).parents[3] / "playbooks"
@@ -21,6 +22,7 @@ SETTINGS: dict[str, Any] = {
     "systemd": True,
     "repository": "/mnt/backup",
     "password": "long enough",
+    "environment": {"AWS_SECRET_ACCESS_KEY": "hidden"},
     "keep": {"daily": 7},
     "limit_mib": 0,
     "time": "01:47",
@@ -48,6 +50,8 @@ def test_settings_that_work_have_no_problem(repository: str) -> None:
         ({"systemd": False}, "registry1 has no systemd"),
         ({"password": ""}, "registry_backup_password is empty"),
         ({"password": "hidden\nhidden"}, "registry_backup_password has several lines"),
+        ({"environment": {"SECRET KEY": "hidden"}}, "registry_backup_environment has 'SECRET KEY': write the name"),
+        ({"environment": {"AWS_ACCESS_KEY_ID": None}}, "registry_backup_environment has 'AWS_ACCESS_KEY_ID': write the name"),
         ({"keep": {"daily": 0}}, "registry_backup_keep has daily: 0"),
         ({"limit_mib": -1}, "registry_backup_limit_mib is -1"),
         ({"time": "25:00"}, "registry_backup_time is 25:00"),
@@ -85,15 +89,20 @@ init_plugin_loader([])
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
 loader = DataLoader()
-known = {**loader.load_from_file(sys.argv[1], trusted_as_template=True), "__backup_credentials": sys.argv[2]}
-print(Templar(loader=loader, variables=known).template(known["__backup_content"]))
+known = {**loader.load_from_file(sys.argv[1], trusted_as_template=True), "__backup_credentials": sys.argv[2], "registry_backup_password": 12345678}
+print(Templar(loader=loader, variables=known).template(known[sys.argv[3]]), end="")
 """
 
 
+def rendered(name: str, credentials: Path) -> bytes:
+    """Return a variable of the playbooks, for a folder that is kept beside the inventory."""
+    words = [sys.executable, "-c", RENDER, str(PLAYBOOKS / "vars/backup.yml"), str(credentials), name]
+    return subprocess.run(words, check=True, capture_output=True).stdout
+
+
 def archive_of(credentials: Path) -> bytes:
-    """Return what the playbooks hand to the host of what is kept beside the inventory, before it is encrypted."""
-    words = [sys.executable, "-c", RENDER, str(PLAYBOOKS / "vars/backup.yml"), str(credentials)]
-    return base64.b64decode(subprocess.run(words, check=True, capture_output=True).stdout)
+    """Return what the playbooks hand to the host, before it is encrypted."""
+    return base64.b64decode(rendered("__backup_content", credentials))
 
 
 def test_the_archive_of_the_controller_has_all_or_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,6 +111,9 @@ def test_the_archive_of_the_controller_has_all_or_is_none(tmp_path: Path, monkey
     (folder / "ci.password").write_text("secret", encoding="utf-8")
     with tarfile.open(fileobj=io.BytesIO(archive_of(folder))) as archive:
         assert sorted(archive.getnames()) == [".", "./ci.password"]
+    # With a password that YAML takes for a number.
+    vault = VaultLib([("default", VaultSecret(b"12345678"))])
+    assert base64.b64decode(vault.decrypt(rendered("registry_backup_archive", folder))) == archive_of(folder)
     # As tar does where it cannot read a file.
     (tmp_path / "tar").write_text("#!/bin/sh\necho half\nexit 2\n", encoding="utf-8")
     (tmp_path / "tar").chmod(0o755)
