@@ -58,7 +58,7 @@ def backup_problems(settings: Mapping[str, Any]) -> list[str]:
     ]
     if settings["provider"] == "filesystem":
         problems += [
-            f"registry_backup_paths has {path}, and the images are in {settings['folder']}: leave out what holds or is a part of them, since "
+            f"registry_backup_paths has {path}, and the images are in {settings['folder']}: leave out what holds or is a part of them, as "
             "they are saved apart, each whole."
             for path in settings["paths"]
             if _overlap(str(path), str(settings["folder"])) or _overlap(str(path), str(settings["frozen"]))
@@ -75,9 +75,9 @@ def _restore_problems(host: str, path: str, report: str) -> list[str]:
         return []
     if not isinstance(found, dict) or not found.get("restoring"):
         return []
+    sentence = f"{host} has a part of backup {found['restoring']}, whose restore was not finished: run restore.yml again, so that no "
     return [
-        f"{host} has a part of backup {found['restoring']}, whose restore was not finished: run restore.yml again, so that no half of it "
-        f"is served. If what is there is to be served all the same, remove {path} on the host first."
+        f"{sentence}half of it is served. If what is there is to be served all the same, remove {path} on the host first."
     ]
 
 

@@ -58,7 +58,9 @@ _SENTENCES = (
 )
 # It asks this whatever the reason is, such as wrong keys.
 _WHERE = "Is there a repository at the following location"
-_NO_REPOSITORY = re.compile(rf"(not exist|no such file|not found)[^\n]*\n{_WHERE}|repository does not exist", re.IGNORECASE)
+_NO_REPOSITORY = re.compile(
+    rf"(not exist|no such file|not found)[^\n]*\n{_WHERE}|repository does not exist", re.IGNORECASE
+)
 
 
 class BackupError(Exception):
@@ -111,9 +113,7 @@ class Restic:
                 timeout=seconds,
             )
         except subprocess.TimeoutExpired as error:
-            raise BackupError(
-                f"{self.shown} cannot be reached: it did not answer within {seconds} seconds."
-            ) from error
+            raise BackupError(f"{self.shown} cannot be reached: it did not answer within {seconds} seconds.") from error
         except FileNotFoundError as error:
             raise BackupError("restic is not installed: install the package of that name.", WRONG) from error
 
@@ -133,8 +133,9 @@ class Restic:
         summary = _summary(done.stdout)
         if not summary.get("snapshot_id"):
             return summary, ["restic did not say that it has made a snapshot."]
-        said = sorted({_said(line) for line in done.stderr.splitlines() if line.strip()}) or ["restic does not say what"]
-        return summary, [f"The backup lacks what cannot be read: {'; '.join(said[:5])}."] if done.returncode else []
+        said = sorted({_said(line) for line in done.stderr.splitlines() if line.strip()})[:5]
+        lacks = "; ".join(said or ["restic does not say what"])
+        return summary, [f"The backup lacks what cannot be read: {lacks}."] if done.returncode else []
 
     def _patiently(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Run restic, after what another host does that keeps all others out: it removes what no backup needs any more."""
@@ -284,10 +285,9 @@ def _behind(restic: Restic, summary: Mapping[str, Any]) -> list[str]:
     made = str(summary.get("snapshot_id") or "")[:8]
     if not made or str(last["id"]).startswith(made):
         return []
-    return [
-        f"Restores take backup {str(last['id'])[:8]} of {last['time']} and not this one, which is older by this host's clock: set the clock "
-        "right, or give each host a name of its own; then remove that backup by `restic forget`."
-    ]
+    name = str(last["id"])[:8]
+    sentence = f"Restores take backup {name} of {last['time']} and not this one, which is older by this host's clock: "
+    return [f"{sentence}set the clock right, or give each host a name of its own; then `restic forget {name}`."]
 
 
 def _ensure_repository(restic: Restic, settings: Mapping[str, Any]) -> None:
@@ -311,7 +311,7 @@ def _freeze(settings: Mapping[str, Any], replace: str) -> list[str]:
     if not images:
         return []
     if Path(images["folder"]).is_symlink():
-        raise BackupError(f"{images['folder']} is a symbolic link, of which restic saves nothing but its name: remove it.")
+        raise BackupError(f"{images['folder']} is a symbolic link, which is all that restic saves of it: remove it.")
     _make(images["folder"], images)
     options = ["--mirror", "--to", _shared(images["folder"]), *(["--replace", replace] if replace else []), "--apply"]
     return _copy(images, options, "The images were not backed up")

@@ -28,8 +28,9 @@ if (REPOSITORY / "away").exists():
     # It tries for a quarter of an hour.
     print("Load(<config/>) failed: dial tcp: connect: connection refused, retrying", file=sys.stderr, flush=True)
     time.sleep(60)
+where = f"Is there a repository at the following location?\n{REPOSITORY}"
 if (REPOSITORY / "denied").exists():
-    end(f"unable to open config file: Stat: Access Denied.\nIs there a repository at the following location?\n{REPOSITORY}")
+    end(f"unable to open config file: Stat: Access Denied.\n{where}")
 password = Path(os.environ["RESTIC_PASSWORD_FILE"]).read_text(encoding="utf-8")
 config = REPOSITORY / "config"
 if command == "init":
@@ -37,7 +38,7 @@ if command == "init":
         end("create repository failed: config file already exists")
     config.write_text(password, encoding="utf-8")
 elif not config.exists():
-    end(f"unable to open config file: stat {config}: no such file or directory\nIs there a repository at the following location?\n{REPOSITORY}")
+    end(f"unable to open config file: stat {config}: no such file or directory\n{where}")
 elif config.read_text(encoding="utf-8") != password:
     end("wrong password or no key found")
 
@@ -74,7 +75,13 @@ if command == "backup":
     for path in arguments:
         shutil.copytree(path, f"{known}/{name}{path}", symlinks=True, ignore=left_out)
     at = f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime())}.{time.time_ns() % 10**9:09}Z"
-    entry = {"id": f"{name}{'0' * 56}", "time": at, "hostname": options["host"], "tags": [options["tag"]], "paths": arguments}
+    entry = {
+        "id": f"{name}{'0' * 56}",
+        "time": at,
+        "hostname": options["host"],
+        "tags": [options["tag"]],
+        "paths": arguments,
+    }
     (known / f"{name}.json").write_text(json.dumps(entry), encoding="utf-8")
     print(json.dumps({"message_type": "status", "percent_done": 0}))
     unreadable = (REPOSITORY / "unreadable").exists()

@@ -245,11 +245,11 @@ def test_nothing_is_left_of_what_failed_or_was_killed(host: Host) -> None:
     # The account of the images could put something else in its place, where root works.
     assert fetched.parent == host.directory
     left = [host.state / "drill", host.state / "drill.half", fetched, fetched.with_name(f"{fetched.name}.half")]
-    for folder in left:
-        folder.mkdir()
-        (folder / "large").touch()
+    for one in left:
+        one.mkdir()
+        (one / "large").touch()
     assert host.run("run")[1] == 0
-    assert not any(folder.exists() for folder in left)
+    assert not any(one.exists() for one in left)
 
 
 def test_a_drill_leaves_room_for_others(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -343,7 +343,8 @@ def test_a_secret_that_is_restored_is_closed_at_any_moment(host: Host) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "sentence"), [("account", "This host has no account nobody-here: run site.yml"), ("place", "was not finished: ")]
+    ("wrong", "sentence"),
+    [("account", "This host has no account nobody-here: run site.yml"), ("place", "was not finished: ")],
 )
 def test_what_the_host_lacks_is_one_sentence_and_noted(host: Host, wrong: str, sentence: str) -> None:
     images = host.settings["images"]
@@ -475,7 +476,9 @@ def test_times_are_read_as_restic_writes_them(text: str, seconds: float) -> None
     assert backup._moment(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["yesterday", "2026-11-30T01:00:00", "2026-02-30T01:00:00Z", "2026-11-30T01:00:00+99:99"])
+@pytest.mark.parametrize(
+    "text", ["yesterday", "2026-11-30T01:00:00", "2026-02-30T01:00:00Z", "2026-11-30T01:00:00+99:99"]
+)
 def test_what_is_no_time_gets_a_sentence(text: str) -> None:
     with pytest.raises(backup.BackupError, match="is no time"):
         backup._moment(text)
@@ -498,7 +501,9 @@ def test_a_backup_of_the_future_is_named(host: Host) -> None:
     entry.write_text(json.dumps({**found, "time": "2999-01-01T00:00:00Z"}), encoding="utf-8")
     result, status = host.run("run")
     assert status == 1
-    assert result["problems"][0].startswith(f"Restores take backup {first['snapshot']} of 2999-01-01T00:00:00Z and not this one")
+    assert result["problems"][0].startswith(
+        f"Restores take backup {first['snapshot']} of 2999-01-01T00:00:00Z and not this one"
+    )
     entry.unlink()
     assert host.run("run")[0]["problems"] == []
 

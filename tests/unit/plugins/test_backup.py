@@ -51,7 +51,10 @@ def test_settings_that_work_have_no_problem(repository: str) -> None:
         ({"password": ""}, "registry_backup_password is empty"),
         ({"password": "hidden\nhidden"}, "registry_backup_password has several lines"),
         ({"environment": {"SECRET KEY": "hidden"}}, "registry_backup_environment has 'SECRET KEY': write the name"),
-        ({"environment": {"AWS_ACCESS_KEY_ID": None}}, "registry_backup_environment has 'AWS_ACCESS_KEY_ID': write the name"),
+        (
+            {"environment": {"AWS_ACCESS_KEY_ID": None}},
+            "registry_backup_environment has 'AWS_ACCESS_KEY_ID': write the name",
+        ),
         ({"keep": {"daily": 0}}, "registry_backup_keep has daily: 0"),
         ({"limit_mib": -1}, "registry_backup_limit_mib is -1"),
         ({"time": "25:00"}, "registry_backup_time is 25:00"),
@@ -61,7 +64,10 @@ def test_settings_that_work_have_no_problem(repository: str) -> None:
         ({"paths": ["/"]}, "registry_backup_paths has /, and"),
         ({"frozen": "frozen"}, "registry_backup_frozen_directory is frozen: write an absolute path"),
         ({"frozen": "/srv/images/docker/registry"}, "where registries keep their images"),
-        ({"report": '{"restoring": "1a2b3c4d"}'}, "registry1 has a part of backup 1a2b3c4d, whose restore was not finished: run"),
+        (
+            {"report": '{"restoring": "1a2b3c4d"}'},
+            "registry1 has a part of backup 1a2b3c4d, whose restore was not finished: run",
+        ),
         ({"frozen": "/srv/images/"}, "where registries keep their images"),
     ],
 )
@@ -89,7 +95,8 @@ init_plugin_loader([])
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
 loader = DataLoader()
-known = {**loader.load_from_file(sys.argv[1], trusted_as_template=True), "__backup_credentials": sys.argv[2], "registry_backup_password": 12345678}
+known = loader.load_from_file(sys.argv[1], trusted_as_template=True)
+known.update(__backup_credentials=sys.argv[2], registry_backup_password=12345678)
 print(Templar(loader=loader, variables=known).template(known[sys.argv[3]]), end="")
 """
 

@@ -740,7 +740,11 @@ def days_before(days: float) -> str:
             "warning",
             "The last backup of registry-1: Something.",
         ),
-        ({"restoring": "1a2b3c4d", "backup": None}, "critical", "registry-1 has a part of backup 1a2b3c4d, whose restore was not"),
+        (
+            {"restoring": "1a2b3c4d", "backup": None},
+            "critical",
+            "registry-1 has a part of backup 1a2b3c4d, whose restore was not",
+        ),
         ({"failed": {"time": "", "command": "run", "error": "It is full."}}, "warning", "failed: It is full."),
         (
             {"drill": {**DRILL, "time": days_before(9), "problems": ["A layer."]}},
