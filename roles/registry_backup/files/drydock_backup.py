@@ -59,7 +59,7 @@ _SENTENCES = (
 # It asks this whatever the reason is, such as wrong keys.
 _WHERE = "Is there a repository at the following location"
 _NO_REPOSITORY = re.compile(
-    rf"(not exist|no such file|not found)[^\n]*\n{_WHERE}|repository does not exist", re.IGNORECASE
+    rf"((not|n't) exist|no such file|not ?found).*{_WHERE}|repository does not exist", re.IGNORECASE | re.DOTALL
 )
 
 

@@ -522,6 +522,25 @@ def test_what_takes_long_is_said_when_it_begins(host: Host, capsys: pytest.Captu
     ]
 
 
+@pytest.mark.parametrize(
+    ("why", "missing"),
+    [
+        ("stat /mnt/backup/config: no such file or directory", True),
+        ("<config/> does not exist", True),
+        ("Stat: The specified key does not exist.", True),
+        ("storage: object doesn't exist", True),
+        ("RESPONSE 404\nERROR CODE: BlobNotFound\n-----", True),
+        ("Stat: Access Denied.", False),
+        ("Stat: 401 ", False),
+        ('Get "https://s3/": x509: certificate signed by unknown authority', False),
+        ("Stat: The difference between the request time and the server's time is too large.", False),
+    ],
+)
+def test_a_repository_that_cannot_be_read_is_not_one_that_is_missing(why: str, missing: bool) -> None:
+    said = f"Fatal: unable to open config file: {why}\nIs there a repository at the following location?\nhttps://s3/"
+    assert bool(backup._NO_REPOSITORY.search(said)) == missing
+
+
 def test_a_limit_is_handed_on_in_kib(host: Host) -> None:
     host.settings["limit_mib"] = 2
     host.run("run")
