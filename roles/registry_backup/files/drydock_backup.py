@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import fcntl
+import hashlib
 import json
 import os
 import pwd
@@ -31,6 +32,8 @@ FINE, FOUND, WRONG, UNUSABLE, LOCKED = range(5)
 _CONFIG = "/etc/drydock/backup/backup.json"
 # Which backups are ours: others may be of the same host in the same repository.
 _TAG = "drydock"
+# What tells two hosts of the same name apart.
+_MACHINE = "/etc/machine-id"
 _AT_WORK = "Another backup, restore or drill is at work on this host: try again later."
 _NOT_RESTORED = "The images were not restored"
 _ANSWER_SECONDS = 60
@@ -254,7 +257,7 @@ def run(settings: Mapping[str, Any], replace: str = "") -> dict[str, Any]:
         excluded = [
             f"{images['folder']}/docker/registry/v2/drydock/{name}" for name in ("trash", "half", "settled", "lock")
         ]
-    words = [f"--host={restic.host}", f"--tag={_TAG}", "--ignore-ctime"]
+    words = [f"--host={restic.host}", f"--tag={_TAG}", f"--tag={_machine()}", "--ignore-ctime"]
     _tell(f"Saving to {restic.shown}.")
     summary, lacks = restic.back_up(*words, *(f"--exclude={path}" for path in excluded), *paths)
     problems += lacks
@@ -263,9 +266,9 @@ def run(settings: Mapping[str, Any], replace: str = "") -> dict[str, Any]:
         if keep:
             _tell("Removing what no backup needs any more.")
             restic.ask("forget", "--prune", "--group-by=host", f"--host={restic.host}", f"--tag={_TAG}", *keep)
+        problems += _behind(restic, summary)
     except BackupError as error:
-        problems.append(f"The backup is made, and older ones were not removed: {error}")
-    problems += _behind(restic, summary)
+        problems.append(f"The backup is made, and older ones were not looked after: {error}")
     result = {
         "time": iso(began),
         "snapshot": str(summary.get("snapshot_id") or "")[:8],
@@ -280,14 +283,28 @@ def run(settings: Mapping[str, Any], replace: str = "") -> dict[str, Any]:
 
 
 def _behind(restic: Restic, summary: Mapping[str, Any]) -> list[str]:
-    """Say that the backup is not the last one by its time, which restores and drills take, and which stays where others go."""
-    last = restic.snapshots()[-1]
+    """Say that restores and drills take another backup than this one, by its time, or that they will, of another host of this name."""
+    known = restic.snapshots()
+    last = known[-1]
     made = str(summary.get("snapshot_id") or "")[:8]
     if not made or str(last["id"]).startswith(made):
-        return []
+        own = [number for number, one in enumerate(known) if _machine() in (one.get("tags") or ())]
+        others = known[own[-2] + 1 : own[-1]] if len(own) > 1 else []
+        return [
+            f"Another machine backs up under the name {restic.host}, last at {one['time']}, and restores take whichever is the last: "
+            "give each host a name of its own, or each deployment a repository."
+            for one in others[-1:]
+        ]
     name = str(last["id"])[:8]
     sentence = f"Restores take backup {name} of {last['time']} and not this one, which is older by this host's clock: "
     return [f"{sentence}set the clock right, or give each host a name of its own; then `restic forget {name}`."]
+
+
+def _machine() -> str:
+    """Return a tag for this machine, which says nothing about it."""
+    path = Path(_MACHINE)
+    name = path.read_bytes() if path.exists() else b""
+    return f"machine-{hashlib.sha256(b'drydock' + name).hexdigest()[:12]}"
 
 
 def _ensure_repository(restic: Restic, settings: Mapping[str, Any]) -> None:

@@ -15,6 +15,7 @@ REPOSITORY = Path(os.environ["RESTIC_REPOSITORY"])
 words = [word for word in sys.argv[1:] if not word.startswith("--")]
 options = dict(word[2:].split("=", 1) for word in sys.argv[1:] if word.startswith("--") and "=" in word)
 command, *arguments = words
+tags = [word.split("=", 1)[1] for word in sys.argv[1:] if word.startswith("--tag=")]
 with (REPOSITORY.parent / "asked").open("a", encoding="utf-8") as asked:
     print(*sys.argv[1:], file=asked)
 
@@ -79,7 +80,7 @@ if command == "backup":
         "id": f"{name}{'0' * 56}",
         "time": at,
         "hostname": options["host"],
-        "tags": [options["tag"]],
+        "tags": tags,
         "paths": arguments,
     }
     (known / f"{name}.json").write_text(json.dumps(entry), encoding="utf-8")

@@ -454,7 +454,7 @@ def test_a_backup_counts_though_older_ones_stay(host: Host) -> None:
     host.run("run")
     (host.repository / "append only").touch()
     result, status = host.run("run")
-    assert (status, "older ones were not removed" in result["problems"][0]) == (1, True)
+    assert (status, "older ones were not looked after" in result["problems"][0]) == (1, True)
     assert host.report()["backup"] == result
     assert len(host.run("list")[0]["snapshots"]) == 2
 
@@ -506,6 +506,25 @@ def test_a_backup_of_the_future_is_named(host: Host) -> None:
     )
     entry.unlink()
     assert host.run("run")[0]["problems"] == []
+
+
+def test_two_machines_of_one_name_are_told(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    host.settings["keep"] = {}
+    machines = {}
+    for name in ("old", "new"):
+        machines[name] = host.directory / name
+        machines[name].write_text(name, encoding="utf-8")
+
+    def run(name: str) -> list[str]:
+        monkeypatch.setattr(backup, "_MACHINE", str(machines[name]))
+        return list(host.run("run")[0]["problems"])
+
+    # A host that takes another one's place is none.
+    assert [run(name) for name in ("old", "old", "new", "new")] == [[]] * 4
+    [said] = run("old")
+    assert said.startswith("Another machine backs up under the name registry1, last at ")
+    assert len(run("new")) == 1
+    assert run("new") == []
 
 
 def test_what_takes_long_is_said_when_it_begins(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
