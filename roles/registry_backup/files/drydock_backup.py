@@ -614,6 +614,9 @@ def _put(source: Path, target: Path, own: Path, accounts: _Accounts) -> None:
         accounts.give(target, found)
         target.chmod(found.st_mode & 0o7777)
         return
+    if not (source.is_symlink() or source.is_file()):
+        # A socket or a pipe is made by whoever uses it.
+        return
     target.parent.mkdir(parents=True, exist_ok=True)
     new = target.with_name(f"{target.name}.restored")
     new.unlink(missing_ok=True)

@@ -357,6 +357,14 @@ def test_what_the_host_lacks_is_one_sentence_and_noted(host: Host, wrong: str, s
     assert sentence in host.report()["failed"]["error"]
 
 
+def test_what_is_no_file_keeps_nothing_from_being_restored(tmp_path: Path) -> None:
+    (tmp_path / "was").mkdir()
+    os.mkfifo(tmp_path / "was" / "a pipe")
+    (tmp_path / "was" / "secret").write_text("secret", encoding="utf-8")
+    backup._put(tmp_path / "was", tmp_path / "is", tmp_path / "own", backup._Accounts(tmp_path, None))
+    assert [one.name for one in (tmp_path / "is").iterdir()] == ["secret"]
+
+
 def test_a_restore_over_images_names_them(host: Host) -> None:
     before = host.place.images()
     host.run("run")
