@@ -177,7 +177,6 @@ class Restic:
 
     def snapshots(self) -> list[dict[str, Any]]:
         """Return this host's backups, oldest first, or raise BackupError where there is none."""
-        self.unlock()
         found: list[dict[str, Any]] = json.loads(self.ask("snapshots", "--json", f"--tag={_TAG}") or "[]") or []
         own = sorted((one for one in found if one["hostname"] == self.host), key=lambda one: _moment(str(one["time"])))
         if not own:
@@ -266,7 +265,7 @@ def run(settings: Mapping[str, Any], replace: str = "") -> dict[str, Any]:
         if keep:
             _tell("Removing what no backup needs any more.")
             restic.ask("forget", "--prune", "--group-by=host", f"--host={restic.host}", f"--tag={_TAG}", *keep)
-        problems += _behind(restic, summary)
+        problems += _behind(restic, summary, str(read_report(settings).get("restored") or ""))
     except BackupError as error:
         problems.append(f"The backup is made, and older ones were not looked after: {error}")
     result = {
@@ -282,13 +281,17 @@ def run(settings: Mapping[str, Any], replace: str = "") -> dict[str, Any]:
     return result
 
 
-def _behind(restic: Restic, summary: Mapping[str, Any]) -> list[str]:
+def _behind(restic: Restic, summary: Mapping[str, Any], restored: str) -> list[str]:
     """Say that restores and drills take another backup than this one, by its time, or that they will, of another host of this name."""
     known = restic.snapshots()
     last = known[-1]
     made = str(summary.get("snapshot_id") or "")[:8]
     if not made or str(last["id"]).startswith(made):
         own = [number for number, one in enumerate(known) if _machine() in (one.get("tags") or ())]
+        if len(own) == 1 and len(known) > 1 and not restored:
+            before = "were made by another machine, and are not restored here"
+            then = f"restores take this one from now on, and with `--at {known[-2]['time']}` the one before"
+            return [f"The backups of {restic.host} before this one {before}: {then}."]
         others = known[own[-2] + 1 : own[-1]] if len(own) > 1 else []
         return [
             f"Another machine backs up under the name {restic.host}, last at {one['time']}, and restores take whichever is the last: "
@@ -444,6 +447,7 @@ def fetch(settings: Mapping[str, Any], folder: str, name: str = "", at: str = ""
     restic = Restic(settings)
     if not restic.exists():
         raise BackupError(f"There is no repository at {restic.shown}.")
+    restic.unlock()
     chosen = choose(restic.snapshots(), name, at)
     target = Path(folder)
     if target.exists():
@@ -552,7 +556,7 @@ def restore(settings: Mapping[str, Any], wanted: Wanted) -> dict[str, Any]:
         if images:
             # It is a copy of what was there.
             shutil.rmtree(images["folder"], ignore_errors=True)
-        _note(settings, restoring=None)
+        _note(settings, restoring=None, restored=fetched["snapshot"])
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return {**fetched, "problems": problems}
@@ -747,7 +751,9 @@ class _Parser(argparse.ArgumentParser):
 
 def _answer(asked: argparse.Namespace, settings: Mapping[str, Any]) -> dict[str, Any]:
     if asked.command == "list":
-        rows = [{"snapshot": str(one["id"])[:8], "time": str(one["time"])} for one in Restic(settings).snapshots()]
+        restic = Restic(settings)
+        restic.unlock()
+        rows = [{"snapshot": str(one["id"])[:8], "time": str(one["time"])} for one in restic.snapshots()]
         return {"snapshots": rows, "problems": []}
     with _alone(settings):
         _tidy(settings)

@@ -527,12 +527,19 @@ def test_two_machines_of_one_name_are_told(host: Host, monkeypatch: pytest.Monke
         monkeypatch.setattr(backup, "_MACHINE", str(machines[name]))
         return list(host.run("run")[0]["problems"])
 
-    # A host that takes another one's place is none.
-    assert [run(name) for name in ("old", "old", "new", "new")] == [[]] * 4
+    assert run("old") == run("old") == []
+    # A host that takes another one's place, and does not look into its backups.
+    [said] = run("new")
+    assert said.startswith("The backups of registry1 before this one were made by another machine")
+    assert run("new") == []
     [said] = run("old")
     assert said.startswith("Another machine backs up under the name registry1, last at ")
     assert len(run("new")) == 1
     assert run("new") == []
+    machines["restored"] = host.directory / "restored"
+    machines["restored"].write_text("restored", encoding="utf-8")
+    assert host.run("restore", "--replace", str(host.directory / "images"))[1] == 0
+    assert run("restored") == []
 
 
 def test_what_takes_long_is_said_when_it_begins(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
