@@ -323,6 +323,26 @@ def test_what_nobody_has_pulled_of_another_registrys_image_is_no_loss(folders: P
     whole(folders.target)
 
 
+def test_platforms_that_nobody_has_asked_another_registry_for_keep_no_image_out(folders: Pair) -> None:
+    _index, platforms = push_index(folders.source.registry, "hub/app", "all", b"amd64", b"arm64")
+    for path in (
+        revision_path("hub/app", platforms[1]),
+        layer_path("hub/app", digest_of(b"arm64")),
+        blob_path(platforms[1]),
+        blob_path(digest_of(b"arm64")),
+    ):
+        folders.source.driver.delete(path)
+    folders.source.document["mirrors"] = folders.target.document["mirrors"] = ["hub"]
+    whole(folders.source)
+    folders.mirror()
+    assert folders.target.images() == folders.source.images()
+    whole(folders.target)
+    # Of an image of one's own, that would be a loss.
+    folders.source.document["mirrors"] = []
+    shutil.rmtree(folders.target.driver.root)  # type: ignore[attr-defined]
+    assert folders.copy()[0]["left_out"][0] == "hub/app:all"
+
+
 # ----- what is refused -----------------------------------------------------------------------------------------------
 
 

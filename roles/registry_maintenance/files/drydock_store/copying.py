@@ -381,8 +381,10 @@ class _Copy:
     def _images(self, found: Inventory, have: Inventory) -> Iterator[tuple[str, str, float]]:
         for name, repository in found.repositories.items():
             mine = have.repository(name)
+            # Of another registry's image, nobody may have asked for some platforms; they come when somebody does.
+            theirs = self._is_mirrored(name)
             for digest, at in repository.revisions.items():
-                if digest not in mine.revisions and _is_whole(found, have, repository, mine, digest):
+                if digest not in mine.revisions and _is_whole(found, have, repository, mine, digest, theirs=theirs):
                     yield revision_path(name, digest), repository.targets.get(digest, digest), at
                     mine.revisions[digest] = at
 
@@ -407,6 +409,9 @@ class _Copy:
             have.repository(name).tags[tag] = tagged
             have.repository(name).indexed.add(tag)
             self._tags.add(f"{name}:{tag}")
+
+    def _is_mirrored(self, name: str) -> bool:
+        return name.split("/")[0] in self._settings.mirrors
 
     def _write(self, links: Iterable[tuple[str, str, float]]) -> None:
         """Write links that may be there in any order, and wait until they are."""
@@ -434,7 +439,7 @@ class _Copy:
         """Name the images that the source has and the target has not; what was deleted meanwhile is none."""
         left = set()
         for name, repository in found.repositories.items():
-            if name.split("/")[0] in self._settings.mirrors:
+            if self._is_mirrored(name):
                 # Of another registry's images, it is no loss that nobody has pulled all of one.
                 continue
             mine = have.repository(name)
@@ -524,8 +529,10 @@ class _Copy:
         return run
 
 
-def _is_whole(found: Inventory, have: Inventory, repository: Repository, mine: Repository, digest: str) -> bool:
-    """Tell whether the target has all that an image refers to."""
+def _is_whole(
+    found: Inventory, have: Inventory, repository: Repository, mine: Repository, digest: str, *, theirs: bool
+) -> bool:
+    """Tell whether the target has all that an image refers to; of theirs, what the source has of it."""
     manifest = found.manifests.get(digest)
     return (
         manifest is not None
@@ -535,7 +542,7 @@ def _is_whole(found: Inventory, have: Inventory, repository: Repository, mine: R
             for blob, size in zip(manifest.blobs, manifest.sizes)
             if size != ELSEWHERE
         )
-        and all(child in mine.revisions for child in manifest.children)
+        and all(child in mine.revisions for child in manifest.children if not theirs or child in repository.revisions)
     )
 
 
