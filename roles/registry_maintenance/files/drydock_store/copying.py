@@ -411,7 +411,7 @@ class _Copy:
             self._tags.add(f"{name}:{tag}")
 
     def _is_mirrored(self, name: str) -> bool:
-        return name.split("/")[0] in self._settings.mirrors
+        return name.split("/", 1)[0] in self._settings.mirrors
 
     def _write(self, links: Iterable[tuple[str, str, float]]) -> None:
         """Write links that may be there in any order, and wait until they are."""
