@@ -684,7 +684,8 @@ def _check(folder: Path, images: Mapping[str, Any]) -> tuple[dict[str, Any], lis
         pull = [f"--pull={_PULLED}"] if socket else []
         words = [*images["program"], "--config", str(config), "--json", "check", "--digests", *pull]
         _tell("Reading all images.")
-        answer = _json_of(subprocess.run(words, capture_output=True, text=True, check=False))
+        # Python looks for modules where it is started, which may be a folder of somebody else.
+        answer = _json_of(subprocess.run(words, capture_output=True, text=True, check=False, cwd="/"))
     if "error" in answer:
         return {}, [f"The images in the backup cannot be checked: {answer['error']}"]
     return {**answer["checked"], "pulled": answer.get("pulled")}, [str(one["sentence"]) for one in answer["defects"]]

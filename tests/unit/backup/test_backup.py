@@ -252,6 +252,13 @@ def test_nothing_is_left_of_what_failed_or_was_killed(host: Host) -> None:
     assert not any(one.exists() for one in left)
 
 
+def test_a_drill_runs_nothing_of_the_folder_that_it_is_started_in(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    host.run("run")
+    (host.directory / "drydock_store.py").write_text("raise SystemExit('not ours')", encoding="utf-8")
+    monkeypatch.chdir(host.directory)
+    assert host.run("drill")[1] == 0
+
+
 def test_a_drill_leaves_room_for_others(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     host.run("run")
     # Nobody has so much to spare.
