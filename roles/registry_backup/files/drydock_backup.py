@@ -219,6 +219,12 @@ def _note(settings: Mapping[str, Any], **values: Any) -> None:
     new.replace(path)
 
 
+def _still_failed(settings: Mapping[str, Any], done: str) -> Optional[dict[str, Any]]:
+    """Return what failed and was not done since: no backup makes up for a drill."""
+    failed: Optional[dict[str, Any]] = read_report(settings).get("failed")
+    return None if failed and failed.get("command") == done else failed
+
+
 @contextmanager
 def _alone(settings: Mapping[str, Any]) -> Iterator[None]:
     folder = Path(settings["state_directory"])
@@ -277,7 +283,7 @@ def run(settings: Mapping[str, Any], replace: str = "") -> dict[str, Any]:
         "added": summary.get("data_added", 0),
         "problems": problems,
     }
-    _note(settings, backup=result, repository=restic.shown, failed=None)
+    _note(settings, backup=result, repository=restic.shown, failed=_still_failed(settings, "run"))
     return result
 
 
@@ -657,7 +663,7 @@ def drill(settings: Mapping[str, Any]) -> dict[str, Any]:
         "checked": checked,
         "problems": problems,
     }
-    _note(settings, drill=result)
+    _note(settings, drill=result, failed=_still_failed(settings, "drill"))
     return result
 
 

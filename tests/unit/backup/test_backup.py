@@ -266,6 +266,12 @@ def test_a_drill_leaves_room_for_others(host: Host, monkeypatch: pytest.MonkeyPa
     answer, status = host.run("drill")
     assert ("stay free: make room first" in answer["error"], status) == (True, 3)
     assert not list(host.state.glob("drill*"))
+    # No backup makes up for it.
+    host.run("run")
+    assert host.report()["failed"]["error"] == answer["error"]
+    monkeypatch.setattr(backup, "_SPARE", 0.0)
+    assert host.run("drill")[1] == 0
+    assert host.report()["failed"] is None
     assert host.run("fetch", str(host.directory / "new"))[1] == 0
 
 
