@@ -437,6 +437,19 @@ def test_a_target_without_room_is_refused_before(two: Pair, monkeypatch: pytest.
     assert Pair(two.target, empty_folder(tmp_path, "new")).mirror()["tags"]
 
 
+def test_a_target_that_shares_blobs_needs_room_where_it_cannot(two: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    push(two.source.registry, "app", "large", bytes(3000))
+    two.to = {**two.to, "link_enabled": True}
+    target = two.target_store()
+    assert target.room()
+    monkeypatch.setattr(target, "room", lambda: 2048)
+    # As on another file system.
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(target, "shares", lambda _source: False)
+        refused(two, "has 2.0 KiB free", target=target)
+    two.mirror(target=target)
+
+
 def test_a_target_that_is_not_mounted_is_refused(tmp_path: Path) -> None:
     pair = Pair(folder(tmp_path), folder(tmp_path / "other"))
     shutil.rmtree(pair.target.driver.folder)  # type: ignore[attr-defined]

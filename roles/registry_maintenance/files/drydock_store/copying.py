@@ -303,7 +303,7 @@ class _Copy:
             if digest in found.blobs and have.blobs.get(digest, (-1, 0.0))[0] != found.blobs[digest][0]
         ]
         size = sum(found.blobs[digest][0] for digest in wanted)
-        room = self._target.room() if self._options.apply else None
+        room = self._target.room() if self._options.apply and not self._target.shares(self._source) else None
         if room is not None and size > room:
             raise StoreError(
                 f"{self._target.name} has {shown_size(room)} free, and {shown_size(size)} are to be copied: make room first."

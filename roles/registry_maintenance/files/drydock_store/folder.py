@@ -308,9 +308,12 @@ class Folder(Store):
         if ctypes.CDLL(None, use_errno=True).syncfs(self._root) != 0:
             raise OSError(ctypes.get_errno(), "what was written cannot be made to stay")
 
+    def shares(self, source: Store) -> bool:
+        if not self._link_enabled or not isinstance(source, Folder):
+            return False
+        return Path(self._base).stat().st_dev == Path(source._base).stat().st_dev
+
     def room(self) -> Optional[int]:
-        if self._link_enabled:
-            return None
         found = os.statvfs(self._base)
         return found.f_bavail * found.f_frsize
 

@@ -126,6 +126,10 @@ class Store(ABC):
     def adopt(self, source: Store, path: str) -> bool:
         """Take a blob over from another storage without reading it. False where that cannot be done."""
 
+    def shares(self, source: Store) -> bool:  # noqa: ARG002
+        """Tell whether blobs of another storage take no room here."""
+        return False
+
     @abstractmethod
     def barrier(self) -> None:
         """Wait until what was written is there for good, before something is written that leads to it."""
