@@ -19,8 +19,8 @@ description:
 options:
   _input:
     description:
-      - C(host) and whether it has C(systemd); C(repository), C(password), C(environment), C(keep), C(limit_mib), C(time), C(provider), C(folder),
-        C(frozen) and C(paths), as the inputs of the role registry_backup say them; C(report), what the program has noted in
+      - C(host) and whether it has C(systemd); C(repository), C(password), C(environment), C(keep), C(limit_mib), C(time), C(provider),
+        C(folder), C(frozen) and C(paths), as the inputs of the role registry_backup say them; C(report), what the program has noted in
         C(report_path), empty where nobody has looked.
     type: dict
     required: true
