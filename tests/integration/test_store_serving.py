@@ -456,8 +456,12 @@ def test_backups_while_clients_push_mount_and_delete(
     with serving(program, host.place, tmp_path) as port, ThreadPoolExecutor() as pool:
         soak = Soak(port, ("app", "team/other"))
         clients = [pool.submit(soak.work, name) for name in soak.answered]
-        clients += [pool.submit(soak.keep, "kept"), pool.submit(collecting, soak)]
+        clients.append(pool.submit(soak.keep, "kept"))
         try:
+            # Before the first push there is no storage.
+            while not soak.kept and not clients[-1].done():
+                time.sleep(0.01)
+            clients.append(pool.submit(collecting, soak))
             for number in range(int(os.environ.get("SOAK_BACKUPS", "2"))):
                 before = dict(soak.kept)
                 answer, status = host.run("run")
