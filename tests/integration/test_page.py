@@ -257,6 +257,51 @@ def test_wrong_password_is_told_on_the_page(browser: Browser, registry: Registry
     browser.wait_for("#repositories a", "secret/app", "team/app", "team/hostile")
 
 
+def import_certificate(home: Path, pair: Pair) -> None:
+    """Give a browser a certificate, as a user would, and have it shown without a question."""
+    bundle, store = home / "client.p12", home / ".pki/nssdb"
+    store.mkdir(parents=True)
+    export = (
+        "openssl",
+        "pkcs12",
+        "-export",
+        "-in",
+        pair.cert,
+        "-inkey",
+        pair.private,
+        "-passout",
+        "pass:",
+        "-out",
+        bundle,
+    )
+    new = ("certutil", "-N", "--empty-password", "-d", f"sql:{store}")
+    for command in (export, new, ("pk12util", "-i", bundle, "-W", "", "-d", f"sql:{store}")):
+        subprocess.run(command, check=True, capture_output=True)
+    POLICY.parent.mkdir(parents=True, exist_ok=True)
+    chosen = json.dumps({"pattern": URL, "filter": {}})
+    POLICY.write_text(json.dumps({"AutoSelectCertificateForUrls": [chosen]}), encoding="utf-8")
+
+
+def test_client_certificate_needs_no_password(registry: Registry, tmp_path: Path) -> None:
+    import_certificate(tmp_path, registry.authority.issue("reader"))
+    certified = Browser(registry, str(tmp_path))
+    try:
+        certified.open("#/r/team/app")
+        certified.wait_for("#tags summary .name", "latest", "1.10", "1.9")
+        assert certified.texts("nav .name") == ["reader"]
+        certified.driver.execute_script("location.hash = '#/r/secret/app'")
+        certified.says("this user may not do that in this repository (403)")
+        certified.one("nav button").click()
+        certified.wait_for("h1", "Log in")
+        certified.says("The browser goes on showing the client certificate until it is closed.")
+        certified.one("form button[type=button]").click()
+        registry.until(lambda: certified.texts("nav .name") == ["reader"])
+        assert certified.violations() == []
+    finally:
+        certified.driver.quit()
+        POLICY.unlink()
+
+
 def test_users_see_what_they_may_pull(browser: Browser) -> None:
     browser.log_in("reader")
     browser.wait_for("#repositories a", "team/app", "team/hostile")
@@ -448,51 +493,6 @@ def test_those_who_run_it_see_the_storage(browser: Browser, registry: Registry) 
     assert browser.driver.execute_script("return getComputedStyle(document.body).backgroundColor") == "rgb(20, 24, 31)"
     browser.picture("phone")
     browser.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
-
-
-def import_certificate(home: Path, pair: Pair) -> None:
-    """Give a browser a certificate, as a user would, and have it shown without a question."""
-    bundle, store = home / "client.p12", home / ".pki/nssdb"
-    store.mkdir(parents=True)
-    export = (
-        "openssl",
-        "pkcs12",
-        "-export",
-        "-in",
-        pair.cert,
-        "-inkey",
-        pair.private,
-        "-passout",
-        "pass:",
-        "-out",
-        bundle,
-    )
-    new = ("certutil", "-N", "--empty-password", "-d", f"sql:{store}")
-    for command in (export, new, ("pk12util", "-i", bundle, "-W", "", "-d", f"sql:{store}")):
-        subprocess.run(command, check=True, capture_output=True)
-    POLICY.parent.mkdir(parents=True, exist_ok=True)
-    chosen = json.dumps({"pattern": URL, "filter": {}})
-    POLICY.write_text(json.dumps({"AutoSelectCertificateForUrls": [chosen]}), encoding="utf-8")
-
-
-def test_client_certificate_needs_no_password(registry: Registry, tmp_path: Path) -> None:
-    import_certificate(tmp_path, registry.authority.issue("reader"))
-    certified = Browser(registry, str(tmp_path))
-    try:
-        certified.open("#/r/team/app")
-        certified.wait_for("#tags summary .name", "latest", "1.10", "1.9")
-        assert certified.texts("nav .name") == ["reader"]
-        certified.driver.execute_script("location.hash = '#/r/secret/app'")
-        certified.says("this user may not do that in this repository (403)")
-        certified.one("nav button").click()
-        certified.wait_for("h1", "Log in")
-        certified.says("The browser goes on showing the client certificate until it is closed.")
-        certified.one("form button[type=button]").click()
-        registry.until(lambda: certified.texts("nav .name") == ["reader"])
-        assert certified.violations() == []
-    finally:
-        certified.driver.quit()
-        POLICY.unlink()
 
 
 def test_policy_was_never_broken_and_holds(browser: Browser) -> None:
