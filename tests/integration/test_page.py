@@ -95,7 +95,7 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
         "registry_proxy_client_crl": made.authority.crl(),
     }
     with deployed_hosts(made):
-        made.play("configure.yml", "--tags=users")
+        made.play("configure.yml", "--tags=users,proxy")
         config = {
             "os": "linux",
             "architecture": "amd64",
